@@ -1,0 +1,1 @@
+../../s7rl/selective_scan.py

@@ -1,0 +1,298 @@
+"""Checkpoints: a zip of JSON and safetensors.
+
+    config.json                  format, spaces, constructor arguments, counters, optimiser groups
+    policy.safetensors           weights
+    optimizer.safetensors        moments of the optimiser
+    normalization.safetensors    running statistics, if the environment is a VecNormalize
+
+There is no pickle in it: loading a stranger's agent runs none of their code.  Writing is atomic: a file is complete or
+not there, and an older one stays until the new one is complete.
+"""
+
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import check_for_correct_spaces
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor
+
+import s7rl
+from s7rl.agents.encoding import decode, decode_space, encode, encode_space
+
+FORMAT = "s7rl-agent"
+FORMAT_VERSION = 1
+_NORMALIZATION_SETTINGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
+_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining")
+_SETTINGS = (
+    "learning_rate",
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "gamma",
+    "gae_lambda",
+    "clip_range",
+    "clip_range_vf",
+    "normalize_advantage",
+    "ent_coef",
+    "vf_coef",
+    "max_grad_norm",
+    "target_kl",
+    "tensorboard_log",
+    "policy_kwargs",
+    "verbose",
+    "seed",
+    "n_threads",
+)
+
+Tensors = dict[str, Tensor]
+Self = TypeVar("Self", bound="CheckpointMixin")
+
+
+class CheckpointMixin(BaseAlgorithm):
+    """``save`` and ``load`` of :class:`s7rl.agents.RecurrentPPO`, in place of SB3's pickled ones."""
+
+    def save(
+        self,
+        path: str | Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Write a checkpoint, atomically where ``path`` is one.
+
+        Args:
+            path: file, ".zip" is added to a name without suffix; or a binary file object.
+            exclude: no effect; SB3's callbacks may pass it.
+            include: no effect.
+        """
+        normalizer = self.get_vec_normalize_env()
+        optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
+        config = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "s7rl": s7rl.__version__,
+            "policy_class": encode(self.policy_class),
+            "observation_space": encode_space(self.observation_space),
+            "action_space": encode_space(self.action_space),
+            "n_envs": self.n_envs,
+            "settings": {name: encode(getattr(self, name)) for name in _SETTINGS},
+            "counters": {name: encode(getattr(self, name)) for name in _COUNTERS},
+            "optimizer": optimizer,
+            "normalization": normalizer and {name: getattr(normalizer, name) for name in _NORMALIZATION_SETTINGS},
+        }
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("config.json", json.dumps(config, indent=2))
+            archive.writestr("policy.safetensors", _to_bytes(self.policy.state_dict()))
+            archive.writestr("optimizer.safetensors", _to_bytes(moments))
+            if normalizer is not None:
+                archive.writestr("normalization.safetensors", _to_bytes(_statistics(normalizer)))
+        if isinstance(path, io.IOBase):
+            path.write(content.getvalue())
+        else:
+            write_atomically(_with_suffix(path), content.getvalue())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(
+        cls: type[Self],
+        path: str | Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a model from a checkpoint.
+
+        Args:
+            path: what :meth:`save` wrote; ".zip" is added to a name without suffix.
+            env: environment to act or to go on learning in; None is enough for ``predict``.
+            device: where the model runs.
+            custom_objects: settings that replace the saved ones, such as ``policy_kwargs`` with a class of your own,
+                or ``policy_class``.
+            print_system_info: print versions and platform first.
+            force_reset: no effect: episodes always start anew.
+            kwargs: further settings that replace the saved ones.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is not a checkpoint of s7rl, is damaged, or does not fit the environment.
+        """
+        if print_system_info:
+            from stable_baselines3.common.utils import get_system_info
+
+            get_system_info()
+        replaced = {**(custom_objects or {}), **kwargs}
+        config, tensors = read_checkpoint(path)
+        with _blame(path):
+            policy_class = replaced.pop("policy_class", None) or decode(config["policy_class"])
+            observation_space = decode_space(config["observation_space"])
+            action_space = decode_space(config["action_space"])
+            settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
+        settings.update(replaced)
+        if env is not None:
+            env = cls._wrap_env(env, settings["verbose"])
+            check_for_correct_spaces(env, observation_space, action_space)
+        model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)
+        model.observation_space, model.action_space = observation_space, action_space
+        model.n_envs = config["n_envs"] if env is None else env.num_envs  # type: ignore[union-attr]
+        model._setup_model()
+        with _blame(path):
+            model._load_tensors(config, tensors)
+            for name in _COUNTERS:
+                setattr(model, name, config["counters"][name])
+        return model
+
+    def set_parameters(
+        self,
+        load_path_or_dict: str | dict[str, Any],
+        exact_match: bool = True,
+        device: torch.device | str = "auto",
+    ) -> None:
+        """Load weights and optimiser state in place, from a checkpoint or from what ``get_parameters`` returned."""
+        if isinstance(load_path_or_dict, dict):
+            super().set_parameters(load_path_or_dict, exact_match, device)
+            return
+        config, tensors = read_checkpoint(load_path_or_dict)
+        with _blame(load_path_or_dict):
+            self._load_tensors(config, tensors)
+
+    def _load_tensors(self, config: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
+        self.policy.load_state_dict(tensors["policy.safetensors"])
+        self.policy.optimizer.load_state_dict(_join_optimizer(config["optimizer"], tensors["optimizer.safetensors"]))
+
+
+def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> VecEnv:
+    """The environment, normalised as it was when the checkpoint was written.
+
+    Returns:
+        ``env`` in a ``VecNormalize`` that no longer learns and leaves rewards alone; ``env`` itself if the agent was
+        trained without one.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not a checkpoint of s7rl.
+    """
+    config, tensors = read_checkpoint(path)
+    if config["normalization"] is None:
+        return env
+    with _blame(path):
+        normalizer = VecNormalize(env, training=False, **config["normalization"])
+        statistics = {name: tensor.numpy() for name, tensor in tensors["normalization.safetensors"].items()}
+        for part in ("obs_rms", "ret_rms"):
+            running: RunningMeanStd = getattr(normalizer, part)
+            if f"{part}.mean" in statistics:
+                running.mean, running.var = statistics[f"{part}.mean"], statistics[f"{part}.var"]
+                running.count = float(statistics[f"{part}.count"])
+    normalizer.norm_reward = False
+    return normalizer
+
+
+def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str, Tensors]]:
+    """The config and the tensors of each part of a checkpoint.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not a checkpoint of s7rl or is damaged.
+    """
+    source: Any = path if isinstance(path, io.IOBase) else _with_suffix(path)  # type: ignore[arg-type]
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
+    with _blame(path), zipfile.ZipFile(source) as archive:
+        config = json.loads(archive.read("config.json"))
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
+            raise ValueError("its config.json is not that of an s7rl agent.")
+        if config.get("version") != FORMAT_VERSION:
+            raise ValueError(f"its version is {config.get('version')}, this s7rl reads version {FORMAT_VERSION}.")
+        names = [name for name in archive.namelist() if name.endswith(".safetensors")]
+        return config, {name: safetensors.torch.load(archive.read(name)) for name in names}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is never seen half written, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            # mkstemp makes files that only their owner can read; a checkpoint is an ordinary file.
+            os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+class _blame:
+    """Turn whatever a broken file makes libraries raise into one line that names the file."""
+
+    def __init__(self, path: str | Path | io.BufferedIOBase) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        expected = (zipfile.BadZipFile, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, AttributeError)
+        if isinstance(error, (*expected, EOFError, NotImplementedError)):
+            reason = " ".join(str(error).split())
+            if isinstance(error, KeyError):
+                reason = f"{reason} is missing."
+            raise ValueError(f"{self.path} is not a checkpoint that this s7rl can read: {reason}") from error
+
+
+def _with_suffix(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix else path.with_suffix(".zip")
+
+
+def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def _split_optimizer(state_dict: dict[str, Any]) -> tuple[dict[str, Any], Tensors]:
+    """JSON-able part and tensors of an optimiser's state."""
+    moments = {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, values in state_dict["state"].items()
+        for name, value in values.items()
+    }
+    return {"param_groups": encode(state_dict["param_groups"])}, moments
+
+
+def _join_optimizer(config: Mapping[str, Any], moments: Tensors) -> dict[str, Any]:
+    state: dict[int, Tensors] = {}
+    for key, tensor in moments.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    return {"state": state, "param_groups": decode(config["param_groups"])}
+
+
+def _statistics(normalizer: VecNormalize) -> Tensors:
+    parts = {"obs_rms": normalizer.obs_rms if normalizer.norm_obs else None, "ret_rms": normalizer.ret_rms}
+    return {
+        f"{part}.{name}": torch.as_tensor(np.asarray(getattr(running, name), dtype=np.float64))
+        for part, running in parts.items()
+        if running is not None
+        for name in ("mean", "var", "count")
+    }
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

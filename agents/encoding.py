@@ -1,0 +1,142 @@
+"""Settings and spaces as JSON, and back, without pickle.
+
+Reading runs none of a file's code: a class is named by its import path, and only classes of torch, Stable-Baselines3
+and s7rl are looked up.
+"""
+
+import builtins
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+
+_TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
+
+
+def encode(value: Any) -> Any:
+    """A setting as JSON: numbers, strings, lists, tuples, mappings, classes and SB3's schedules.
+
+    A schedule that is any other function cannot be written down: the value that it has at the start stands for it, and
+    a warning says so.
+
+    Raises:
+        TypeError: for a value of another kind.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.integer | np.floating | np.bool_):
+        return value.item()
+    if isinstance(value, tuple):
+        return {"tuple": [encode(item) for item in value]}
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    if isinstance(value, Mapping):
+        return {"dict": {str(key): encode(item) for key, item in value.items()}}
+    if isinstance(value, type):
+        return {"class": f"{value.__module__}.{value.__qualname__}"}
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, FloatSchedule):
+        return encode(value.value_schedule)
+    if isinstance(value, ConstantSchedule):
+        return float(value.val)
+    if isinstance(value, LinearSchedule):
+        return {"linear_schedule": [value.start, value.end, value.end_fraction]}
+    if callable(value):
+        constant = float(value(1.0))
+        warnings.warn(f"a function as a schedule cannot be saved: {constant} is saved in its place.", stacklevel=3)
+        return constant
+    raise TypeError(f"a setting is {value!r} of type {type(value).__name__}, which cannot be saved as JSON.")
+
+
+def decode(data: Any) -> Any:
+    """What :func:`encode` made JSON of.
+
+    Raises:
+        ValueError: if the data are none of :func:`encode`'s, or name a class that is not trusted.
+    """
+    if not isinstance(data, dict):
+        return [decode(item) for item in data] if isinstance(data, list) else data
+    match data:
+        case {"tuple": list(items)}:
+            return tuple(decode(item) for item in items)
+        case {"dict": dict(items)}:
+            return {key: decode(item) for key, item in items.items()}
+        case {"class": str(path)}:
+            return _trusted_class(path)
+        case {"linear_schedule": [float() | int() as start, float() | int() as end, float() | int() as fraction]}:
+            return LinearSchedule(start, end, fraction)
+    raise ValueError(f"the setting {data!r} is of no known kind.")
+
+
+def _trusted_class(path: str) -> builtins.type[Any]:
+    module, _, name = path.rpartition(".")
+    if not any(module == package or module.startswith(f"{package}.") for package in _TRUSTED_PACKAGES):
+        raise ValueError(
+            f"it names the class {path}, which is not looked up in a file from elsewhere: "
+            "pass custom_objects={'policy_kwargs': ...} with the class itself."
+        )
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise ValueError(f"it names the class {path}, which is not there.") from None
+    if not isinstance(found, type):
+        raise ValueError(f"it names the class {path}, which is not a class.")
+    return found
+
+
+def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
+    """A Box, Discrete, MultiDiscrete or MultiBinary space as JSON."""
+    match space:
+        case spaces.Box():
+            bounds = {"low": _bound(space.low), "high": _bound(space.high)}
+            return {"kind": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+        case spaces.Discrete():
+            return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+        case spaces.MultiDiscrete():
+            return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+        case spaces.MultiBinary():
+            n = space.n
+            return {"kind": "MultiBinary", "n": int(n) if isinstance(n, int | np.integer) else [int(k) for k in n]}
+    raise TypeError(f"the space {space} cannot be saved: it is none of Box, Discrete, MultiDiscrete, MultiBinary.")
+
+
+def decode_space(data: Any) -> spaces.Space[Any]:
+    """What :func:`encode_space` made JSON of.
+
+    Raises:
+        ValueError: if the data are none of :func:`encode_space`'s.
+    """
+    match data:
+        case {"kind": "Box", "shape": list(shape), "dtype": str(dtype), "low": low, "high": high}:
+            kind: Any = np.dtype(dtype).type
+            return spaces.Box(_array(low, shape, kind), _array(high, shape, kind), tuple(shape), kind)
+        case {"kind": "Discrete", "n": int(n), "start": int(start)}:
+            return spaces.Discrete(n, start=start)
+        case {"kind": "MultiDiscrete", "nvec": list(nvec), "start": list(start)}:
+            return spaces.MultiDiscrete(np.array(nvec), start=np.array(start))
+        case {"kind": "MultiBinary", "n": int(n)}:
+            return spaces.MultiBinary(n)
+        case {"kind": "MultiBinary", "n": list(n)}:
+            return spaces.MultiBinary(n)
+    raise ValueError(f"the space {data!r} is of no known kind.")
+
+
+def _bound(bound: np.ndarray[Any, Any]) -> Any:
+    """One number where all are equal, so that the file of an image space stays small; infinity as a string."""
+    values = np.unique(bound)
+    if len(values) == 1:
+        return str(values[0].item())
+    return [str(value) for value in bound.flatten().tolist()]
+
+
+def _array(bound: Any, shape: list[int], dtype: Any) -> np.ndarray[Any, Any]:
+    parse = float if np.issubdtype(dtype, np.floating) else int
+    if isinstance(bound, str):
+        return np.full(shape, parse(bound), dtype)
+    return np.array([parse(value) for value in bound], dtype).reshape(shape)

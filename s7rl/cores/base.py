@@ -1,0 +1,56 @@
+"""The contract that every sequence model of s7rl fulfils, and the one word for it: a *core*.
+
+A core maps features to features and carries a state.  The state is opaque, ONE float tensor ``[B, S]`` whatever is
+inside, so that any core can be kept in a rollout buffer, handed to users as numpy, and exported.  Everything is
+time-major.  ``reset[t]`` is true when ``x[t]`` is the FIRST observation of an episode: the state is cleared before
+``x[t]`` is consumed.
+
+Five laws hold for every core and are tested for every core (tests/s7rl/test_core_laws.py):
+
+1. stepping one by one gives what :meth:`Core.scan` gives;
+2. the scan of a batch is the scan of each of its rows;
+3. the scan of two episodes in one row is two scans;
+4. no gradient passes from an episode to the one before it;
+5. cutting a sequence and carrying the state over changes nothing.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Core(nn.Module, ABC):
+    """A recurrent map from features ``[.., H]`` to features ``[.., H]``.
+
+    Attributes:
+        d_model: H, the width of input and output.
+        state_size: S, how many numbers the state holds per sequence; 0 for a core without memory.
+    """
+
+    def __init__(self, d_model: int, state_size: int) -> None:
+        super().__init__()
+        if d_model < 1:
+            raise ValueError(f"d_model is {d_model}, but a core needs at least one feature: pass a positive number.")
+        self.d_model = d_model
+        self.state_size = state_size
+
+    def initial_state(self, batch_size: int) -> Float[Tensor, "B S"]:
+        """The state before anything was seen: zeros, on the device and of the dtype of the parameters."""
+        parameter = next(self.parameters(), None)
+        if parameter is None:
+            return torch.zeros(batch_size, self.state_size)
+        return torch.zeros(batch_size, self.state_size, dtype=parameter.dtype, device=parameter.device)
+
+    @abstractmethod
+    def step(
+        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
+        """Consume one observation per sequence; return the features and the state after it."""
+
+    @abstractmethod
+    def scan(
+        self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
+        """Consume whole sequences; return all features and the state after the last step."""

@@ -1,0 +1,59 @@
+"""Cores by name."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from s7rl.cores.base import Core
+from s7rl.cores.block import ResidualBlock, Stack
+from s7rl.cores.gru import GRU
+from s7rl.cores.memoryless import Memoryless
+from s7rl.cores.s7 import S7
+
+_LAYERS: dict[str, Callable[..., Core]] = {"s7": S7, "gru": GRU, "none": Memoryless}
+
+
+def core_names() -> tuple[str, ...]:
+    """The names that :func:`make_core` knows."""
+    return tuple(_LAYERS)
+
+
+def core_options(name: str) -> tuple[str, ...]:
+    """The options of the layer of that name, as :func:`make_core` takes them.
+
+    Raises:
+        ValueError: if there is no such core.
+    """
+    return tuple(parameter for parameter in inspect.signature(_layer(name)).parameters if parameter != "d_model")
+
+
+def make_core(name: str, *, d_model: int = 64, n_blocks: int = 1, **options: Any) -> Core:
+    """Build a stack of residual blocks around the layer of that name.
+
+    Args:
+        name: one of :func:`core_names`.
+        d_model: H, the width of input, output and everything between.
+        n_blocks: how many blocks stand one after the other.
+        options: what the layer takes, see :func:`core_options`.
+
+    Raises:
+        ValueError: if there is no such core or an option is out of its range.
+        TypeError: if the layer does not take an option.
+    """
+    if n_blocks < 1:
+        raise ValueError(f"n_blocks is {n_blocks}, but a core needs at least one block: pass a positive number.")
+    unknown = sorted(set(options) - set(core_options(name)))
+    if unknown:
+        known = ", ".join(core_options(name)) or "none"
+        raise TypeError(f"core {name!r} has no option {unknown[0]!r}: its options are: {known}.")
+    layer = _layer(name)
+    return Stack([ResidualBlock(layer(d_model, **options)) for _ in range(n_blocks)])
+
+
+def _layer(name: str) -> Callable[..., Core]:
+    if name not in _LAYERS:
+        close = difflib.get_close_matches(name, _LAYERS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose one of: {', '.join(_LAYERS)}."
+        raise ValueError(f"there is no core named {name!r}: {hint}")
+    return _LAYERS[name]

@@ -1,0 +1,1 @@
+"""Device kernels behind :func:`s7rl.linear_scan`; nothing here is public."""

@@ -1,0 +1,131 @@
+r"""The diagonal linear recurrence that every state space core runs on.
+
+.. math:: x_t = a_t\, e^{i\theta} \odot x_{t-1} + b_t, \qquad a_t \leftarrow 0 \text{ where an episode starts}
+
+Shapes are time-major: T steps, B sequences, N modes.  Of the N modes the last R rotate by a fixed angle each; their
+state is complex and kept as two real halves, so that the state of all modes is ONE real tensor of width ``W = N + R``:
+``[N real parts | R imaginary parts]``.  With no angles (R = 0) it is the plain real scan.
+
+Setting ``a_t = 0`` at an episode's first step is all that a reset takes (state-spaces/mamba PR 244; equal to the reset
+operator of Lu et al. 2023, arXiv 2303.03982): the gradient across the boundary is exactly 0, and a state of inf or nan
+is dropped, not multiplied.
+
+:func:`linear_scan_reference` defines the result; :func:`linear_scan` gives the same from the fastest kernel there is
+for the tensors' device.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def linear_scan(
+    a: Float[Tensor, "T B N"],
+    b: Float[Tensor, "T B W"],
+    initial: Float[Tensor, "B W"],
+    reset: Bool[Tensor, "T B"] | None = None,
+    angle: Float[Tensor, " R"] | None = None,
+) -> Float[Tensor, "T B W"]:
+    r"""All states of :math:`x_t = a_t e^{i\theta} x_{t-1} + b_t`, differentiable in every argument but ``reset``.
+
+    Args:
+        a: magnitude of the transition; any real value, stable in [-1, 1].
+        b: what is added at each step, real parts first, then the imaginary parts of the rotating modes.
+        initial: the state before the first step, laid out as ``b``.
+        reset: true where a step is the first of an episode: the state is cleared before ``b`` is added.
+        angle: theta of the last R modes in radians; None: no mode rotates and W = N.
+
+    Raises:
+        ValueError: if the widths do not fit together or T is 0.
+    """
+    rotating = 0 if angle is None else angle.shape[0]
+    if b.shape[-1] != a.shape[-1] + rotating:
+        raise ValueError(
+            f"b has width {b.shape[-1]}, but {a.shape[-1]} modes of which {rotating} rotate need "
+            f"{a.shape[-1] + rotating}: one column per mode and a second one per rotating mode."
+        )
+    if a.shape[0] == 0:
+        raise ValueError("a has no time steps (T = 0), so there is no state to return: pass at least one step.")
+    if reset is None:
+        reset = torch.zeros(a.shape[:2], dtype=torch.bool, device=a.device)
+    if angle is None:
+        angle = a.new_zeros(0)
+    if has_cpu_kernel(a):
+        states: Tensor = _NumbaScan.apply(a, b, initial, reset, angle)  # type: ignore[no-untyped-call]
+        return states
+    return linear_scan_reference(a, b, initial, reset, angle)
+
+
+def linear_scan_reference(
+    a: Float[Tensor, "T B N"],
+    b: Float[Tensor, "T B W"],
+    initial: Float[Tensor, "B W"],
+    reset: Bool[Tensor, "T B"],
+    angle: Float[Tensor, " R"],
+) -> Float[Tensor, "T B W"]:
+    """The definition of :func:`linear_scan`: a loop over time, any device and dtype, gradients by autograd."""
+    state, states = initial, []
+    # unbind, not a[t]: the gradient of an index is a zero-filled tensor of the whole sequence, T of them.
+    for a_t, b_t, reset_t in zip(a.unbind(), b.unbind(), reset.unbind(), strict=True):
+        state = advance(a_t, b_t, state, reset_t, angle)
+        states.append(state)
+    return torch.stack(states)
+
+
+def advance(
+    a: Float[Tensor, "B N"],
+    b: Float[Tensor, "B W"],
+    state: Float[Tensor, "B W"],
+    reset: Bool[Tensor, " B"],
+    angle: Float[Tensor, " R"],
+) -> Float[Tensor, "B W"]:
+    """One step of the recurrence."""
+    state = torch.where(reset[:, None], 0.0, state)  # where, not times: inf * 0 is nan
+    rotating = angle.shape[0]
+    if rotating == 0:
+        return a * state + b
+    still, real, imag = state.split([a.shape[-1] - rotating, rotating, rotating], dim=-1)
+    a_still, a_rotating = a.split([a.shape[-1] - rotating, rotating], dim=-1)
+    cosine, sine = angle.cos(), angle.sin()
+    rotated = [a_still * still, a_rotating * (cosine * real - sine * imag), a_rotating * (sine * real + cosine * imag)]
+    return torch.cat(rotated, dim=-1) + b
+
+
+class _NumbaScan(torch.autograd.Function):
+    """:mod:`s7rl.kernels.cpu` under autograd.  Only the states are kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor, reset: Tensor, angle: Tensor) -> Tensor:
+        from s7rl.kernels.cpu import scan_forward
+
+        a, b, initial, reset = a.contiguous(), b.contiguous(), initial.contiguous(), reset.contiguous()
+        cosine, sine = angle.cos(), angle.sin()
+        states = torch.empty_like(b)
+        scan_forward(*(array(x) for x in (a, b, cosine, sine, initial, reset, states)))
+        ctx.save_for_backward(a, initial, reset, cosine, sine, states)
+        return states
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
+        from s7rl.kernels.cpu import scan_backward
+
+        a, initial, reset, cosine, sine, states = ctx.saved_tensors
+        grad_states = grad_states.contiguous()
+        grads = torch.empty_like(a), torch.empty_like(states), torch.empty_like(cosine), torch.empty_like(initial)
+        scan_backward(*(array(x) for x in (a, cosine, sine, initial, reset, states, grad_states, *grads)))
+        grad_a, grad_b, grad_angle, grad_initial = grads
+        return grad_a, grad_b, grad_initial, None, grad_angle
+
+
+def has_cpu_kernel(x: Tensor) -> bool:
+    """Whether the numba kernels can work on this tensor."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+
+
+def array(x: Tensor) -> Any:
+    """The tensor's memory as a numpy array, for a kernel to read or write."""
+    return x.detach().numpy()

@@ -1,0 +1,124 @@
+r"""The inside of the S7 layer: from the projections of the input to what C and the skip connection read.
+
+.. math::
+    w_k &= w_0 \odot (1 + s^A_k), \qquad |A_k| = 1 - \frac{1}{w_k^2 + 1/2} \\
+    x_k &= |A_k| e^{i\theta} \odot x_{k-1} + (1 - |A_k|)^p \odot (1 + s^B_k) \odot v_k \\
+    r_k &= (1 + s^C_k) \odot x_k, \qquad z_k = (d + s^D_k) \odot u_k
+
+:func:`selective_scan_reference` defines the result; :func:`selective_scan` gives the same from the fastest kernel
+there is for the tensors' device.  The layout of states and angles is that of :mod:`s7rl.scan`.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from s7rl.scan import array, has_cpu_kernel, linear_scan
+
+_SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
+INPUT_SCALES = tuple(_SQUARE_ROOTS)
+"""The powers p that there are: 1, a square root, the square root of that."""
+
+
+def selective_scan(
+    selection: Float[Tensor, "T B K"],
+    driven: Float[Tensor, "T B W"],
+    u: Float[Tensor, "T B H"],
+    w_0: Float[Tensor, " N"],
+    skip: Float[Tensor, " H"],
+    angle: Float[Tensor, " R"],
+    initial: Float[Tensor, "B W"],
+    reset: Bool[Tensor, "T B"],
+    *,
+    input_scale: float,
+) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
+    """Differentiable in every tensor but ``angle`` and ``reset``.
+
+    Args:
+        selection: the modulations s^A, s^B, s^C, s^D side by side, K = 2N + W + H.
+        driven: v, the input after B.
+        u: the input of the layer.
+        w_0: square root of the time constants at rest, less 1/2.
+        skip: d.
+        angle: theta of the last R modes, radians.
+        initial: the state before the first step.
+        reset: true where a step is the first of an episode.
+        input_scale: p, one of ``INPUT_SCALES``.
+
+    Returns:
+        r, z, and the state after the last step.
+    """
+    if has_cpu_kernel(driven):
+        arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale]
+        if not torch.is_grad_enabled():
+            return _forward(*arguments)[1]  # acting: half of the time of a step would go into autograd's bookkeeping
+        result: tuple[Tensor, Tensor, Tensor] = _NumbaSelectiveScan.apply(*arguments)  # type: ignore[no-untyped-call]
+        return result
+    return selective_scan_reference(
+        selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale
+    )
+
+
+def selective_scan_reference(
+    selection: Float[Tensor, "T B K"],
+    driven: Float[Tensor, "T B W"],
+    u: Float[Tensor, "T B H"],
+    w_0: Float[Tensor, " N"],
+    skip: Float[Tensor, " H"],
+    angle: Float[Tensor, " R"],
+    initial: Float[Tensor, "B W"],
+    reset: Bool[Tensor, "T B"],
+    *,
+    input_scale: float,
+) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
+    """The definition of :func:`selective_scan` in tensor operations around :func:`s7rl.linear_scan`."""
+    modes, rotating = len(w_0), len(angle)
+    select_a, select_b, select_c, select_d = selection.split([modes, modes, modes + rotating, len(skip)], dim=-1)
+    # 1 - |A|, kept as it is: computed back from |A| it would cancel for slow modes.
+    decay = 1.0 / ((w_0 * (1.0 + select_a)).square() + 0.5)
+    gain = decay.pow(input_scale) * (1.0 + select_b)
+    gain = torch.cat([gain, gain[..., modes - rotating :]], dim=-1)
+    states = linear_scan(1.0 - decay, gain * driven, initial, reset, angle)
+    return (1.0 + select_c) * states, (skip + select_d) * u, states[-1]
+
+
+_Kept = tuple[Tensor, ...]
+
+
+def _forward(*arguments: Any) -> tuple[_Kept, tuple[Tensor, Tensor, Tensor]]:
+    """Run the kernel: what its backward needs, and r, z and the last state."""
+    from s7rl.kernels.cpu_s7 import selective_scan_forward
+
+    *tensors, square_roots = arguments
+    selection, driven, u, w_0, skip, angle, initial, reset = (tensor.contiguous() for tensor in tensors)
+    inputs = selection, driven, u, w_0, skip, angle.cos(), angle.sin(), initial, reset
+    states, read, skipped = torch.empty_like(driven), torch.empty_like(driven), torch.empty_like(u)
+    selective_scan_forward(*map(array, inputs), square_roots, *map(array, (states, read, skipped)))
+    return (*inputs, states), (read, skipped, states[-1])
+
+
+class _NumbaSelectiveScan(torch.autograd.Function):
+    """:mod:`s7rl.kernels.cpu_s7` under autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        kept, (read, skipped, last) = _forward(*arguments)
+        ctx.square_roots = arguments[-1]
+        ctx.save_for_backward(*kept)
+        return read, skipped, last.clone()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        from s7rl.kernels.cpu_s7 import selective_scan_backward
+
+        *inputs, states = ctx.saved_tensors
+        selection, driven, u, w_0, skip, _, _, initial, _ = inputs
+        results = tuple(torch.empty_like(tensor) for tensor in (selection, driven, u, w_0, skip, initial))
+        given = (states, *(grad.contiguous() for grad in grads))
+        selective_scan_backward(*map(array, inputs), ctx.square_roots, *map(array, given), *map(array, results))
+        grad_selection, grad_driven, grad_u, grad_w_0, grad_skip, grad_initial = results
+        return grad_selection, grad_driven, grad_u, grad_w_0, grad_skip, None, grad_initial, None, None
