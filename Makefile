@@ -1,0 +1,52 @@
+# Everything a newcomer or CI types.  `make` alone lists the targets.
+#
+# Every target works on a fresh machine: it first makes .venv and installs the tested versions (constraints.txt).
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# $(call given,NAME,--option): "--option VALUE" if NAME=VALUE stands on make's command line, else nothing.  Variables
+# of the environment do not count, since some shells export an ENV that has nothing to do with us.
+given = $(if $(filter command,$(origin $1)),$2 $($1))
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test slow lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv and install s7rl with everything it is developed with
+
+# An environment that is there is kept.  Debian's python3 can lack ensurepip; the pip beside it then fills the new one.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "s7rl needs Python 3.10 or newer: make PYTHON=...")'
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+		{ $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	touch $@
+
+train: $(INSTALLED) ## train and evaluate an agent: ENV= AGENT= STEPS= SEED= ARGS= (all optional)
+	$(BIN)/s7rl train $(call given,ENV) $(call given,AGENT,--agent) $(call given,STEPS,--steps) \
+		$(call given,SEED,--seed) $(call given,ARGS)
+
+test: lint ## run the gates and the whole test suite, except what is marked slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+slow: $(INSTALLED) ## run the tests that train for minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED) ## ruff, mypy and codespell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: $(INSTALLED) ## put the code into the shape that lint wants
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv and everything that tools have left, but no runs
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,24 @@
+"""Tasks that need memory, and one way to make any Gymnasium environment for a policy.
+
+Importing this package registers ``s7rl/TMazePassive-v0``, ``s7rl/RepeatPrevious-v0`` and
+``s7rl/CartPolePositionOnly-v0`` with Gymnasium.  It needs gymnasium and numpy, and never torch.
+"""
+
+from s7rl.envs.batched import Engine, EngineEnv, EngineVectorEnv
+from s7rl.envs.registry import has_batched_engine, make_batched, make_env, register_envs
+from s7rl.envs.tasks import Task, find_task, task_ids
+
+__all__ = [
+    "Engine",
+    "EngineEnv",
+    "EngineVectorEnv",
+    "Task",
+    "find_task",
+    "has_batched_engine",
+    "make_batched",
+    "make_env",
+    "register_envs",
+    "task_ids",
+]
+
+register_envs()

@@ -1,0 +1,164 @@
+"""Classic control with hidden velocities.
+
+Positions alone do not tell where a system is going: an agent must remember at least the last observation and
+compare.  The physics is Gymnasium's ``CartPole-v1`` (Gymnasium 1.4, ``envs/classic_control/cartpole.py``, Euler
+integration), batched; equal seeds give equal trajectories.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult
+
+GRAVITY = 9.8  # m/s^2
+CART_MASS = 1.0  # kg
+POLE_MASS = 0.1  # kg
+HALF_POLE_LENGTH = 0.5  # m
+FORCE = 10.0  # N
+TIME_STEP = 0.02  # s
+MAX_POSITION = 2.4  # m from the centre
+MAX_ANGLE = 12 * 2 * math.pi / 360  # rad from the vertical
+EPISODE_LENGTH = 500
+START_RANGE = 0.05
+
+_TOTAL_MASS = CART_MASS + POLE_MASS
+_POLE_MASS_LENGTH = POLE_MASS * HALF_POLE_LENGTH
+_STATE_SCALE = 1_000_000  # the hidden state is reported in millionths of a unit
+
+
+class CartPolePositionOnlyEngine(Engine):
+    """The physics of the cart-pole; a column of the state is (position, velocity, angle, angular velocity)."""
+
+    def __init__(self, num_envs: int) -> None:
+        """Build ``num_envs`` cart-poles."""
+        super().__init__(num_envs)
+        high = np.array([2 * MAX_POSITION, 2 * MAX_ANGLE], dtype=np.float32)
+        self.observation_space = spaces.Box(-high, high, dtype=np.float32)
+        self.action_space = spaces.Discrete(2)
+        self._state: NDArray[np.float64] = np.zeros((4, num_envs))
+        self._steps: IntArray = np.zeros(num_envs, dtype=np.int64)
+        self._renderer: gym.Env[Any, Any] | None = None
+
+    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
+        """Draw all four numbers uniformly near 0."""
+        self._state[:, row] = rng.uniform(low=-START_RANGE, high=START_RANGE, size=(4,))
+        self._steps[row] = 0
+
+    def advance(self, actions: NDArray[Any]) -> StepResult:
+        """Push every cart and integrate one time step."""
+        x, x_dot, theta, theta_dot = self._state
+        force = np.where(actions == 1, FORCE, -FORCE)
+        cos, sin = np.cos(theta), np.sin(theta)
+        # The order of the operations is Gymnasium's, so that rounding is the same.
+        temp = (force + _POLE_MASS_LENGTH * np.square(theta_dot) * sin) / _TOTAL_MASS
+        theta_acc = (GRAVITY * sin - cos * temp) / (
+            HALF_POLE_LENGTH * (4.0 / 3.0 - POLE_MASS * np.square(cos) / _TOTAL_MASS)
+        )
+        x_acc = temp - _POLE_MASS_LENGTH * theta_acc * cos / _TOTAL_MASS
+        self._state = np.stack(
+            [
+                x + TIME_STEP * x_dot,
+                x_dot + TIME_STEP * x_acc,
+                theta + TIME_STEP * theta_dot,
+                theta_dot + TIME_STEP * theta_acc,
+            ]
+        )
+        self._steps += 1
+        terminated = (np.abs(self._state[0]) > MAX_POSITION) | (np.abs(self._state[2]) > MAX_ANGLE)
+        return np.ones(self.num_envs), terminated, self._steps >= EPISODE_LENGTH
+
+    def observations(self) -> NDArray[np.float32]:
+        """Return positions and angles."""
+        positions: NDArray[np.float32] = self._state[::2].T.astype(np.float32)
+        return positions
+
+    def successes(self) -> BoolArray:
+        """Return whether the pole stood until the time limit."""
+        upright: BoolArray = (np.abs(self._state[0]) <= MAX_POSITION) & (np.abs(self._state[2]) <= MAX_ANGLE)
+        return upright & (self._steps >= EPISODE_LENGTH)
+
+    def states(self) -> IntArray:
+        """Return position, velocity, angle, angular velocity in millionths of SI units, and the number of steps."""
+        scaled = np.rint(self._state * _STATE_SCALE).astype(np.int64)
+        states: IntArray = np.concatenate([scaled, self._steps[np.newaxis]]).T
+        return states
+
+    def render_row(self, row: int) -> Any:
+        """Let Gymnasium's own CartPole draw the state."""
+        if self._renderer is None:
+            self._renderer = gym.make("CartPole-v1", render_mode="rgb_array", disable_env_checker=True).unwrapped
+        self._renderer.state = self._state[:, row].copy()  # type: ignore[attr-defined]
+        return self._renderer.render()
+
+
+class CartPolePositionOnly(EngineEnv):
+    """Cart-pole with hidden velocities.
+
+    ## Description
+
+    Gymnasium's ``CartPole-v1`` of which the agent sees the cart's position and the pole's angle, entries 0 and 2.
+    Hidden are both velocities, entries 1 and 3.  Without them the agent cannot tell a falling pole from a rising one.
+
+    ## Action Space
+
+    `Discrete(2)`: 0 pushes the cart to the left, 1 to the right.
+
+    ## Observation Space
+
+    `Box(2,)`, float32:
+
+    | Num | Observation   | Min            | Max           |
+    |-----|---------------|----------------|---------------|
+    | 0   | Cart position | -4.8 m         | 4.8 m         |
+    | 1   | Pole angle    | -0.418 rad     | 0.418 rad     |
+
+    ## Rewards
+
+    1 for every step, the last one included.  The optimum is 500.
+
+    ## Starting State
+
+    All four hidden numbers uniform in (-0.05, 0.05).
+
+    ## Episode End
+
+    1. Termination: the pole leans more than 12 degrees (0.209 rad), or the cart's centre is more than 2.4 m from the
+       middle.
+    2. Truncation: after 500 steps.
+
+    ``info["is_success"]`` at the last step tells whether the pole stood for 500 steps.
+
+    ## Arguments
+
+    * ``render_mode`` (None or "rgb_array"; drawing needs pygame).
+
+    ## Version History
+
+    * v0: initial version; equal to Gymnasium 1.4's ``CartPole-v1``, seed by seed.
+
+    ## References
+
+    * Barto, Sutton and Anderson (1983), "Neuronlike Adaptive Elements That Can Solve Difficult Learning Control
+      Problems", IEEE Transactions on Systems, Man, and Cybernetics 13(5).
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Build one cart-pole."""
+        super().__init__(CartPolePositionOnlyEngine(1), render_mode)
+
+
+class CartPolePositionOnlyVector(EngineVectorEnv):
+    """Many cart-poles with hidden velocities; the rules are in ``CartPolePositionOnly``."""
+
+    def __init__(self, num_envs: int = 1) -> None:
+        """Build ``num_envs`` cart-poles."""
+        super().__init__(CartPolePositionOnlyEngine(num_envs))

@@ -1,0 +1,115 @@
+"""MiniGrid observations for a policy: one flat vector of zeros and ones.
+
+MiniGrid shows a dict of a small integer image (object, colour and state code of each cell in view), a direction and
+a sentence.  Fed to Stable-Baselines3 as it is, the sentence has no encoding, and the image, being a uint8 box, would
+pass for a picture: codes of 0 to 10 would be divided by 255.  The wrapper here gives a float32 vector instead: each
+code one-hot, then the direction one-hot.  The sentence is dropped, which is right only where it never changes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+from minigrid.core.mission import MissionSpace
+from numpy.typing import NDArray
+
+NUM_CODES = (len(OBJECT_TO_IDX), len(COLOR_TO_IDX), len(STATE_TO_IDX))
+"""Number of object, colour and state codes: 11, 6 and 3 in MiniGrid 3.2."""
+CELL_SIZE = sum(NUM_CODES)
+NUM_DIRECTIONS = 4
+
+
+def hot_indices(image: NDArray[Any], direction: int) -> NDArray[np.int64]:
+    """Return the places of the ones in the vector of one observation, in ascending order.
+
+    Args:
+        image: integer codes, [width, height, 3].
+        direction: the agent's heading, 0 to 3.
+    """
+    num_cells = image.shape[0] * image.shape[1]
+    cell_starts = np.arange(num_cells)[:, np.newaxis] * CELL_SIZE
+    block_starts = np.cumsum((0, *NUM_CODES[:-1]))
+    codes = image.reshape(num_cells, 3).astype(np.int64)
+    return np.append((cell_starts + block_starts + codes).ravel(), num_cells * CELL_SIZE + direction)
+
+
+def vector_size(image_shape: tuple[int, ...]) -> int:
+    """Return the length of the vector for an image of shape (width, height, 3)."""
+    return image_shape[0] * image_shape[1] * CELL_SIZE + NUM_DIRECTIONS
+
+
+def vector_space(image_shape: tuple[int, ...]) -> spaces.Box:
+    """Return the space of the vectors."""
+    return spaces.Box(0.0, 1.0, (vector_size(image_shape),), np.float32)
+
+
+class MiniGridVectorObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Turn MiniGrid's dict into a flat float32 vector of zeros and ones, and report success.
+
+    The vector holds, cell by cell of the view, 11 + 6 + 3 entries (object, colour, state), then 4 for the direction:
+    984 numbers for the default 7x7 view, 184 for ``agent_view_size=3``.  ``info["is_success"]`` at the last step of an
+    episode tells whether the last reward was positive.
+
+    Raises:
+        ValueError: if the mission varies between episodes, because it then belongs to the task.
+    """
+
+    def __init__(self, env: gym.Env[dict[str, Any], Any]) -> None:
+        """Wrap a MiniGrid environment with a constant mission."""
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.ObservationWrapper.__init__(self, env)
+        space = env.observation_space
+        if not isinstance(space, spaces.Dict) or not {"image", "direction", "mission"} <= set(space.keys()):
+            raise ValueError(
+                f"env has observation space {space}, not MiniGrid's; pass an unwrapped MiniGrid environment."
+            )
+        if not _is_constant(space["mission"]):
+            raise ValueError(_mission_error(env))
+        image_shape = space["image"].shape
+        assert image_shape is not None
+        self._size = vector_size(image_shape)
+        self._starts = hot_indices(np.zeros(image_shape, dtype=np.int64), 0)
+        self._mission: str | None = None
+        self.observation_space = vector_space(image_shape)
+
+    def observation(self, observation: dict[str, Any]) -> NDArray[np.float32]:
+        """Encode one observation."""
+        # Some environments declare a constant mission and then change it.
+        if self._mission is None:
+            self._mission = observation["mission"]
+        elif observation["mission"] != self._mission:
+            raise ValueError(_mission_error(self.env))
+        hot = self._starts.copy()
+        hot[:-1] += observation["image"].ravel()
+        hot[-1] += observation["direction"]
+        vector = np.zeros(self._size, dtype=np.float32)
+        vector[hot] = 1.0
+        return vector
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Take one action."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if terminated or truncated:
+            info = {**info, "is_success": float(reward) > 0}
+        return self.observation(observation), float(reward), terminated, truncated, info
+
+
+def _is_constant(space: Any) -> bool:
+    # A subclass, such as BabyAI's, makes its sentences elsewhere.
+    if type(space) is not MissionSpace:
+        return False
+    options: list[list[str]] = space.ordered_placeholders or []
+    return math.prod(map(len, options)) == 1
+
+
+def _mission_error(env: gym.Env[Any, Any]) -> str:
+    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    return (
+        f"{name} is not supported yet: its mission changes between episodes, so the sentence is the task and cannot "
+        "be dropped; choose an environment with a constant mission, such as MiniGrid-MemoryS11-v0."
+    )

@@ -1,0 +1,233 @@
+"""From an environment's id to an environment: registration, loading of suites, adapters, and one-line errors.
+
+Gymnasium 1.0 removed the entry points by which packages used to announce their environments, so an id is known after
+its package has been imported and not before.  ``import s7rl.envs`` registers ours; ``make_env`` imports the known
+suites (MiniGrid, BabyAI, POPGym) when one of their ids is asked for.  Plain Gymnasium reaches ours, too:
+``gymnasium.make("s7rl.envs:s7rl/TMazePassive-v0")``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.vector import VectorEnv
+
+OWN_ENVIRONMENTS: Mapping[str, str] = {
+    "s7rl/TMazePassive-v0": "s7rl.envs.tmaze:TMazePassive",
+    "s7rl/RepeatPrevious-v0": "s7rl.envs.repeat_previous:RepeatPrevious",
+    "s7rl/CartPolePositionOnly-v0": "s7rl.envs.control:CartPolePositionOnly",
+}
+"""Our ids and their single environments; the batched one has the same name with ``Vector`` at the end."""
+
+MINIGRID_MEMORY_IDS = tuple(
+    f"MiniGrid-Memory{size}-v0" for size in ("S7", "S9", "S11", "S13", "S13Random", "S17Random")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Suite:
+    """A package that registers environments when it is imported."""
+
+    module: str
+    """Name to import."""
+    install: str
+    """What to give to ``pip install``."""
+
+
+_SUITES = {
+    "MiniGrid-": _Suite(module="minigrid", install="minigrid"),
+    "BabyAI-": _Suite(module="minigrid", install="minigrid"),
+    "popgym-": _Suite(module="popgym", install="'s7rl[popgym]'"),
+}
+_ENGINES = {env_id: f"{entry_point}Vector" for env_id, entry_point in OWN_ENVIRONMENTS.items()} | dict.fromkeys(
+    MINIGRID_MEMORY_IDS, "s7rl.envs.minigrid_memory:MemoryVector"
+)
+# Arguments of gymnasium.make, which every environment therefore has.
+_MAKE_ARGUMENTS = ("max_episode_steps", "disable_env_checker")
+
+
+def register_envs() -> None:
+    """Register our environments with Gymnasium; calling it again changes nothing."""
+    for env_id, entry_point in OWN_ENVIRONMENTS.items():
+        if env_id not in gym.registry:
+            gym.register(env_id, entry_point, vector_entry_point=f"{entry_point}Vector")
+
+
+def make_env(
+    env_id: str, env_kwargs: Mapping[str, object] | None = None, render_mode: str | None = None
+) -> gym.Env[Any, Any]:
+    """Make an environment that a policy can use.
+
+    This is ``gymnasium.make`` plus what stands between an id and a policy: the suite's package is imported, and
+    MiniGrid's observations are encoded as a flat vector (``MiniGridVectorObservation``).
+
+    Args:
+        env_id: any id that Gymnasium knows, or one of the suites MiniGrid, BabyAI and POPGym.
+        env_kwargs: keyword arguments of the environment, such as ``corridor_length``.
+        render_mode: as in ``gymnasium.make``; None draws nothing.
+
+    Raises:
+        ValueError: in one line, if the id, a keyword argument or the render mode is unknown or cannot be used.
+        TypeError: in one line, if a keyword argument of one of our environments has the wrong type.
+    """
+    spec = find_spec(env_id)
+    kwargs = dict(env_kwargs or {})
+    _check_arguments(spec, kwargs)
+    if render_mode is not None:
+        _check_render_mode(spec, render_mode)
+        # Left out otherwise: not every environment has this argument.
+        kwargs["render_mode"] = render_mode
+    try:
+        env = gym.make(spec, **kwargs)  # type: ignore[arg-type]
+        if _is_minigrid(spec) and kwargs:
+            # MiniGrid checks some arguments, such as the parity of a size, only when it builds its first maze.
+            env.reset()
+    except Exception as error:
+        raise _creation_error(env_id, dict(env_kwargs or {}), error) from error
+    if _is_minigrid(spec):
+        from s7rl.envs.minigrid_adapter import MiniGridVectorObservation
+
+        return MiniGridVectorObservation(env)
+    return env
+
+
+def has_batched_engine(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> bool:
+    """Return whether ``make_batched`` can make this environment with these keyword arguments."""
+    return env_id in _ENGINES and set(env_kwargs or ()) <= set(_arguments(load_env_creator(_ENGINES[env_id])) or ())
+
+
+def make_batched(
+    env_id: str, num_envs: int, env_kwargs: Mapping[str, object] | None = None
+) -> VectorEnv[Any, Any, Any]:
+    """Make a batched numpy environment; row i is ``make_env(env_id, env_kwargs)`` with seed + i, step for step.
+
+    It resets rows in the step that ends them (``AutoresetMode.SAME_STEP``) and has ``get_state()``.
+
+    Raises:
+        ValueError: in one line, if there is no engine for the id or it has no such keyword argument.
+    """
+    if env_id not in _ENGINES:
+        raise ValueError(f"{env_id!r} has no batched engine; use make_env, or one of: {', '.join(_ENGINES)}.")
+    spec = find_spec(env_id)
+    creator = load_env_creator(_ENGINES[env_id])
+    kwargs = dict(env_kwargs or {})
+    unknown = _unknown(kwargs, _arguments(creator) or ())
+    if unknown:
+        raise _unknown_argument(f"the batched engine of {env_id}", unknown, _arguments(creator) or ())
+    try:
+        envs = creator(**{**spec.kwargs, **kwargs, "num_envs": num_envs})
+    except Exception as error:
+        raise _creation_error(env_id, kwargs, error) from error
+    assert isinstance(envs, VectorEnv)
+    return envs
+
+
+def find_spec(env_id: str) -> EnvSpec:
+    """Return Gymnasium's specification of an id, after importing the suite that the id belongs to.
+
+    Raises:
+        ValueError: in one line, if the suite is not installed or the id does not exist.
+    """
+    register_envs()
+    module, _, name = env_id.rpartition(":")
+    if module:
+        _import_module(env_id, module, f"write the part before {name!r} as Python imports it")
+    for prefix, suite in _SUITES.items():
+        if name.startswith(prefix):
+            _import_module(env_id, suite.module, f"pip install {suite.install}")
+    if name not in gym.registry:
+        raise ValueError(_unknown_id(name))
+    return gym.spec(name)
+
+
+def _import_module(env_id: str, module: str, remedy: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise ValueError(f"{env_id} needs {module}, which is not installed: {remedy}") from error
+
+
+def _is_minigrid(spec: EnvSpec) -> bool:
+    return isinstance(spec.entry_point, str) and spec.entry_point.startswith("minigrid.")
+
+
+def _unknown_id(name: str) -> str:
+    known = [*_ENGINES, *gym.registry]
+    within = [env_id for env_id in known if name.casefold() in env_id.casefold()]
+    matches = list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *within]))[:3]
+    guess = f"did you mean {' or '.join(repr(match) for match in matches)}? " if matches else ""
+    return f"unknown environment {name!r}: {guess}(see `s7rl list envs`)"
+
+
+def _arguments(creator: Any) -> tuple[str, ...] | None:
+    """Return the keyword arguments of an environment's class, or None if it takes any."""
+    constructors: list[Any] = [creator]
+    if isinstance(creator, type):
+        constructors = [vars(cls)["__init__"] for cls in creator.__mro__[:-1] if "__init__" in vars(cls)]
+    names: list[str] = []
+    for constructor in constructors:
+        parameters = inspect.signature(constructor).parameters.values()
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        # What a class passes on as **kwargs goes to the next constructor in line.
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    else:
+        if not isinstance(creator, type):
+            return None
+    return tuple(name for name in dict.fromkeys(names) if name not in ("self", "render_mode", "num_envs"))
+
+
+def _unknown(kwargs: Mapping[str, object], known: Iterable[str]) -> str | None:
+    return next((name for name in kwargs if name not in known), None)
+
+
+def _unknown_argument(who: str, name: str, known: Iterable[str]) -> ValueError:
+    names = ", ".join(known) or "none"
+    return ValueError(f"unknown keyword argument {name!r}: {who} takes {names}.")
+
+
+def _check_arguments(spec: EnvSpec, kwargs: Mapping[str, object]) -> None:
+    if not kwargs or spec.entry_point is None:
+        return
+    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
+    known = _arguments(creator)
+    unknown = _unknown(kwargs, (*(known or ()), *_MAKE_ARGUMENTS))
+    if known is not None and unknown:
+        raise _unknown_argument(spec.id, unknown, known)
+
+
+def _check_render_mode(spec: EnvSpec, render_mode: str) -> None:
+    if spec.entry_point is None:
+        return
+    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
+    metadata = getattr(creator, "metadata", None)
+    modes = metadata.get("render_modes", []) if isinstance(metadata, dict) else [render_mode]
+    # Gymnasium shows "human" by itself where an environment gives pictures.
+    if render_mode not in modes and not (render_mode == "human" and "rgb_array" in modes):
+        names = ", ".join(repr(mode) for mode in modes) or "none"
+        raise ValueError(f"render_mode ({render_mode!r}) is not one that {spec.id} has; it has: {names}.")
+
+
+def _creation_error(env_id: str, kwargs: Mapping[str, object], error: Exception) -> Exception:
+    # gymnasium.make decorates a TypeError; the constructor's own words are its cause.
+    if isinstance(error, TypeError) and isinstance(error.__cause__, TypeError):
+        error = error.__cause__
+    if env_id in OWN_ENVIRONMENTS and isinstance(error, (TypeError, ValueError)):
+        return type(error)(str(error))
+    given = f" with {', '.join(f'{name}={value!r}' for name, value in kwargs.items())}" if kwargs else ""
+    reason = " ".join(str(error).split())
+    if not reason:
+        # A bare assertion: its own line says more than its name.
+        frames = traceback.extract_tb(error.__traceback__)
+        reason = (frames[-1].line if frames else None) or type(error).__name__
+    return ValueError(f"{env_id} cannot be made{given}: {reason}")

@@ -1,0 +1,143 @@
+"""RepeatPrevious: name the suit of the card that was shown k - 1 steps ago, at every step.
+
+Rules, rewards and, for equal seeds, the very cards are those of ``popgym.envs.repeat_previous`` (POPGym 1.0.7,
+Morad et al. 2023); arguments are free where POPGym registers three fixed difficulties.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+
+NUM_SUITS = 4
+DECK_SIZE = 52
+SUCCESS_RETURN = 0.9
+"""An episode counts as solved from this return on, that is, with at least 95 % of the answers right."""
+
+
+class RepeatPreviousEngine(Engine):
+    """The rules of RepeatPrevious; the state of a row is its deck and the number of cards shown."""
+
+    def __init__(self, num_envs: int, num_decks: int = 2, k: int = 32) -> None:
+        """Build ``num_envs`` games with decks of ``52 * num_decks`` cards."""
+        super().__init__(num_envs)
+        self.num_cards = DECK_SIZE * check_count("num_decks", num_decks)
+        self.k = check_count("k", k)
+        if self.k >= self.num_cards:
+            raise ValueError(
+                f"k ({k}) must be smaller than the {self.num_cards} cards of num_decks={num_decks}; "
+                f"pass k <= {self.num_cards - 1} or more decks."
+            )
+        self.observation_space = spaces.Discrete(NUM_SUITS)
+        self.action_space = spaces.Discrete(NUM_SUITS)
+        self._rows = np.arange(num_envs)
+        self._suits = np.zeros((num_envs, self.num_cards), dtype=np.int64)  # in the order in which they are shown
+        self._shown = np.ones(num_envs, dtype=np.int64)
+        self._right = np.zeros(num_envs, dtype=np.int64)
+        self._no_row = np.zeros(num_envs, dtype=np.bool_)
+
+    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
+        """Shuffle the deck and show its first card."""
+        # POPGym shuffles the indices of the cards in place, deals from the end, and card i has suit i mod 4.
+        cards = np.arange(self.num_cards)
+        rng.shuffle(cards)
+        self._suits[row] = cards[::-1] % NUM_SUITS
+        self._shown[row] = 1
+        self._right[row] = 0
+
+    def advance(self, actions: NDArray[Any]) -> StepResult:
+        """Score the answers, then show the next card."""
+        asked = self._shown - self.k
+        right = self._suits[self._rows, np.maximum(asked, 0)] == actions
+        scored = asked >= 0
+        self._right += right & scored
+        rewards = np.where(right, 1.0, -1.0) * scored / (self.num_cards - self.k)
+        self._shown += 1
+        return rewards, self._shown == self.num_cards, self._no_row.copy()
+
+    def observations(self) -> IntArray:
+        """Return the suit of the card shown last."""
+        return self._suits[self._rows, self._shown - 1]
+
+    def successes(self) -> BoolArray:
+        """Return whether the return of the episode reached ``SUCCESS_RETURN``."""
+        answers = self.num_cards - self.k
+        return 2 * self._right - answers >= SUCCESS_RETURN * answers
+
+    def states(self) -> IntArray:
+        """Return the answer that is due now (0 while none is), the number of cards shown and the last card's suit."""
+        due = self._suits[self._rows, np.maximum(self._shown - self.k, 0)] * (self._shown >= self.k)
+        return np.stack([due, self._shown, self.observations()], axis=1)
+
+
+class RepeatPrevious(EngineEnv):
+    """RepeatPrevious, as in POPGym.
+
+    ## Description
+
+    Cards are shown one by one.  At each step the agent names the suit of the card that was shown ``k - 1`` steps
+    before the one it sees now: k = 1 asks for the present card, k = 2 for the one before.  It needs a memory that
+    holds the last k cards in order, and overwrites one of them at each step.
+
+    ## Action Space
+
+    `Discrete(4)`: the suit.
+
+    ## Observation Space
+
+    `Discrete(4)`: the suit of the present card.
+
+    ## Rewards
+
+    With N = 52 num_decks cards, from the moment k cards have been shown: 1/(N - k) for a right answer and
+    -1/(N - k) for a wrong one.  Before that: 0.
+
+    The optimum is 1.  The best agent without memory, k >= 2, names any suit but the present one: whatever place of
+    the shuffled deck is asked for, it holds a given other suit with probability (N/4) / (N - 1), so the agent gets
+    N / (2 (N - 1)) - 1, a little above the -0.5 of random answers.
+
+    ## Starting State
+
+    A shuffled deck, its first card shown.
+
+    ## Episode End
+
+    1. Termination: after exactly N - 1 steps.
+    2. Truncation: never.
+
+    ``info["is_success"]`` at the last step: the return reached 0.9, that is, at least 95 % of the answers were right.
+
+    ## Arguments
+
+    * ``num_decks`` (int, default 2): decks of 52 cards that are shuffled together; it sets the length.
+    * ``k`` (int, default 32): which card is asked for, 1 being the present one.
+
+    POPGym's Easy is (1, 4), Medium, the default, (2, 32), Hard (3, 64).
+
+    ## Version History
+
+    * v0: initial version; equal to POPGym 1.0.7, seed by seed.
+
+    ## References
+
+    * Morad et al. (2023), "POPGym: Benchmarking Partially Observable Reinforcement Learning", ICLR.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(self, num_decks: int = 2, k: int = 32, render_mode: str | None = None) -> None:
+        """Build one game."""
+        super().__init__(RepeatPreviousEngine(1, num_decks, k), render_mode)
+
+
+class RepeatPreviousVector(EngineVectorEnv):
+    """Many games of RepeatPrevious; the rules are in ``RepeatPrevious``."""
+
+    def __init__(self, num_envs: int = 1, num_decks: int = 2, k: int = 32) -> None:
+        """Build ``num_envs`` games."""
+        super().__init__(RepeatPreviousEngine(num_envs, num_decks, k))

@@ -1,0 +1,170 @@
+"""The passive T-maze: one cue at the start, one decision at the end, nothing in between.
+
+The task goes back to Bakker (2001); rules and penalty are those of Memory-RL (Ni et al. 2023, ``envs/tmaze.py``,
+``TMazeClassicPassive`` with ``penalty = -1 / corridor_length``).  We deviate from it in the observation only: one of
+four symbols instead of two numbers, the cue is shown whenever the agent stands at the start (there: only the first
+time), and the arms look like the junction.  None of this changes an optimal or a memoryless agent's score.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+
+CUE_UP, CUE_DOWN, CORRIDOR, JUNCTION = range(4)
+RIGHT, UP, LEFT, DOWN = range(4)
+
+_MOVE_X = np.array([1, 0, -1, 0])
+_MOVE_Y = np.array([0, 1, 0, -1])
+
+
+class TMazePassiveEngine(Engine):
+    """The rules of the passive T-maze; the state of a row is (x, y, arm of the goal, step)."""
+
+    def __init__(self, num_envs: int, corridor_length: int = 100) -> None:
+        """Build ``num_envs`` mazes of the same length."""
+        super().__init__(num_envs)
+        self.corridor_length = check_count("corridor_length", corridor_length)
+        self.observation_space = spaces.Discrete(4)
+        self.action_space = spaces.Discrete(4)
+        self._x: IntArray = np.zeros(num_envs, dtype=np.int64)
+        self._y: IntArray = np.zeros(num_envs, dtype=np.int64)  # -1 in the lower arm, 1 in the upper one, else 0
+        self._goal_y: IntArray = np.ones(num_envs, dtype=np.int64)
+        self._cue = np.zeros(num_envs, dtype=np.int64)
+        self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._no_row: BoolArray = np.zeros(num_envs, dtype=np.bool_)
+
+    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
+        """Put the agent at the start and draw the goal's arm."""
+        cue = int(rng.integers(2))
+        self._x[row] = self._y[row] = self._steps[row] = 0
+        self._cue[row] = cue
+        self._goal_y[row] = 1 - 2 * cue
+
+    def advance(self, actions: NDArray[Any]) -> StepResult:
+        """Move every agent; a move into a wall leaves it where it is."""
+        move_x, move_y = _MOVE_X[actions], _MOVE_Y[actions]
+        at_junction = self._x == self.corridor_length
+        self._x += move_x
+        np.clip(self._x, 0, self.corridor_length, out=self._x)
+        # The way to the junction takes all steps but the last, so nobody acts in an arm: y was 0.
+        np.multiply(move_y, at_junction, out=self._y)
+        self._steps += 1
+        terminated: BoolArray = self._steps > self.corridor_length
+        rewards = np.where(self._x < self._steps, -1.0 / self.corridor_length, 0.0)
+        if terminated.any():
+            rewards[terminated] = (self._y == self._goal_y)[terminated]
+        return rewards, terminated, self._no_row.copy()
+
+    def observations(self) -> IntArray:
+        """Return the cue at the start, else whether the row is in the corridor or at its end."""
+        symbols = CORRIDOR + (self._x == self.corridor_length)
+        return np.where(self._x == 0, self._cue, symbols)
+
+    def successes(self) -> BoolArray:
+        """Return whether the agent stands in the arm that the cue named."""
+        in_goal: BoolArray = self._y == self._goal_y
+        return in_goal
+
+    def states(self) -> IntArray:
+        """Return x, y, the y of the goal and the number of steps taken."""
+        return np.stack([self._x, self._y, self._goal_y, self._steps], axis=1)
+
+    def render_row(self, row: int) -> str:
+        """Draw the maze: A the agent, G the goal."""
+        lines = [[" "] * self.corridor_length + ["."], ["."] * (self.corridor_length + 1)]
+        lines.append(list(lines[0]))
+        lines[1 - self._goal_y[row]][self.corridor_length] = "G"
+        lines[1 - self._y[row]][self._x[row]] = "A"
+        return "\n".join("".join(line).rstrip() for line in lines) + "\n"
+
+
+class TMazePassive(EngineEnv):
+    """The passive T-maze.
+
+    ## Description
+
+                                    up
+        S-----------------------------J
+                                   down
+
+    The agent starts at the left end S of a corridor, where a cue says which arm of the T-junction J holds the goal.
+    From then on all places look alike until the junction, ``corridor_length`` steps later.  Only who remembers the
+    cue can choose better than by a coin.
+
+    ## Action Space
+
+    `Discrete(4)`: 0 right, 1 up, 2 left, 3 down.  A move into a wall leaves the agent where it is.  The arms are
+    entered from the junction only; the episode is over by then.
+
+    ## Observation Space
+
+    `Discrete(4)`:
+
+    | Num | Where                  | Meaning                     |
+    |-----|------------------------|-----------------------------|
+    | 0   | start                  | the goal is in the upper arm|
+    | 1   | start                  | the goal is in the lower arm|
+    | 2   | corridor               | nothing                     |
+    | 3   | junction, either arm   | the corridor has ended      |
+
+    Where the agent is in the corridor is hidden, and so is the time.
+
+    ## Rewards
+
+    After step t (counted from 1) and before the last step: -1/corridor_length if the agent is behind the ideal
+    position, x < t, else 0.  At the last step: 1 in the goal's arm, else 0.
+
+    The optimum is 1.  The best agent without memory gets 0.5, proved as follows.  All rewards before the last step
+    are at most 0.  The last one is 1 only for an agent that was at the junction after ``corridor_length`` steps,
+    that is, went right at every step, and then chose the goal's arm.  The junction looks the same under both cues,
+    so such an agent goes up with one probability p and down with another q, p + q <= 1, whatever the cue was; the
+    expected reward is at most (p + q) / 2 <= 1/2, which "right, then up" attains.
+    The uniformly random agent gets -1 + (1 - 4^-L) / (3 L) + 4^-(L + 1) with L = corridor_length: it is not behind
+    after step t with probability 4^-t.
+
+    ## Starting State
+
+    x = 0; either arm holds the goal with probability 1/2.
+
+    ## Episode End
+
+    1. Termination: after exactly ``corridor_length + 1`` steps, wherever the agent is.
+    2. Truncation: never.
+
+    ``info["is_success"]`` at the last step tells whether the agent stands in the goal's arm.
+
+    ## Arguments
+
+    * ``corridor_length`` (int, default 100, at least 1): steps from the cue to the junction.
+    * ``render_mode`` (None or "ansi").
+
+    ## Version History
+
+    * v0: initial version.
+
+    ## References
+
+    * Bakker (2001), "Reinforcement Learning with Long Short-Term Memory", NIPS 14.
+    * Ni et al. (2023), "When Do Transformers Shine in RL? Decoupling Memory from Credit Assignment", NeurIPS 36,
+      and its code, github.com/twni2016/Memory-RL.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(self, corridor_length: int = 100, render_mode: str | None = None) -> None:
+        """Build one maze."""
+        super().__init__(TMazePassiveEngine(1, corridor_length), render_mode)
+
+
+class TMazePassiveVector(EngineVectorEnv):
+    """Many passive T-mazes of the same length; the rules are in ``TMazePassive``."""
+
+    def __init__(self, num_envs: int = 1, corridor_length: int = 100) -> None:
+        """Build ``num_envs`` mazes."""
+        super().__init__(TMazePassiveEngine(num_envs, corridor_length))

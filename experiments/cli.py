@@ -1,0 +1,147 @@
+"""The program ``s7rl``: reads the command line, calls one command, and says in one line what is wrong.
+
+Only this module ends the process. Commands import torch inside their functions or modules, and those are imported
+here only once the command is known, so that ``--help`` and ``list`` answer at once.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import fields
+from typing import Annotated, TypeAlias
+
+import tyro
+from rich.console import Console
+
+from s7rl.experiments.config import EvaluateConfig, ListConfig, NetworkOptions, PPOOptions, TrainConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.suggestions import did_you_mean, named
+
+DESCRIPTION = """Agents that remember: train, test and compare them on tasks that need memory.
+
+Begin with `s7rl train`, and see `s7rl list envs`.
+"""
+COMMANDS: dict[str, type[TrainConfig | EvaluateConfig | ListConfig]] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "list": ListConfig,
+}
+Request: TypeAlias = (
+    Annotated[TrainConfig, tyro.conf.subcommand("train")]
+    | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[ListConfig, tyro.conf.subcommand("list")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the words after the program's name; None for those of this process.
+
+    Returns:
+        The exit code: 0, 2 for a request that cannot be fulfilled, 128 and a signal's number after that signal.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    program = " ".join(["s7rl", *(word for word in words[:1] if word in COMMANDS)])
+    try:
+        request = parse(words)
+        return request if isinstance(request, int) else _run(request, words)
+    except UsageError as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of `s7rl list | head` has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+def parse(words: Sequence[str]) -> TrainConfig | EvaluateConfig | ListConfig | int:
+    """Reads a command line.
+
+    Returns:
+        The request, or the exit code where the command line asked for help only and got it.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    words = list(words) or ["--help"]
+    if not words[0].startswith("-"):
+        named("command", words[0], COMMANDS, "see `s7rl --help`")
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            request, unknown = tyro.cli(
+                Request, prog="s7rl", args=words, description=DESCRIPTION, return_unknown_args=True
+            )
+    except SystemExit as end:
+        if end.code in (0, None):
+            return 0
+        raise UsageError(f"{_one_line(complaint.getvalue())} ({_help(words[0])})") from None
+    if unknown:
+        raise UsageError(_unknown_word(unknown[0], words[0]))
+    return request
+
+
+def _run(request: TrainConfig | EvaluateConfig | ListConfig, words: Sequence[str]) -> int:
+    console = Console(highlight=False)
+    if isinstance(request, ListConfig):
+        from s7rl.experiments.listing import show_list
+
+        return show_list(request, console)
+    if isinstance(request, EvaluateConfig):
+        from s7rl.experiments.evaluate import evaluate
+
+        return evaluate(request, console)
+    from s7rl.experiments.plan import plan
+
+    # Before torch is imported, so that a mistyped name is answered at once.
+    settings, task = plan(request)
+    from s7rl.experiments.train import train
+
+    return train(request, settings, task, ["s7rl", *words], console)
+
+
+def _unknown_word(word: str, command: str) -> str:
+    if not word.startswith("-"):
+        return f"'{word}' is one word too many ({_help(command)})"
+    flag = word.split("=", 1)[0]
+    return f"there is no option {flag}{did_you_mean(flag, _flags(command))} ({_help(command)})"
+
+
+def _help(command: str) -> str:
+    return f"see `s7rl {command} --help`" if command in COMMANDS else "see `s7rl --help`"
+
+
+def _flags(command: str) -> list[str]:
+    groups = (COMMANDS[command], PPOOptions, NetworkOptions) if command == "train" else (COMMANDS[command],)
+    names = {field.name for group in groups for field in fields(group)} - {"env", "run", "what", "ppo", "network"}
+    return sorted(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _one_line(message: str) -> str:
+    """The first paragraph of tyro's message: a title, then sections between ruled lines, perhaps in a frame."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
+    framed = plain.lstrip().startswith("╭")
+    sections: list[list[str]] = [[]]
+    for line in plain.splitlines():
+        words = line.strip("│ ")
+        if words and set(words) <= set("╭╮╰╯─-"):
+            sections.append([])
+        elif not words.startswith("╭"):
+            sections[-1].append(words)
+    # The frame has the title in its upper edge; without one it is the first section.
+    body = sections[0 if framed else min(1, len(sections) - 1)]
+    text = " ".join(body[: body.index("")] if "" in body else body) or "the command line cannot be read"
+    return text[:1].lower() + text[1:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

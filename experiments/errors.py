@@ -1,0 +1,5 @@
+"""The one exception whose text is written for the user."""
+
+
+class UsageError(Exception):
+    """Something the user can put right: the command line prints it as one line and exits with code 2."""

@@ -1,0 +1,62 @@
+"""`s7rl evaluate`: the score of a trained agent on fresh seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from s7rl.agents import RecurrentPPO
+from s7rl.envs import find_task
+from s7rl.experiments.config import EvaluateConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.run_folder import open_run_folder, write_json
+from s7rl.experiments.summary import print_score, verdict
+from s7rl.experiments.train import evaluate_agent
+
+
+def evaluate(config: EvaluateConfig, console: Console) -> int:
+    """Loads an agent, plays, and prints the score.
+
+    Args:
+        config: the request.
+        console: where the score is shown.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: the run folder or the request cannot be used.
+    """
+    folder = open_run_folder(config.run)
+    settings = folder.settings()
+    if config.episodes < 1:
+        raise UsageError(f"--episodes {config.episodes} must be at least 1")
+    if config.seed is not None and config.seed < 0:
+        raise UsageError(f"--seed {config.seed} must not be negative")
+    if config.out is not None and Path(config.out).exists():
+        raise UsageError(f"--out {config.out} exists already, and nothing is overwritten: give another file")
+    checkpoint = folder.best if config.checkpoint == "best" else folder.latest
+    if not checkpoint.is_file():
+        raise UsageError(f"RUN {config.run} has no {checkpoint.name}: {_other(config.checkpoint)}")
+    seed = settings.evaluation_seed if config.seed is None else config.seed
+    try:
+        task = find_task(settings.env_id, dict(settings.env_kwargs))
+        # The agent may have been trained where there is a GPU, and evaluated where there is none.
+        model = RecurrentPPO.load(checkpoint, device="auto")
+        evaluation = evaluate_agent(
+            model, settings, checkpoint, config.episodes, seed=seed, deterministic=not config.sample
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(f"{checkpoint} cannot be evaluated: {error}") from error
+    assert evaluation is not None, "nobody asked the evaluation to stop"
+    print_score(console, evaluation, task, {"checkpoint": str(checkpoint), "seeds": f"from {seed:,}"})
+    console.print(verdict(evaluation, task, settings), style="bold", markup=False, highlight=False, soft_wrap=True)
+    if config.out is not None:
+        facts = {"seed": seed, "checkpoint": config.checkpoint, "sample": config.sample}
+        write_json(Path(config.out), facts | evaluation.as_json())
+    return 0
+
+
+def _other(checkpoint: str) -> str:
+    return "too few episodes ended; try --checkpoint latest" if checkpoint == "best" else "its training never began"

@@ -1,0 +1,35 @@
+"""From a request to the settings of a run, with everything checked that can be without torch.
+
+Importing torch takes seconds; a mistyped name should not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s7rl.envs import Task, find_task
+from s7rl.experiments.arguments import read_assignments
+from s7rl.experiments.config import TrainConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.presets import AGENTS
+from s7rl.experiments.run_folder import check_is_free
+from s7rl.experiments.settings import RunSettings, settings_for
+from s7rl.experiments.suggestions import named
+
+
+def plan(config: TrainConfig) -> tuple[RunSettings, Task]:
+    """Finds the task and derives the run's settings.
+
+    Raises:
+        UsageError: a name is unknown, a value is out of range, or the run folder exists.
+    """
+    agent = named("agent", config.agent, AGENTS, "see `s7rl list agents`")
+    if config.eval_episodes < 0:
+        raise UsageError(f"--eval-episodes {config.eval_episodes} must not be negative; 0 skips the evaluation")
+    if config.out is not None:
+        check_is_free(Path(config.out))
+    try:
+        task = find_task(config.env, read_assignments("--env-kwargs", config.env_kwargs))
+        return settings_for(task, agent, config), task
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,144 @@
+"""The named agents and experiments, and what changes from one suite of tasks to another.
+
+Presets are values of frozen dataclasses. The numbers of the suites are single choices that worked in trials; where a
+number can follow from the task (rollout length, minibatch, memory horizons) it does, in ``settings``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentPreset:
+    """A network by name."""
+
+    summary: str
+    """One line for `s7rl list agents`."""
+    core: str
+    """The sequence model, a name of ``s7rl.core_names()``."""
+    has_memory: bool = True
+    """Whether anything is carried from one step to the next."""
+    takes_horizon: bool = False
+    """Whether the core has the option ``horizon``: the shortest and longest memory to start from, in steps."""
+    d_model: int = 64
+    """Features between the blocks."""
+    d_state: int = 64
+    """Size of the memory of each block."""
+    n_blocks: int = 1
+    """Blocks on top of each other."""
+    core_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Further options of the core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteSettings:
+    """How to learn the tasks of one suite. Steps are environment steps."""
+
+    n_envs: int = 16
+    """Environments side by side, where the rollout's memory allows."""
+    min_n_steps: int = 128
+    """The rollout is at least this long, however short the task's memory."""
+    batch_steps: int = 2048
+    """A minibatch has about as many steps as this, in whole rows; up to twice as many where rows are long."""
+    n_epochs: int = 4
+    """Passes over each rollout."""
+    learning_rate: float = 7e-4
+    """Adam's step size."""
+    gamma: float = 0.99
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """Trace decay of the advantage estimate."""
+    clip_range: float = 0.2
+    """Clipping of the probability ratio."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradient clipping."""
+    horizon_factor: int = 10
+    """The slowest modes start with a horizon of this many times the task's memory span: they cost nothing."""
+    normalize: bool = False
+    """Whether observations and rewards are scaled to unit variance (SB3's VecNormalize)."""
+
+
+AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
+    {
+        "s7": AgentPreset(
+            summary="S7, an input-dependent state space model (the default)", core="s7", takes_horizon=True
+        ),
+        "gru": AgentPreset(summary="gated recurrent unit, the classic", core="gru"),
+        "none": AgentPreset(summary="no memory: what can be had without", core="none", has_memory=False),
+    }
+)
+
+SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
+    {
+        # Corridors: a constant observation for a long time, one cue, one reward at the end.
+        "memory": SuiteSettings(n_envs=32, min_n_steps=256, learning_rate=1e-3, gamma=0.999, horizon_factor=100),
+        "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.01),
+        "popgym": SuiteSettings(n_envs=32, min_n_steps=256, learning_rate=5e-4),
+        "control": SuiteSettings(n_envs=8, batch_steps=128, n_epochs=10, gae_lambda=0.98, normalize=True),
+        "gymnasium": SuiteSettings(),
+    }
+)
+
+# Every answer is rewarded at once: what comes later is noise to it.
+_REPEAT_PREVIOUS = replace(SUITES["popgym"], gamma=0.9, horizon_factor=30)
+TASKS: Mapping[str, SuiteSettings] = MappingProxyType(
+    {
+        "s7rl/RepeatPrevious-v0": _REPEAT_PREVIOUS,
+        "popgym-RepeatPreviousEasy-v0": _REPEAT_PREVIOUS,
+        "popgym-RepeatPreviousMedium-v0": _REPEAT_PREVIOUS,
+        "popgym-RepeatPreviousHard-v0": _REPEAT_PREVIOUS,
+    }
+)
+"""Tasks that need something other than their suite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A command worth running, with what it shows."""
+
+    command: str
+    """What to type."""
+    shows: str
+    """What to expect."""
+
+
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "tmaze-50": Experiment(
+            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=50 --steps 400000",
+            shows="one cue remembered for 50 steps; 0.50 without memory, 1.00 at best",
+        ),
+        "tmaze-500": Experiment(
+            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=500 --steps 3000000",
+            shows="the same for 500 steps",
+        ),
+        "tmaze-1000": Experiment(
+            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=1000 --steps 5000000",
+            shows="the same for 1,000 steps",
+        ),
+        "minigrid-memory": Experiment(
+            command="s7rl train MiniGrid-MemoryS11-v0 --steps 3000000",
+            shows="look for the cue, then remember it; 0.50 without memory, 0.99 at best",
+        ),
+        "minigrid-memoryless": Experiment(
+            command="s7rl train MiniGrid-MemoryS11-v0 --steps 3000000 --agent none",
+            shows="the same without memory: a coin toss",
+        ),
+        "repeat-previous": Experiment(
+            command="s7rl train s7rl/RepeatPrevious-v0 --steps 2000000",
+            shows="name the card of 32 steps ago, at every step; 1.00 at best",
+        ),
+        "cartpole": Experiment(
+            command="s7rl train s7rl/CartPolePositionOnly-v0 --steps 50000",
+            shows="balance without seeing velocities; about 50 without memory, 500 at best",
+        ),
+    }
+)

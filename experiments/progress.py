@@ -1,0 +1,117 @@
+"""What a training run shows and keeps while it goes on, as one SB3 callback.
+
+A bar with steps, return, success, speed and time left; without a terminal, a plain line now and then. Checkpoints: the
+latest at least every half minute, the best when the mean return of the last episodes was never higher.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.callbacks import BaseCallback
+
+from s7rl.experiments.run_folder import RunFolder
+
+REDRAW_SECONDS = 0.25
+LINE_SECONDS = 5.0
+CHECKPOINT_SECONDS = 30.0
+ENOUGH_EPISODES = 20
+"""Fewer finished episodes say too little about an agent to call it the best so far."""
+
+
+class RunCallback(BaseCallback):
+    """Shows progress, writes checkpoints, and stops the training when asked."""
+
+    def __init__(self, *, folder: RunFolder, steps: int, console: Console, stop: Callable[[], bool]) -> None:
+        """Prepares, and shows nothing yet.
+
+        Args:
+            folder: where the checkpoints go.
+            steps: environment steps of the whole training.
+            console: where progress is shown.
+            stop: asked at each step; once it is true, the training ends.
+        """
+        super().__init__()
+        self.seconds = 0.0
+        """Seconds since the training began, as of the last step or update."""
+        self._folder = folder
+        self._steps = steps
+        self._console = console
+        self._stop = stop
+        self._began = self._redrawn = self._saved = 0.0
+        self._best_return = -np.inf
+        # No refreshing thread: it would compete with the network for the cores.
+        self._bar = Progress(
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=steps, numbers="")
+
+    def _on_training_start(self) -> None:
+        self._began = self._redrawn = time.monotonic()
+        # A run that is interrupted in its first seconds leaves a loadable agent too.
+        self._save_latest()
+        if self._console.is_terminal:
+            self._bar.start()
+
+    def _on_step(self) -> bool:
+        now = time.monotonic()
+        self.seconds = now - self._began
+        if now - self._redrawn >= (REDRAW_SECONDS if self._console.is_terminal else LINE_SECONDS):
+            self._redrawn = now
+            self._show()
+        return not self._stop()
+
+    def _on_rollout_end(self) -> None:
+        # The rollout's returns are those of the weights before the update that follows.
+        returns = self._recent("ep_info_buffer")
+        if len(returns) >= ENOUGH_EPISODES and np.mean(returns) > self._best_return:
+            self._best_return = float(np.mean(returns))
+            self.model.save(self._folder.best)
+        if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+            self._save_latest()
+
+    def _on_training_end(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self.seconds = time.monotonic() - self._began
+        self._bar.stop()
+
+    def _save_latest(self) -> None:
+        self.model.save(self._folder.latest)
+        self._saved = time.monotonic()
+
+    def _recent(self, buffer: str) -> list[float]:
+        episodes = getattr(self.model, buffer) or ()
+        return [float(episode["r"] if isinstance(episode, dict) else episode) for episode in episodes]
+
+    def _show(self) -> None:
+        steps = self.num_timesteps
+        numbers = self._numbers()
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=min(steps, self._steps), numbers=numbers, refresh=True)
+        else:
+            left = self.seconds / steps * max(self._steps - steps, 0)
+            self._console.print(f"{steps / self._steps:4.0%}  {numbers}  {left:.0f} s left", soft_wrap=True)
+
+    def _numbers(self) -> str:
+        returns, successes = self._recent("ep_info_buffer"), self._recent("ep_success_buffer")
+        parts = [f"{self.num_timesteps:,} steps"]
+        if returns:
+            parts.append(f"return {np.mean(returns):.2f}")
+        if successes:
+            parts.append(f"success {np.mean(successes):.2f}")
+        parts.append(f"{self.num_timesteps / self.seconds:,.0f} steps/s" if self.seconds else "")
+        return "  ".join(parts)

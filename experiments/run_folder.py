@@ -1,0 +1,192 @@
+"""The folder that a training run leaves behind, and how one is recognised.
+
+    config.json           the settings, the command and the versions that made the run
+    latest.zip, best.zip  the agent as it was last, and when its mean training return was best
+    progress.csv          what was logged after each rollout; TensorBoard's events.* hold the same
+    learning_curve.png    return and success over steps
+    evaluation.json       the score at the end, on fresh seeds
+
+Files are replaced in one step (write beside, then rename): who reads never sees half of one, and an interruption at
+any moment leaves the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.settings import RunSettings
+
+FORMAT = "s7rl-run"
+FORMAT_VERSION = 1
+PACKAGES = ("s7rl", "torch", "numpy", "gymnasium", "stable-baselines3", "numba")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, by the names of what lies in it."""
+
+    path: Path
+    """Where it is."""
+
+    @property
+    def config(self) -> Path:
+        """What made the run."""
+        return self.path / "config.json"
+
+    @property
+    def latest(self) -> Path:
+        """The last checkpoint."""
+        return self.path / "latest.zip"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best mean training return."""
+        return self.path / "best.zip"
+
+    @property
+    def progress(self) -> Path:
+        """The log, one line per rollout."""
+        return self.path / "progress.csv"
+
+    @property
+    def learning_curve(self) -> Path:
+        """The picture of the log."""
+        return self.path / "learning_curve.png"
+
+    @property
+    def evaluation(self) -> Path:
+        """The score at the end."""
+        return self.path / "evaluation.json"
+
+    def settings(self) -> RunSettings:
+        """Reads the settings back from config.json.
+
+        Raises:
+            UsageError: the file was written by another version of s7rl, or changed by hand.
+        """
+        stored = _read_json(self.config).get("settings")
+        names = {field.name for field in fields(RunSettings)}
+        if not isinstance(stored, dict) or set(stored) != names:
+            raise UsageError(f"{self.config} was written by another version of s7rl: train the agent again")
+        try:
+            return RunSettings(**stored)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self.config} cannot be used: {error}") from error
+
+
+def check_is_free(path: Path) -> None:
+    """Raises UsageError where a run folder cannot be made because something is there."""
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"--out {path} exists already, and nothing is overwritten: give a folder that does not exist")
+
+
+def create_run_folder(settings: RunSettings, command: Sequence[str], *, out: str | None, runs: str) -> RunFolder:
+    """Makes the folder and writes config.json into it.
+
+    Args:
+        settings: what the run will do.
+        command: the words that started it.
+        out: the folder to make; None for a new one in ``runs``, named after task, agent, seed and time.
+        runs: where unnamed run folders are made.
+
+    Raises:
+        UsageError: the folder exists or cannot be made.
+    """
+    now = datetime.now().astimezone()
+    path = Path(out) if out is not None else _unused(Path(runs) / _name(settings, now))
+    check_is_free(path)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"the run folder {path} cannot be made: {error.strerror}; choose another with --out"
+        ) from error
+    folder = RunFolder(path)
+    write_json(
+        folder.config,
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "created": now.isoformat(timespec="seconds"),
+            "command": list(command),
+            "settings": asdict(settings),
+            "versions": versions(),
+        },
+    )
+    return folder
+
+
+def open_run_folder(name: str) -> RunFolder:
+    """Opens a folder that ``create_run_folder`` made.
+
+    Raises:
+        UsageError: there is none, or it is something else.
+    """
+    folder = RunFolder(Path(name))
+    if not folder.path.exists():
+        raise UsageError(
+            f"RUN {name} does not exist: give a folder that `s7rl train` made (by default they lie in runs/)"
+        )
+    if not folder.path.is_dir():
+        raise UsageError(f"RUN {name} is a file, not a run folder: give the folder that it lies in")
+    if not folder.config.is_file():
+        raise UsageError(f"RUN {name} is not a run folder, it has no config.json: give one that `s7rl train` made")
+    config = _read_json(folder.config)
+    if config.get("format") != FORMAT:
+        raise UsageError(
+            f"RUN {name} is not a run folder, its config.json is of another program: give one of `s7rl train`"
+        )
+    if config.get("format_version") != FORMAT_VERSION:
+        found = config.get("format_version")
+        raise UsageError(f"RUN {name} has format {found}, this s7rl reads {FORMAT_VERSION}: use the s7rl that made it")
+    return folder
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file so that it is either complete or not there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the system and the packages that decide what a run does."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as JSON ({error}): give another run folder") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _name(settings: RunSettings, now: datetime) -> str:
+    env = settings.env_id.rsplit("/", 1)[-1]
+    return f"{env}-{settings.agent}-seed{settings.seed}-{now:%Y%m%d-%H%M%S}"
+
+
+def _unused(path: Path) -> Path:
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate

@@ -1,0 +1,234 @@
+"""From a task and a request to everything that a run needs: pure arithmetic, no torch.
+
+The rules and where they come from:
+
+* **The rollout spans two memories.** A decision can only learn to use a cue if both lie in one rollout, and a rollout
+  starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
+  episode length where no span is known). With one span only, corridors of 1,000 stayed at chance for 5M steps.
+* **Memory allows it** as long as the rollout holds at most 2**18 steps; longer spans get fewer environments, down to 8,
+  and at most 2**16 steps each.
+* **A minibatch** has about ``batch_steps`` steps in whole rows, up to twice that where rows are long.
+* **The slowest modes** start well beyond the span: ``horizon_factor`` times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from s7rl.envs import Task
+from s7rl.experiments.arguments import read_assignments
+from s7rl.experiments.config import TrainConfig
+from s7rl.experiments.presets import AGENTS, SUITES, TASKS, AgentPreset, SuiteSettings
+
+ROLLOUT_LIMIT = 2**18
+"""Steps in one rollout, over all environments; at 64 features and one block this is about 1 GB while learning."""
+MIN_ENVS = 8
+"""Fewer environments make the rollouts too alike to learn from."""
+LONGEST_ROW = 2**16
+"""Steps of one environment in a rollout, at most."""
+UNKNOWN_SPAN = 100
+"""The memory span that horizons are derived from where the task says nothing."""
+EVALUATION_SEED = 10_000
+"""First seed of an evaluation, beyond the training's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Everything that makes a run, with nothing left open. Saved in the run folder."""
+
+    env_id: str
+    """Gymnasium id."""
+    env_kwargs: Mapping[str, Any]
+    """Keyword arguments of the environment."""
+    agent: str
+    """Name of the preset that the network started from."""
+    core: str
+    """Name of the sequence model."""
+    core_kwargs: Mapping[str, Any]
+    """Options of the sequence model."""
+    d_model: int
+    """Features between the blocks."""
+    d_state: int
+    """Size of the memory of each block."""
+    n_blocks: int
+    """Blocks on top of each other."""
+    seed: int
+    """Seed of everything."""
+    steps: int
+    """Environment steps to train for, over all environments."""
+    n_envs: int
+    """Environments side by side."""
+    n_steps: int
+    """Steps of each environment in one rollout."""
+    batch_size: int
+    """Steps in one minibatch: whole rows."""
+    n_epochs: int
+    """Passes over each rollout."""
+    learning_rate: float
+    """Adam's step size."""
+    gamma: float
+    """Discount per step."""
+    gae_lambda: float
+    """Trace decay of the advantage estimate."""
+    clip_range: float
+    """Clipping of the probability ratio."""
+    ent_coef: float
+    """Weight of the entropy bonus."""
+    vf_coef: float
+    """Weight of the value loss."""
+    max_grad_norm: float
+    """Gradient clipping."""
+    normalize: bool
+    """Whether observations and rewards are scaled to unit variance."""
+    threads: int | None
+    """Threads of torch; None leaves the choice to the trainer."""
+    device: str
+    """Where the network runs."""
+    reach_needed: int | None
+    """Steps that the gradient must reach back to use what must be remembered; None where it is not known."""
+
+    def __post_init__(self) -> None:
+        """Checks each value by itself, then those that must fit each other."""
+        for name in ("steps", "n_envs", "n_epochs", "d_model", "d_state", "n_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{_option(name)} {getattr(self, name)} must be at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"--threads {self.threads} must be at least 1, or left out")
+        if self.n_steps < 2:
+            raise ValueError(f"--n-steps {self.n_steps} must be at least 2: memory is learned across steps")
+        if not 0 <= self.seed < 2**32 - self.n_envs:
+            raise ValueError(f"--seed {self.seed} must be at least 0 and below {2**32 - self.n_envs}")
+        for name in ("learning_rate", "clip_range", "max_grad_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{_option(name)} {getattr(self, name)} must be above 0")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{_option(name)} {getattr(self, name)} must be from 0 to 1")
+        for name in ("ent_coef", "vf_coef"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{_option(name)} {getattr(self, name)} must not be negative")
+        rows, rest = divmod(self.batch_size, self.n_steps)
+        if rest or rows < 1 or self.n_envs % rows:
+            raise ValueError(
+                f"--batch-size {self.batch_size} must be --n-steps {self.n_steps} times a divisor of --n-envs "
+                f"{self.n_envs}: a minibatch holds whole rows. Try --batch-size {self.n_steps * self._nearest_rows()}"
+            )
+
+    def _nearest_rows(self) -> int:
+        wanted = self.batch_size / self.n_steps
+        return min(_divisors(self.n_envs), key=lambda rows: abs(rows - wanted))
+
+    @property
+    def gradient_falls_short(self) -> bool:
+        """Whether a decision lies further from its cue than any rollout is long."""
+        return self.reach_needed is not None and self.reach_needed > self.n_steps
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the agent carries anything from step to step."""
+        return AGENTS[self.agent].has_memory
+
+    @property
+    def evaluation_seed(self) -> int:
+        """The first seed that evaluations use: none of the training environments had it or a later one."""
+        return max(EVALUATION_SEED, self.seed + self.n_envs)
+
+
+def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSettings:
+    """Derives a run's settings from its task, its agent, and what the user gave.
+
+    Args:
+        task: what is known about the task, with its keyword arguments taken into account.
+        agent: the network, an entry of ``presets.AGENTS`` under the name ``config.agent``.
+        config: the user's request; whatever is None in it is derived.
+
+    Raises:
+        ValueError: a value is out of range, or two do not fit each other; the text names the option.
+        UsageError: a ``name=value`` option is not one.
+    """
+    suite = TASKS.get(task.env_id) or SUITES[task.suite]
+    ppo, network = config.ppo, config.network
+    reach = reach_of(task)
+    n_steps = ppo.n_steps if ppo.n_steps is not None else rollout_length(reach, suite)
+    n_envs = config.n_envs if config.n_envs is not None else environments(n_steps, suite)
+    core_kwargs = dict(agent.core_kwargs)
+    if agent.takes_horizon:
+        core_kwargs["horizon"] = (2.0, float(suite.horizon_factor * (reach or UNKNOWN_SPAN)))
+    core_kwargs.update(read_assignments("--core-kwargs", network.core_kwargs))
+    return RunSettings(
+        env_id=task.env_id,
+        env_kwargs=read_assignments("--env-kwargs", config.env_kwargs),
+        agent=config.agent,
+        core=agent.core,
+        core_kwargs=core_kwargs,
+        d_model=_first(network.d_model, agent.d_model),
+        d_state=_first(network.d_state, agent.d_state),
+        n_blocks=_first(network.n_blocks, agent.n_blocks),
+        seed=config.seed,
+        steps=_first(config.steps, task.steps),
+        n_envs=n_envs,
+        n_steps=n_steps,
+        batch_size=_first(ppo.batch_size, n_steps * minibatch_rows(n_envs, n_steps, suite)),
+        n_epochs=_first(ppo.n_epochs, suite.n_epochs),
+        learning_rate=_first(ppo.learning_rate, suite.learning_rate),
+        gamma=_first(ppo.gamma, suite.gamma),
+        gae_lambda=_first(ppo.gae_lambda, suite.gae_lambda),
+        clip_range=_first(ppo.clip_range, suite.clip_range),
+        ent_coef=_first(ppo.ent_coef, suite.ent_coef),
+        vf_coef=_first(ppo.vf_coef, suite.vf_coef),
+        max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
+        normalize=suite.normalize,
+        threads=config.threads,
+        device=config.device,
+        reach_needed=reach,
+    )
+
+
+def reach_of(task: Task) -> int | None:
+    """Steps from a cue to the decision that needs it, both counted; the episode's length where that is not known."""
+    return task.memory_span + 1 if task.memory_span is not None else task.episode_length
+
+
+def rollout_length(reach: int | None, suite: SuiteSettings) -> int:
+    """Steps of each environment in a rollout: the power of two from twice the reach, within the limits."""
+    if reach is None:
+        return suite.min_n_steps
+    return min(max(suite.min_n_steps, next_power_of_two(2 * reach)), LONGEST_ROW)
+
+
+def environments(n_steps: int, suite: SuiteSettings) -> int:
+    """Environments side by side: the suite's number, halved while the rollout is too large."""
+    n_envs = suite.n_envs
+    while n_envs * n_steps > ROLLOUT_LIMIT and n_envs // 2 >= MIN_ENVS:
+        n_envs //= 2
+    return n_envs
+
+
+def minibatch_rows(n_envs: int, n_steps: int, suite: SuiteSettings) -> int:
+    """Rows in a minibatch, a divisor of ``n_envs``.
+
+    As many as ``batch_steps`` holds; where that is fewer than 4, up to 4 in twice as many steps, since rows of one
+    rollout resemble each other.
+    """
+    n_steps = max(n_steps, 1)
+    wanted = max(suite.batch_steps // n_steps, min(4, 2 * suite.batch_steps // n_steps), 1)
+    return max(rows for rows in _divisors(max(n_envs, 1)) if rows <= wanted)
+
+
+def next_power_of_two(number: int) -> int:
+    """The smallest power of two that is not below ``number`` (which is at least 1)."""
+    return 1 << (number - 1).bit_length()
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+def _first(given: Any, otherwise: Any) -> Any:
+    return otherwise if given is None else given
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,121 @@
+"""The few lines that a user reads: the settings at the start, the score at the end, and what it means.
+
+An agent is said to remember only when its return is beyond chance above the best that an agent without memory can get,
+and at least a quarter of the way from there to the optimum.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from s7rl.envs import Task
+from s7rl.experiments.arguments import write_assignments
+from s7rl.experiments.evaluation import Evaluation
+from s7rl.experiments.settings import RunSettings
+
+CLEARLY = 0.25
+"""Share of the way from the memoryless score to the optimum that counts as remembering."""
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 thread``, ``2 threads``, ``1,024 threads``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def print_settings(
+    console: Console,
+    settings: RunSettings,
+    task: Task,
+    *,
+    spaces: str,
+    parameters: int,
+    threads: int,
+    device: str,
+    folder: Path,
+) -> None:
+    """Prints what was derived from the task, and a warning where the rollout is too short for it."""
+    kwargs = f" {write_assignments(settings.env_kwargs)}" if settings.env_kwargs else ""
+    length = f", episodes of up to {plural(task.episode_length, 'step')}" if task.episode_length else ""
+    span = f", {plural(task.memory_span, 'step')} to remember" if task.memory_span else ""
+    horizon = settings.core_kwargs.get("horizon")
+    memory = f", memory from {horizon[0]:g} to {horizon[1]:,g} steps" if isinstance(horizon, (tuple, list)) else ""
+    rows = settings.batch_size // settings.n_steps
+    lines = {
+        "task": f"{settings.env_id}{kwargs}: {spaces}{length}{span}",
+        "agent": f"{settings.agent}: {settings.n_blocks} x {settings.d_model} features, "
+        f"{settings.d_state} states, {parameters:,} parameters{memory}",
+        "learning": f"{plural(settings.steps, 'step')} in rollouts of {settings.n_envs} x {settings.n_steps}, "
+        f"minibatches of {plural(rows, 'row')}, {plural(settings.n_epochs, 'epoch')}, "
+        f"learning rate {settings.learning_rate:g}, discount {settings.gamma:g}",
+        "torch": f"{plural(threads, 'thread')} on {device}",
+        "run": str(folder),
+    }
+    for name, line in lines.items():
+        console.print(Text(f"{name:<9}", style="bold").append(line, style="not bold"), soft_wrap=True)
+    if settings.gradient_falls_short:
+        console.print(
+            Text(
+                f"note     up to {settings.reach_needed:,} steps lie between a cue and its use; the gradient cannot "
+                f"reach a cue further back than {settings.n_steps:,} steps: raise --n-steps",
+                style="yellow",
+            ),
+            soft_wrap=True,
+        )
+
+
+def print_score(console: Console, evaluation: Evaluation, task: Task, facts: dict[str, str]) -> None:
+    """Prints the table: the score, its yardsticks, and further facts by name."""
+    episodes = plural(len(evaluation.returns), "episode")
+    rows = {"return": f"{evaluation.mean_return:.3f} ± {evaluation.standard_error:.3f}  ({episodes})"}
+    if evaluation.success_rate is not None:
+        rows["success rate"] = f"{evaluation.success_rate:.2f}"
+    rows["best without memory"] = "not known" if task.memoryless_return is None else f"{task.memoryless_return:.2f}"
+    rows["optimum"] = "not known" if task.optimal_return is None else f"{task.optimal_return:.2f}"
+    print_table(console, rows | facts)
+
+
+def print_table(console: Console, rows: dict[str, str]) -> None:
+    """Prints names and values in two columns; a value too long for its line is wrapped, never cut."""
+    table = Table(show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    console.print(table)
+
+
+def verdict(evaluation: Evaluation, task: Task, settings: RunSettings) -> str:
+    """Says in one line whether the score shows memory."""
+    score, without = evaluation.mean_return, task.memoryless_return
+    if without is None:
+        return f"Whether this needs memory is not known here. To compare: {retrain_command(settings, agent='none')}"
+    if not settings.has_memory:
+        return f"This agent has no memory: return {score:.2f}, where {without:.2f} is the best without."
+    best = task.optimal_return if task.optimal_return is not None else without
+    beyond_chance = score - 2 * evaluation.standard_error > without
+    if beyond_chance and score >= without + CLEARLY * (best - without):
+        return f"The agent remembers: return {score:.2f}, where an agent without memory gets {without:.2f} at best."
+    if beyond_chance:
+        return f"A little better than without memory ({score:.2f} against {without:.2f}): it learns, train longer."
+    longer = f"train longer, as in: {retrain_command(settings, steps=2 * settings.steps)}"
+    return f"No sign of memory yet: return {score:.2f}, and {without:.2f} can be had without. To go on, {longer}"
+
+
+def next_commands(folder: Path) -> str:
+    """What to type after a training run."""
+    where = quote(str(folder))
+    return f"next:  s7rl evaluate {where}\n       tensorboard --logdir {where}"
+
+
+def retrain_command(settings: RunSettings, *, agent: str | None = None, steps: int | None = None) -> str:
+    """The command that trains on the same task again, with another agent or another number of steps."""
+    words = ["s7rl", "train", settings.env_id]
+    if settings.env_kwargs:
+        words += ["--env-kwargs", *write_assignments(settings.env_kwargs).split(" ")]
+    words += ["--agent", agent or settings.agent, "--steps", str(steps or settings.steps)]
+    return " ".join(quote(word) for word in words)

@@ -1,0 +1,213 @@
+"""`s7rl train`: from a request to a run folder with a trained agent, its curve and its score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
+from s7rl.agents.threads import torch_threads
+from s7rl.envs import Task
+from s7rl.experiments.arguments import write_assignments
+from s7rl.experiments.config import TrainConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
+from s7rl.experiments.interruption import Interruption, stop_on_signals
+from s7rl.experiments.learning_curve import draw_learning_curve
+from s7rl.experiments.progress import RunCallback
+from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
+from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.summary import next_commands, print_score, print_settings, verdict
+
+
+def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:
+    """Trains, evaluates, and reports.
+
+    Nothing is written before the environments and the network have been found to fit together.
+
+    Args:
+        config: the request.
+        settings: what ``plan`` made of it.
+        task: the task that it names.
+        command: the words it was made of, for the run folder.
+        console: where everything is shown.
+
+    Returns:
+        The exit code: 0, or 128 and the number of the signal that ended the training.
+
+    Raises:
+        UsageError: the request cannot be fulfilled.
+    """
+    model, vec_env = build(settings)
+    folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
+    _introduce(console, settings, task, model, vec_env, folder)
+    with stop_on_signals(lambda line: console.print(line, soft_wrap=True)) as interruption:
+        seconds = _learn(model, settings, folder, console, interruption)
+        _draw(folder, settings, task)
+        evaluation = None
+        if config.eval_episodes and not interruption.requested:
+            evaluation = _evaluate(model, settings, folder, config.eval_episodes, interruption)
+        vec_env.close()
+        if interruption.requested:
+            _say_where(console, folder)
+            return interruption.exit_code
+    if evaluation is not None:
+        _report(console, evaluation, task, settings, model.num_timesteps, seconds, folder)
+    console.print(next_commands(folder.path), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
+    """Makes the environments and the agent.
+
+    Raises:
+        UsageError: the environment, its spaces or an option of the network are not what the agent can use.
+    """
+    check_device(settings.device)
+    try:
+        vec_env: VecEnv = make_vec_env(settings.env_id, settings.n_envs, settings.seed, dict(settings.env_kwargs))
+        if settings.normalize:
+            vec_env = VecNormalize(vec_env, gamma=settings.gamma)
+        model = RecurrentPPO(
+            "MlpPolicy",
+            vec_env,
+            learning_rate=settings.learning_rate,
+            n_steps=settings.n_steps,
+            batch_size=settings.batch_size,
+            n_epochs=settings.n_epochs,
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            clip_range=settings.clip_range,
+            ent_coef=settings.ent_coef,
+            vf_coef=settings.vf_coef,
+            max_grad_norm=settings.max_grad_norm,
+            policy_kwargs={
+                "core": settings.core,
+                "d_model": settings.d_model,
+                "d_state": settings.d_state,
+                "n_blocks": settings.n_blocks,
+                "core_kwargs": dict(settings.core_kwargs),
+            },
+            seed=settings.seed,
+            device=settings.device,
+            n_threads=settings.threads if settings.threads is not None else "auto",
+        )
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    return model, vec_env
+
+
+def check_device(name: str) -> None:
+    """Raises UsageError where torch cannot run on a device; SB3 would quietly take the CPU instead of a missing GPU."""
+    if name == "auto":
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise UsageError(f"--device {name} cannot be used here: give --device cpu, or auto") from error
+
+
+def evaluate_agent(
+    model: RecurrentPPO, settings: RunSettings, checkpoint: Path, episodes: int, *, seed: int, **options: Any
+) -> Evaluation | None:
+    """Plays episodes of the run's task, with observations scaled as in the checkpoint.
+
+    Args:
+        model: the agent.
+        settings: the run's settings, for the task.
+        checkpoint: gives the statistics of VecNormalize, where the run used it.
+        episodes: how many.
+        seed: of the first environment.
+        options: go to ``play_episodes``.
+    """
+    plain = make_vec_env(settings.env_id, evaluation_envs(episodes), seed, dict(settings.env_kwargs))
+    vec_env = load_normalization(checkpoint, plain)
+    try:
+        with torch_threads(int(model.n_threads)):
+            return play_episodes(model, vec_env, episodes, **options)
+    finally:
+        vec_env.close()
+
+
+def _learn(
+    model: RecurrentPPO, settings: RunSettings, folder: RunFolder, console: Console, interruption: Interruption
+) -> float:
+    """Trains until the steps are done or a signal comes, and saves; returns the seconds it took."""
+    model.set_logger(configure(str(folder.path), ["csv", "tensorboard"]))
+    callback = RunCallback(folder=folder, steps=settings.steps, console=console, stop=lambda: interruption.requested)
+    try:
+        model.learn(settings.steps, callback=callback)
+    except KeyboardInterrupt:
+        # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
+        callback.close()
+    else:
+        with interruption.protected():
+            model.save(folder.latest)
+    finally:
+        model.logger.close()
+    return callback.seconds
+
+
+def _evaluate(
+    model: RecurrentPPO, settings: RunSettings, folder: RunFolder, episodes: int, interruption: Interruption
+) -> Evaluation | None:
+    seed = settings.evaluation_seed
+    try:
+        evaluation = evaluate_agent(
+            model, settings, folder.latest, episodes, seed=seed, stop=lambda: interruption.requested
+        )
+    except KeyboardInterrupt:
+        return None
+    if evaluation is not None:
+        write_json(folder.evaluation, {"seed": seed, "checkpoint": "latest", "sample": False} | evaluation.as_json())
+    return evaluation
+
+
+def _introduce(
+    console: Console, settings: RunSettings, task: Task, model: RecurrentPPO, vec_env: VecEnv, folder: RunFolder
+) -> None:
+    print_settings(
+        console,
+        settings,
+        task,
+        spaces=f"observations {vec_env.observation_space}, actions {vec_env.action_space}",
+        parameters=sum(parameter.numel() for parameter in model.policy.parameters()),
+        threads=int(model.n_threads),
+        device=str(model.device),
+        folder=folder.path,
+    )
+
+
+def _draw(folder: RunFolder, settings: RunSettings, task: Task) -> None:
+    name = " ".join([settings.env_id, write_assignments(settings.env_kwargs)]).strip()
+    title = f"{name}, agent {settings.agent}, seed {settings.seed}"
+    draw_learning_curve(folder.progress, folder.learning_curve, task=task, title=title)
+
+
+def _report(
+    console: Console,
+    evaluation: Evaluation,
+    task: Task,
+    settings: RunSettings,
+    steps: int,
+    seconds: float,
+    folder: RunFolder,
+) -> None:
+    facts = {
+        "training": f"{steps:,} steps in {seconds:.0f} s, {steps / max(seconds, 1e-9):,.0f} steps/s",
+        "run": str(folder.path),
+        "learning curve": folder.learning_curve.name,
+    }
+    print_score(console, evaluation, task, facts)
+    console.print(verdict(evaluation, task, settings), style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_where(console: Console, folder: RunFolder) -> None:
+    console.print(f"interrupted; the agent is in {folder.latest}", markup=False, highlight=False, soft_wrap=True)
+    console.print(next_commands(folder.path), markup=False, highlight=False, soft_wrap=True)

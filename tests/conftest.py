@@ -1,0 +1,22 @@
+"""What holds for every test: the same draws in every run, one torch thread a worker, no display."""
+
+import os
+
+from hypothesis import settings
+
+# Before anything imports matplotlib or numba.  Two workers with two spinning threads each on two cores are many times
+# slower than two workers with one.
+os.environ["MPLBACKEND"] = "Agg"
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+# A failure that Hypothesis finds is found by everybody, and a slow machine fails no test.
+settings.register_profile("s7rl", derandomize=True, deadline=None)
+settings.load_profile("s7rl")
+
+
+def pytest_configure() -> None:
+    """Keep torch on one thread, also where it was imported before the variables above were set."""
+    import torch
+
+    torch.set_num_threads(1)

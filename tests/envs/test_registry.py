@@ -1,0 +1,243 @@
+"""Ids, descriptions and the one-line errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+from s7rl.envs import Task, find_task, has_batched_engine, make_batched, make_env, register_envs, task_ids
+
+OWN_IDS = ("s7rl/TMazePassive-v0", "s7rl/RepeatPrevious-v0", "s7rl/CartPolePositionOnly-v0")
+CHECKED_IDS = (*OWN_IDS, "MiniGrid-MemoryS11-v0")
+
+
+def test_the_ids_of_this_file_are_all_of_ours() -> None:
+    assert {env_id for env_id in gym.registry if env_id.startswith("s7rl/")} == set(OWN_IDS) <= set(task_ids())
+
+
+@pytest.mark.parametrize("env_id", CHECKED_IDS)
+def test_gymnasiums_checker_is_content(env_id: str) -> None:
+    env = make_env(env_id, {"disable_env_checker": True})
+    with warnings.catch_warnings():
+        # It recommends to check without wrappers; for MiniGrid the wrapper is what we check.
+        warnings.filterwarnings("ignore", message=".*is different from the unwrapped version")
+        if env_id.startswith("MiniGrid"):
+            check_env(env, skip_render_check=True)  # its pictures are MiniGrid's own, and need a font
+        else:
+            check_env(env.unwrapped)
+
+
+@pytest.mark.parametrize("env_id", CHECKED_IDS)
+def test_stable_baselines_checker_is_content_and_sees_no_image(env_id: str) -> None:
+    sb3_check_env(make_env(env_id))
+
+
+@pytest.mark.parametrize("env_id", CHECKED_IDS)
+def test_equal_seeds_give_equal_episodes_and_other_seeds_others(env_id: str) -> None:
+    def trajectory(seed: int) -> list[Any]:
+        env = make_env(env_id)
+        env.action_space.seed(0)
+        seen = [env.reset(seed=seed)[0]]
+        for _ in range(300):
+            observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            seen += [observation, reward]
+            if terminated or truncated:
+                seen.append(env.reset()[0])
+        return [np.asarray(item).tolist() for item in seen]
+
+    assert trajectory(3) == trajectory(3)
+    assert len({str(trajectory(seed)) for seed in range(8)}) > 1
+
+
+@pytest.mark.parametrize("env_id", OWN_IDS)
+def test_plain_gymnasium_reaches_our_environments_by_module_and_id(env_id: str) -> None:
+    env = gym.make(f"s7rl.envs:{env_id}")
+    assert env.spec is not None
+    assert env.spec.id == env_id
+
+
+def test_importing_the_floor_imports_neither_torch_nor_minigrid() -> None:
+    code = """
+import sys
+import s7rl.envs
+env = s7rl.envs.make_env("s7rl/TMazePassive-v0")
+env.reset(seed=0)
+s7rl.envs.find_task("MiniGrid-MemoryS11-v0")
+print([name for name in ("torch", "stable_baselines3", "minigrid", "pygame", "popgym") if name in sys.modules])
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout == "[]\n"
+
+
+def test_making_a_minigrid_environment_prints_nothing() -> None:
+    code = "import s7rl.envs; s7rl.envs.make_env('MiniGrid-MemoryS11-v0')"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout == ""
+
+
+def test_registering_twice_changes_nothing() -> None:
+    before = dict(gym.registry)
+    register_envs()
+    assert dict(gym.registry) == before
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "message"),
+    [
+        ("s7rl/TMaze-v0", {}, "unknown environment 's7rl/TMaze-v0': did you mean 's7rl/TMazePassive-v0'?"),
+        ("repeatprevious", {}, "did you mean 's7rl/RepeatPrevious-v0'"),
+        ("qqqqqq", {}, "unknown environment 'qqqqqq': (see `s7rl list envs`)"),
+        ("MiniGrid-MemoryS12-v0", {}, "'MiniGrid-MemoryS11-v0'"),
+        ("nowhere:X-v0", {}, "nowhere:X-v0 needs nowhere, which is not installed"),
+        (
+            "s7rl/TMazePassive-v0",
+            {"corridor": 3},
+            "unknown keyword argument 'corridor': s7rl/TMazePassive-v0 takes corridor_length.",
+        ),
+        ("s7rl/CartPolePositionOnly-v0", {"mass": 3}, "s7rl/CartPolePositionOnly-v0 takes none."),
+        ("s7rl/TMazePassive-v0", {"corridor_length": 0}, "corridor_length (0) must be at least 1"),
+        ("s7rl/TMazePassive-v0", {"corridor_length": True}, "corridor_length (True) must be an integer"),
+        (
+            "MiniGrid-MemoryS11-v0",
+            {"view": 3},
+            "unknown keyword argument 'view': MiniGrid-MemoryS11-v0 takes size, random",
+        ),
+        (
+            "MiniGrid-MemoryS11-v0",
+            {"agent_view_size": 4},
+            "MiniGrid-MemoryS11-v0 cannot be made with agent_view_size=4: assert agent_view_size % 2 == 1",
+        ),
+        ("MiniGrid-MemoryS11-v0", {"size": 8}, "cannot be made with size=8: assert height % 2 == 1"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_line_that_says_why(
+    env_id: str, kwargs: dict[str, Any], message: str
+) -> None:
+    for ask in (make_env, find_task):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            ask(env_id, kwargs)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_argument_of_the_wrong_type_is_refused_in_one_line() -> None:
+    # In a process of its own: here beartype would refuse it first, in many lines.
+    code = """
+from s7rl.envs import find_task, make_batched, make_env
+for ask in (make_env, find_task, lambda env_id, kwargs: make_batched(env_id, 2, kwargs)):
+    try:
+        ask("s7rl/TMazePassive-v0", {"corridor_length": 2.5})
+    except TypeError as error:
+        print(error)
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout == "corridor_length (2.5) must be an integer; pass 1 or more.\n" * 3
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "popgym", None)
+    env_id = "popgym-RepeatPreviousEasy-v0"
+    with pytest.raises(ValueError, match=r"^popgym-\S+ needs popgym, .* not installed: pip install 's7rl\[popgym\]'$"):
+        make_env(env_id)
+    assert find_task(env_id).episode_length == 51
+
+
+def test_a_render_mode_that_the_environment_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"render_mode \('human'\) is not one that .* has; it has: 'ansi'\."):
+        make_env(OWN_IDS[0], render_mode="human")
+    assert make_env("CartPole-v1", render_mode="rgb_array").render_mode == "rgb_array"
+
+
+@pytest.mark.parametrize(
+    ("env_id", "num_envs", "kwargs", "message"),
+    [
+        ("CartPole-v1", 2, {}, "'CartPole-v1' has no batched engine; use make_env"),
+        (OWN_IDS[0], 0, {}, r"num_envs \(0\) must be at least 1"),
+        (OWN_IDS[0], 2, {"x": 1}, "the batched engine of s7rl/TMazePassive-v0 takes corridor_length"),
+        ("MiniGrid-MemoryS11-v0", 2, {"tile_size": 8}, "takes size, random_length, max_steps, agent_view_size"),
+    ],
+)
+def test_what_cannot_be_batched_is_refused(env_id: str, num_envs: int, kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_batched(env_id, num_envs, kwargs)
+
+
+def test_lengths_and_budgets_follow_the_arguments() -> None:
+    def tmaze(length: int) -> Task:
+        return find_task("s7rl/TMazePassive-v0", {"corridor_length": length})
+
+    assert [tmaze(length).steps for length in (10, 100, 500, 1000, 10_000)] == [
+        400_000,
+        400_000,
+        3_000_000,
+        5_000_000,
+        50_000_000,
+    ]
+    assert (tmaze(7).episode_length, tmaze(7).memory_span, tmaze(7).env_kwargs) == (8, 7, {"corridor_length": 7})
+    repeat = find_task("s7rl/RepeatPrevious-v0", {"num_decks": 3, "k": 64})
+    assert (repeat.episode_length, repeat.memory_span) == (155, 63)
+    narrow = find_task("MiniGrid-MemoryS11-v0", {"agent_view_size": 3})
+    assert (narrow.episode_length, narrow.memoryless_return, narrow.memory_span) == (605, None, 22)
+    assert find_task("MiniGrid-MemoryS11-v0", {"max_steps": 50}).episode_length == 50
+
+
+def test_a_time_limit_of_the_users_own_voids_the_known_scores() -> None:
+    task = find_task("s7rl/TMazePassive-v0", {"max_episode_steps": 5})
+    assert (task.episode_length, task.optimal_return) == (5, None)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "suite", "length"),
+    [
+        ("CartPole-v1", "gymnasium", 500),
+        ("MiniGrid-DoorKey-5x5-v0", "minigrid", 250),
+        ("popgym-RepeatFirstEasy-v0", "popgym", 51),
+    ],
+)
+def test_any_other_environment_has_a_description_without_scores(env_id: str, suite: str, length: int) -> None:
+    if suite == "popgym":
+        pytest.importorskip("popgym")
+    task = find_task(env_id)
+    assert (task.suite, task.episode_length, task.steps) == (suite, length, 1_000_000)
+    assert task.optimal_return is task.memoryless_return is task.random_return is None
+
+
+@pytest.mark.parametrize("env_id", task_ids())
+def test_a_tasks_scores_are_ordered_and_its_summary_is_one_line(env_id: str) -> None:
+    task = find_task(env_id)
+    assert task.random_return is not None
+    assert task.memoryless_return is not None
+    assert task.optimal_return is not None
+    assert task.random_return <= task.memoryless_return < task.optimal_return
+    assert "\n" not in task.summary
+    assert task.memory_span is not None
+    assert task.episode_length is not None
+    assert 0 < task.memory_span < task.episode_length
+
+
+@pytest.mark.parametrize("env_id", task_ids())
+def test_the_described_length_is_the_environments_own(env_id: str) -> None:
+    if env_id.startswith("popgym"):
+        pytest.importorskip("popgym")
+    if not has_batched_engine(env_id):
+        assert make_env(env_id).unwrapped.max_episode_length == find_task(env_id).episode_length  # type: ignore[attr-defined]
+        return
+    # Standing still: MiniGrid's action 6 does nothing, the T-maze and the card game end by the clock.
+    action = 6 if env_id.startswith("MiniGrid") else 0
+    if env_id == "s7rl/CartPolePositionOnly-v0":
+        assert gym.spec("CartPole-v1").max_episode_steps == find_task(env_id).episode_length
+        return
+    envs = make_batched(env_id, 1)
+    envs.reset(seed=0)
+    length = 1
+    while not envs.step(np.array([action]))[4]:
+        length += 1
+    assert length == find_task(env_id).episode_length

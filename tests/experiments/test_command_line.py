@@ -1,0 +1,162 @@
+"""The program as a user meets it: help, lists, and one line for each mistake."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s7rl.envs import task_ids
+from s7rl.experiments.cli import main, parse
+from s7rl.experiments.config import EvaluateConfig, TrainConfig
+from s7rl.experiments.presets import AGENTS, EXPERIMENTS
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run in an empty directory of 80 columns, so that nothing written goes unseen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+MISTAKES = [
+    ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
+    ("--halp", "s7rl: expected one of {train, evaluate, list}. (see `s7rl --help`)"),
+    ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
+    (
+        "train --lerning-rate=3",
+        "s7rl train: there is no option --lerning-rate; did you mean --learning-rate? (see `s7rl train --help`)",
+    ),
+    ("train CartPole-v1 MountainCar-v0", "s7rl train: 'MountainCar-v0' is one word too many (see `s7rl train --help`)"),
+    ("train --steps many", "s7rl train: error parsing --steps: 'many' is not a whole number (see `s7rl train --help`)"),
+    ("train --gamma x", "s7rl train: error parsing --gamma: 'x' is not a number (see `s7rl train --help`)"),
+    ("train --steps", "s7rl train: missing value for argument '--steps'"),
+    ("train --gamma 2", "s7rl train: --gamma 2.0 must be from 0 to 1"),
+    ("train --eval-episodes -1", "s7rl train: --eval-episodes -1 must not be negative; 0 skips the evaluation"),
+    ("train --batch-size 100", "s7rl train: --batch-size 100 must be --n-steps 256 times a divisor of --n-envs 32"),
+    ("train --n-steps 100 --batch-size 256", "s7rl train: --batch-size 256 must be --n-steps 100 times a divisor"),
+    ("train CartPol-v1", "s7rl train: unknown environment 'CartPol-v1': did you mean 'CartPole-v1'"),
+    ("train --agent gruu", "s7rl train: there is no agent 'gruu'; did you mean gru? (see `s7rl list agents`)"),
+    ("train --agent lstm", "s7rl train: there is no agent 'lstm'; there are s7, gru, none (see `s7rl list agents`)"),
+    ("train --env-kwargs 50", "s7rl train: --env-kwargs '50' is not name=value"),
+    ("train --env-kwargs corridor=50", "s7rl train: unknown keyword argument 'corridor'"),
+    ("train --env-kwargs corridor_length=0", "s7rl train: corridor_length (0) must be at least 1"),
+    ("train --core-kwargs horizon", "s7rl train: --core-kwargs 'horizon' is not name=value"),
+    (
+        "train --core-kwargs horizn=2,3",
+        "s7rl train: core 's7' has no option 'horizn': its options are",
+    ),
+    ("train --device abacus", "s7rl train: --device abacus cannot be used here: give --device cpu, or auto"),
+    ("train --out .", "s7rl train: --out . exists already, and nothing is overwritten"),
+    ("train Blackjack-v1", "s7rl train: the environment's observation space is Tuple("),
+    ("evaluate", "s7rl evaluate: missing from s7rl evaluate: RUN"),
+    ("evaluate nowhere", "s7rl evaluate: RUN nowhere does not exist: give a folder that `s7rl train` made"),
+    ("evaluate .", "s7rl evaluate: RUN . is not a run folder, it has no config.json"),
+    ("evaluate . --checkpoint worst", "s7rl evaluate: invalid choice 'worst'"),
+    ("list env", "s7rl list: invalid choice 'env'"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    words: str, line: str, empty_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(line)
+    assert output.err.count("\n") == 1
+    assert len(output.err) > len("s7rl train: \n")
+    assert not list(empty_directory.iterdir())
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # None in sys.modules is what makes an import fail.
+    monkeypatch.setitem(sys.modules, "popgym", None)
+    assert main(["train", "popgym-RepeatPreviousEasy-v0"]) == 2
+    expected = "popgym-RepeatPreviousEasy-v0 needs popgym, which is not installed: pip install 's7rl[popgym]'"
+    assert capsys.readouterr().err == f"s7rl train: {expected}\n"
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(
+    empty_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty_directory / "file").write_text("")
+    assert main(["train", "--runs", "file", "--steps", "1"]) == 2
+    assert re.fullmatch(r"s7rl train: the run folder file/\S+ cannot be made: .*\n", capsys.readouterr().err)
+
+
+def test_options_reach_the_request() -> None:
+    words = "train CartPole-v1 --steps 1e6 --env-kwargs a=1 b=2 --n-steps 64 --d-model 32 --seed 3"
+    request = parse(words.split())
+    assert isinstance(request, TrainConfig)
+    assert (request.env, request.steps, request.seed, request.env_kwargs) == ("CartPole-v1", 10**6, 3, ("a=1", "b=2"))
+    assert (request.ppo.n_steps, request.network.d_model) == (64, 32)
+
+
+def test_the_default_is_a_task_that_needs_memory() -> None:
+    assert parse(["train"]) == TrainConfig(env="s7rl/TMazePassive-v0", agent="s7", steps=None, seed=0)
+    assert parse(["evaluate", "x", "--sample"]) == EvaluateConfig(run="x", sample=True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "s7rl", "train", "--steps", "many"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = "s7rl train: error parsing --steps: 'many' is not a whole number (see `s7rl train --help`)\n"
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", expected)
+
+
+@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "list --help"])
+def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 0
+    output = capsys.readouterr()
+    assert output.out.startswith("usage: s7rl")
+    assert output.err == ""
+
+
+def test_every_option_of_train_has_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "--help"])
+    text = capsys.readouterr().out
+    options = re.findall(r"^(?:│ |  )(--[a-z][a-z-]+)(.*?)(?=^(?:│ |  )--|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(options) > 20
+    for option, rest in options:
+        assert re.search(r"[A-Z][a-z].*\(default:\s.+\)", rest, flags=re.DOTALL), option
+
+
+@pytest.mark.parametrize(
+    ("what", "names"), [("envs", task_ids()), ("agents", tuple(AGENTS)), ("experiments", tuple(EXPERIMENTS))]
+)
+def test_lists_have_every_name(what: str, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", what]) == 0
+    text = capsys.readouterr().out
+    assert names
+    for name in names:
+        assert re.search(rf"{re.escape(name)}\b", text), name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
+    program, *words = EXPERIMENTS[name].command.split()
+    assert program == "s7rl"
+    assert isinstance(parse(words), TrainConfig)
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "train --help", "list envs", "list agents", "train Nowhere-v0", "train --out ."]
+)
+def test_quick_answers_do_not_wait_for_torch(words: str) -> None:
+    code = (
+        f"import sys; from s7rl.experiments.cli import main; main({words.split()}); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,97 @@
+"""Playing episodes: every environment plays its share, with its own memory, on its own seeds."""
+
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+from s7rl.experiments.evaluation import Evaluation, play_episodes
+
+
+class Lengthy(gym.Env[Any, Any]):
+    """Episodes of a fixed length; the return is the length, success is a length above 2."""
+
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.time = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        self.time = 0
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        ended = self.time == self.length
+        return 1, 1.0, ended, False, {"is_success": self.length > 2} if ended else {}
+
+
+class Recorder:
+    """An agent whose memory counts its steps, and that notes what it was called with."""
+
+    def __init__(self) -> None:
+        self.starts: list[np.ndarray[Any, Any]] = []
+        self.states: list[Any] = []
+        self.deterministic: set[bool] = set()
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        self.starts.append(np.array(episode_start))
+        self.states.append(state)
+        self.deterministic.add(deterministic)
+        return np.zeros(len(observation), dtype=int), len(self.states)
+
+
+def environments(*lengths: int) -> VecMonitor:
+    return VecMonitor(DummyVecEnv([partial(Lengthy, length) for length in lengths]))
+
+
+def play(agent: Recorder, vec_env: VecMonitor, episodes: int, **options: Any) -> Evaluation:
+    evaluation = play_episodes(agent, vec_env, episodes, **options)
+    assert evaluation is not None
+    return evaluation
+
+
+def test_short_episodes_do_not_count_more_often_than_long_ones() -> None:
+    evaluation = play(Recorder(), environments(1, 10), 6)
+    assert sorted(evaluation.lengths) == [1, 1, 1, 10, 10, 10]
+    assert evaluation.mean_return == 5.5
+    assert evaluation.success_rate == 0.5
+
+
+def test_an_uneven_number_of_episodes_is_played_exactly() -> None:
+    assert sorted(play(Recorder(), environments(1, 2, 3), 5).lengths) == [1, 1, 2, 2, 3]
+    assert sorted(play(Recorder(), environments(1, 2, 3), 1).lengths) == [1]
+
+
+def test_the_memory_is_carried_and_cleared_at_the_start_of_each_episode() -> None:
+    agent = Recorder()
+    play(agent, environments(2, 3), 4)
+    assert agent.states == [None, 1, 2, 3, 4, 5]
+    expected = [[True, True], [False, False], [True, False], [False, True], [True, False], [False, False]]
+    assert np.array_equal(np.stack(agent.starts), np.array(expected))
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_actions_are_chosen_as_asked(deterministic: bool) -> None:
+    agent = Recorder()
+    play(agent, environments(1), 1, deterministic=deterministic)
+    assert agent.deterministic == {deterministic}
+
+
+def test_a_stopped_evaluation_has_no_result() -> None:
+    assert play_episodes(Recorder(), environments(3), 5, stop=lambda: True) is None
+
+
+def test_the_standard_error_is_that_of_the_mean() -> None:
+    evaluation = Evaluation(returns=(0.0, 1.0, 1.0, 0.0), lengths=(1, 1, 1, 1), successes=())
+    # Sample variance 1/3, over 4 episodes.
+    assert evaluation.standard_error == pytest.approx((1 / 12) ** 0.5)
+    assert evaluation.success_rate is None
+    assert Evaluation(returns=(2.0,), lengths=(1,), successes=()).standard_error == 0.0

@@ -1,0 +1,182 @@
+"""What a run's settings follow from: hand-computed values for tasks of every size."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s7rl.envs import Task
+from s7rl.experiments.config import NetworkOptions, PPOOptions, TrainConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.presets import AGENTS, SUITES
+from s7rl.experiments.settings import RunSettings, settings_for
+
+
+def task(
+    *, env_id: str = "some/Task-v0", suite: str = "memory", episode_length: int | None, memory_span: int | None
+) -> Task:
+    """A task by the facts that settings follow from."""
+    return Task(
+        env_id=env_id,
+        suite=suite,
+        summary="",
+        episode_length=episode_length,
+        memory_span=memory_span,
+        optimal_return=None,
+        memoryless_return=None,
+        random_return=None,
+        steps=400_000,
+    )
+
+
+def corridor(length: int, suite: str = "memory") -> Task:
+    return task(suite=suite, episode_length=length + 1, memory_span=length)
+
+
+def settings(facts: Task | None = None, **request: Any) -> RunSettings:
+    config = TrainConfig(**request)
+    return settings_for(facts or corridor(100), AGENTS[config.agent], config)
+
+
+@pytest.mark.parametrize(
+    ("length", "n_envs", "n_steps", "rows"),
+    [
+        # n_steps: the power of two from 2 (length + 1); 32 envs until 2**18 steps; rows: 2,048 steps, or 4,096 in 4.
+        (5, 32, 256, 8),
+        (50, 32, 256, 8),
+        (127, 32, 256, 8),
+        (128, 32, 512, 4),
+        (500, 32, 1024, 4),
+        (1000, 32, 2048, 2),
+        (5000, 16, 16_384, 1),
+        (10_000, 8, 32_768, 1),
+        (100_000, 8, 65_536, 1),
+    ],
+)
+def test_the_rollout_spans_two_memories_where_the_limits_allow(
+    length: int, n_envs: int, n_steps: int, rows: int
+) -> None:
+    derived = settings(corridor(length))
+    assert (derived.n_envs, derived.n_steps, derived.batch_size) == (n_envs, n_steps, rows * n_steps)
+
+
+def test_the_memory_span_counts_and_not_the_longest_possible_episode() -> None:
+    derived = settings(task(suite="minigrid", episode_length=605, memory_span=22))
+    assert (derived.n_envs, derived.n_steps, derived.batch_size) == (32, 256, 2048)
+    assert derived.core_kwargs["horizon"] == (2.0, 230.0)
+
+
+def test_without_a_known_span_the_rollout_spans_two_episodes() -> None:
+    derived = settings(task(suite="gymnasium", episode_length=200, memory_span=None))
+    assert (derived.n_steps, derived.reach_needed) == (512, 200)
+
+
+def test_without_any_knowledge_the_suite_decides() -> None:
+    derived = settings(task(suite="gymnasium", episode_length=None, memory_span=None))
+    assert (derived.n_envs, derived.n_steps, derived.batch_size) == (16, 128, 2048)
+    assert derived.core_kwargs["horizon"] == (2.0, 1000.0)
+    assert not derived.gradient_falls_short
+
+
+def test_control_has_small_minibatches_and_scaled_observations() -> None:
+    derived = settings(task(suite="control", episode_length=500, memory_span=10))
+    assert (derived.n_envs, derived.n_steps, derived.batch_size, derived.n_epochs) == (8, 128, 256, 10)
+    assert derived.normalize
+
+
+def test_a_task_of_its_own_settings_does_not_follow_its_suite() -> None:
+    derived = settings(task(env_id="s7rl/RepeatPrevious-v0", episode_length=103, memory_span=31))
+    assert derived.gamma == 0.9
+    assert SUITES["memory"].gamma != 0.9
+
+
+def test_only_cores_with_horizons_get_them() -> None:
+    assert settings(corridor(100), agent="s7").core_kwargs == {"horizon": (2.0, 10_100.0)}
+    assert settings(corridor(100), agent="gru").core_kwargs == {}
+
+
+def test_what_the_user_gives_wins_over_what_follows() -> None:
+    given_options = PPOOptions(
+        learning_rate=0.5, n_steps=64, batch_size=128, n_epochs=2, gamma=0.5, gae_lambda=0.25, clip_range=0.125,
+        ent_coef=0.75, vf_coef=2.0, max_grad_norm=3.0,
+    )  # fmt: skip
+    network = NetworkOptions(d_model=7, d_state=9, n_blocks=3, core_kwargs=("horizon=3,5", "rotation=0.25"))
+    derived = settings(n_envs=4, steps=10, seed=3, threads=2, ppo=given_options, network=network)
+    for name in vars(given_options):
+        assert getattr(derived, name) == getattr(given_options, name), name
+    assert (derived.d_model, derived.d_state, derived.n_blocks) == (7, 9, 3)
+    assert (derived.n_envs, derived.steps, derived.seed, derived.threads) == (4, 10, 3, 2)
+    assert derived.core_kwargs == {"horizon": (3, 5), "rotation": 0.25}
+
+
+def test_zero_is_a_value_and_not_a_missing_one() -> None:
+    derived = settings(corridor(100, "minigrid"), ppo=PPOOptions(ent_coef=0.0, gamma=0.0))
+    assert (derived.ent_coef, derived.gamma) == (0.0, 0.0)
+
+
+def test_the_user_is_told_when_the_gradient_cannot_reach_the_cue() -> None:
+    assert not settings(corridor(100), ppo=PPOOptions(n_steps=101)).gradient_falls_short
+    assert settings(corridor(100), ppo=PPOOptions(n_steps=100)).gradient_falls_short
+    assert settings(corridor(100_000)).gradient_falls_short
+
+
+def test_evaluation_seeds_are_none_that_training_used() -> None:
+    assert settings(seed=0).evaluation_seed == 10_000
+    assert settings(seed=9_990, n_envs=32).evaluation_seed == 10_022
+
+
+@given(
+    span=st.none() | st.integers(0, 10**6),
+    length=st.none() | st.integers(1, 10**6),
+    suite=st.sampled_from(sorted(SUITES)),
+    n_envs=st.none() | st.integers(1, 100),
+    n_steps=st.none() | st.integers(2, 10**5),
+)
+def test_derived_settings_always_fit_each_other(
+    span: int | None, length: int | None, suite: str, n_envs: int | None, n_steps: int | None
+) -> None:
+    derived = settings(
+        task(suite=suite, episode_length=length, memory_span=span), n_envs=n_envs, ppo=PPOOptions(n_steps=n_steps)
+    )
+    rows, rest = divmod(derived.batch_size, derived.n_steps)
+    assert rest == 0
+    assert derived.n_envs % rows == 0
+    if n_envs is None and n_steps is None:
+        assert derived.n_steps & (derived.n_steps - 1) == 0
+        assert derived.n_envs * derived.n_steps <= 2**18 or derived.n_envs == 8
+        assert derived.n_steps >= 2 * (derived.reach_needed or 0) or derived.n_steps == 2**16
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"batch_size": 100},
+            "--batch-size 100 must be --n-steps 256 times a divisor of --n-envs 32.*--batch-size 256$",
+        ),
+        ({"batch_size": 3 * 256}, "--batch-size 768 .*Try --batch-size 512$"),
+        ({"batch_size": 64 * 256}, "--batch-size 16384 .*Try --batch-size 8192$"),
+        ({"steps": 0}, "--steps 0 must be at least 1$"),
+        ({"n_envs": 0}, "--n-envs 0 must be at least 1$"),
+        ({"n_epochs": 0}, "--n-epochs 0 must be at least 1$"),
+        ({"d_model": 0}, "--d-model 0 must be at least 1$"),
+        ({"n_steps": 1}, "--n-steps 1 must be at least 2"),
+        ({"threads": 0}, "--threads 0 must be at least 1"),
+        ({"seed": -1}, "--seed -1 must be at least 0"),
+        ({"seed": 2**32 - 32}, "--seed 4294967264 must be at least 0 and below 4294967264"),
+        ({"learning_rate": 0.0}, "--learning-rate 0.0 must be above 0$"),
+        ({"gamma": 1.5}, "--gamma 1.5 must be from 0 to 1$"),
+        ({"gae_lambda": -0.1}, "--gae-lambda -0.1 must be from 0 to 1$"),
+        ({"ent_coef": -1.0}, "--ent-coef -1.0 must not be negative$"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_option(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(settings(), **changes)
+
+
+def test_core_options_must_be_assignments() -> None:
+    with pytest.raises(UsageError, match="--core-kwargs 'rotation' is not name=value"):
+        settings(network=NetworkOptions(core_kwargs=("rotation",)))

@@ -1,0 +1,78 @@
+"""What the closing lines claim, and what they do not."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from s7rl.envs import Task, find_task
+from s7rl.experiments.config import PPOOptions, TrainConfig
+from s7rl.experiments.evaluation import Evaluation
+from s7rl.experiments.presets import AGENTS
+from s7rl.experiments.settings import RunSettings, settings_for
+from s7rl.experiments.summary import print_settings, verdict
+
+TASK = find_task("s7rl/TMazePassive-v0")
+
+
+def settings(agent: str = "s7", **request: object) -> RunSettings:
+    return settings_for(TASK, AGENTS[agent], TrainConfig(agent=agent, **request))  # type: ignore[arg-type]
+
+
+def scores(wins: int, episodes: int = 100) -> Evaluation:
+    won = [True] * wins + [False] * (episodes - wins)
+    return Evaluation(returns=tuple(map(float, won)), lengths=(1,) * episodes, successes=tuple(won))
+
+
+@pytest.mark.parametrize(
+    ("wins", "beginning"),
+    [
+        (100, "The agent remembers: return 1.00, where an agent without memory gets 0.50 at best."),
+        (80, "The agent remembers"),
+        # Beyond chance (0.61 - 2 * 0.049 > 0.5), but not a quarter of the way from 0.5 to 1.
+        (61, "A little better than without memory (0.61 against 0.50)"),
+        # Within chance of 0.5.
+        (58, "No sign of memory yet: return 0.58, and 0.50 can be had without."),
+        (0, "No sign of memory yet"),
+    ],
+)
+def test_memory_is_claimed_only_beyond_chance_and_clearly(wins: int, beginning: str) -> None:
+    assert verdict(scores(wins), TASK, settings()).startswith(beginning)
+
+
+def test_few_lucky_episodes_do_not_show_memory() -> None:
+    assert verdict(scores(3, episodes=4), TASK, settings()).startswith("No sign of memory yet")
+
+
+def test_an_agent_without_memory_is_never_said_to_remember() -> None:
+    assert verdict(scores(100), TASK, settings("none")).startswith("This agent has no memory: return 1.00")
+
+
+def test_where_no_yardstick_is_known_the_comparison_is_named() -> None:
+    unknown: Task = replace(TASK, memoryless_return=None, optimal_return=None)
+    assert verdict(scores(100), unknown, settings()).endswith(
+        "To compare: s7rl train s7rl/TMazePassive-v0 --agent none --steps 400000"
+    )
+
+
+@pytest.mark.parametrize(("n_steps", "told"), [(64, True), (256, False)])
+def test_the_start_says_when_the_gradient_cannot_reach_the_cue(n_steps: int, told: bool) -> None:
+    text = io.StringIO()
+    print_settings(
+        Console(file=text, width=80),
+        settings(ppo=PPOOptions(n_steps=n_steps)),
+        TASK,
+        spaces="some",
+        parameters=12_345,
+        threads=1,
+        device="cpu",
+        folder=Path("runs/x"),
+    )
+    expected = (
+        "up to 101 steps lie between a cue and its use; the gradient cannot reach a cue further back than 64 steps"
+    )
+    assert (expected in text.getvalue()) == told
+    assert "12,345 parameters" in text.getvalue()
+    assert "1 thread on cpu" in text.getvalue()

@@ -1,0 +1,172 @@
+"""A whole run through the command line: train, evaluate, and interrupt, on a corridor of five."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
+from s7rl.experiments.cli import main
+from s7rl.experiments.run_folder import open_run_folder
+
+Seen = list[tuple[NDArray[Any], bool]]
+TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "32", "--d-model", "16", "--d-state", "16"]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """What agents were asked to predict, in order: copies of the observations, and whether deterministically."""
+    calls: Seen = []
+    predict = RecurrentPPO.predict
+
+    def noting(self: RecurrentPPO, observation: Any, state: Any, episode_start: Any, deterministic: bool) -> Any:
+        calls.append((np.array(observation), deterministic))
+        return predict(self, observation, state, episode_start, deterministic)
+
+    monkeypatch.setattr(RecurrentPPO, "predict", noting)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 3,000 steps, rounded up to whole rollouts: 12 * 256 = 3,072."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["train", *TINY, "--steps", "3000", "--seed", "1", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_the_run_folder_has_everything(run: Path) -> None:
+    names = sorted(path.name for path in run.iterdir())
+    events = [name for name in names if name.startswith("events.out.tfevents")]
+    assert len(events) == 1
+    expected = ["best.zip", "config.json", "evaluation.json", "latest.zip", "learning_curve.png", "progress.csv"]
+    assert sorted({*names} - {*events}) == expected
+
+
+def test_the_log_has_the_steps_return_and_success(run: Path) -> None:
+    with (run / "progress.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["time/total_timesteps"]) for line in lines] == list(range(256, 3073, 256))
+    assert all(-1 <= float(line["rollout/ep_rew_mean"]) <= 1 for line in lines)
+    assert all(0 <= float(line["rollout/success_rate"]) <= 1 for line in lines)
+
+
+def test_the_score_is_of_a_hundred_episodes_on_fresh_seeds(run: Path) -> None:
+    score = json.loads((run / "evaluation.json").read_text())
+    assert (score["episodes"], score["seed"], score["checkpoint"]) == (100, 10_000, "latest")
+    assert score["lengths"] == [6] * 100
+    assert score["mean_return"] == pytest.approx(np.mean(score["returns"]))
+
+
+def test_evaluating_again_gives_the_same_score_and_writes_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert main(["evaluate", str(run)]) == 0
+    score = json.loads((run / "evaluation.json").read_text())
+    assert f"{score['mean_return']:.3f} ± {score['standard_error']:.3f}  (100 episodes)" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
+def test_an_evaluation_is_written_where_asked_and_only_once(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seen: Seen
+) -> None:
+    words = ["evaluate", str(run), "--episodes", "7", "--seed", "5", "--checkpoint", "best", "--sample"]
+    out = tmp_path / "score.json"
+    assert main([*words, "--out", str(out)]) == 0
+    score = json.loads(out.read_text())
+    assert (score["episodes"], score["seed"], score["checkpoint"], score["sample"]) == (7, 5, "best", True)
+    assert {deterministic for _, deterministic in seen} == {False}
+    capsys.readouterr()
+    assert main([*words, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"s7rl evaluate: --out {out} exists already")
+
+
+def test_a_checkpoint_that_is_damaged_or_missing_is_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "config.json").write_bytes((run / "config.json").read_bytes())
+    assert main(["evaluate", str(copy), "--checkpoint", "best"]) == 2
+    assert capsys.readouterr().err.endswith("has no best.zip: too few episodes ended; try --checkpoint latest\n")
+    (copy / "latest.zip").write_bytes((run / "latest.zip").read_bytes()[:1000])
+    assert main(["evaluate", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("s7rl evaluate: ")
+    assert error.count("\n") == 1
+
+
+def test_the_same_seed_gives_the_same_run(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    assert main(["train", *TINY, "--steps", "3000", "--seed", "1", "--out", str(again)]) == 0
+    first, second = (ZipFile(folder / "latest.zip").read("policy.safetensors") for folder in (run, again))
+    assert first == second
+    other = tmp_path / "other"
+    assert main(["train", *TINY, "--steps", "3000", "--seed", "2", "--eval-episodes", "0", "--out", str(other)]) == 0
+    assert ZipFile(other / "latest.zip").read("policy.safetensors") != first
+    assert not (other / "evaluation.json").exists()
+
+
+def test_normalised_observations_are_normalised_in_the_evaluation_too(tmp_path: Path, seen: Seen) -> None:
+    out = tmp_path / "cartpole"
+    words = ["train", "s7rl/CartPolePositionOnly-v0", "--steps", "2000", "--d-model", "16", "--eval-episodes", "5"]
+    assert main([*words, "--out", str(out)]) == 0
+    score = json.loads((out / "evaluation.json").read_text())
+    # Rewards are not normalised: every step of CartPole counts 1.
+    assert score["returns"] == score["lengths"]
+    plain = make_vec_env("s7rl/CartPolePositionOnly-v0", 5, 10_000)
+    expected = load_normalization(out / "latest.zip", plain).reset()
+    observations, deterministic = seen[0]
+    np.testing.assert_array_equal(observations, np.asarray(expected))
+    assert deterministic
+    # A cart starts within 0.05 of the middle, so a raw observation is far smaller than a scaled one.
+    assert np.abs(observations).max() > 0.1
+
+
+def test_an_impatient_interruption_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(self: RecurrentPPO, *arguments: Any, **options: Any) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RecurrentPPO, "collect_rollouts", interrupt)
+    assert main(["train", *TINY, "--out", str(tmp_path / "run")]) == 130
+    assert RecurrentPPO.load(tmp_path / "run" / "latest.zip").num_timesteps == 0
+    assert "interrupted; the agent is in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_a_loadable_agent_and_says_where(number: signal.Signals, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["train", *TINY, "--steps", "100000000", "--out", str(out)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "s7rl", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        # The log's first line comes after the first rollout: training is under way.
+        while not ((out / "progress.csv").is_file() and (out / "progress.csv").stat().st_size):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        os.kill(process.pid, number)
+        output, errors = process.communicate()
+    assert process.returncode == 128 + number
+    assert errors == ""
+    assert f"interrupted; the agent is in {out / 'latest.zip'}" in output
+    assert re.search(rf"s7rl evaluate {re.escape(str(out))}$", output, flags=re.MULTILINE)
+    folder = open_run_folder(str(out))
+    model = RecurrentPPO.load(folder.latest)
+    assert model.num_timesteps > 0
+    assert not folder.evaluation.exists()
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
