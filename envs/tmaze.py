@@ -24,12 +24,13 @@ _MOVE_Y = np.array([0, 1, 0, -1])
 
 
 class TMazePassiveEngine(Engine):
-    """The rules of the passive T-maze; the state of a row is (x, y, arm of the goal, step)."""
+    """The rules of the passive T-maze; the state of a row is (x, y, arm of the goal, steps taken)."""
 
     def __init__(self, num_envs: int, corridor_length: int = 100) -> None:
         """Build ``num_envs`` mazes of the same length."""
         super().__init__(num_envs)
         self.corridor_length = check_count("corridor_length", corridor_length)
+        self.step_limit = 2 * self.corridor_length + 2  # twice what the way into an arm takes
         self.observation_space = spaces.Discrete(4)
         self.action_space = spaces.Discrete(4)
         self._x: IntArray = np.zeros(num_envs, dtype=np.int64)
@@ -37,7 +38,6 @@ class TMazePassiveEngine(Engine):
         self._goal_y: IntArray = np.ones(num_envs, dtype=np.int64)
         self._cue = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._no_row: BoolArray = np.zeros(num_envs, dtype=np.bool_)
 
     def begin_episode(self, row: int, rng: np.random.Generator) -> None:
         """Put the agent at the start and draw the goal's arm."""
@@ -48,18 +48,16 @@ class TMazePassiveEngine(Engine):
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Move every agent; a move into a wall leaves it where it is."""
-        move_x, move_y = _MOVE_X[actions], _MOVE_Y[actions]
-        at_junction = self._x == self.corridor_length
-        self._x += move_x
-        np.clip(self._x, 0, self.corridor_length, out=self._x)
-        # The way to the junction takes all steps but the last, so nobody acts in an arm: y was 0.
-        np.multiply(move_y, at_junction, out=self._y)
+        # An episode ends in an arm, so nobody acts there: y was 0.
+        self._y = _MOVE_Y[actions] * (self._x == self.corridor_length)
+        x_before = self._x
+        self._x = (x_before + _MOVE_X[actions]).clip(0, self.corridor_length)
         self._steps += 1
-        terminated: BoolArray = self._steps > self.corridor_length
-        rewards = np.where(self._x < self._steps, -1.0 / self.corridor_length, 0.0)
-        if terminated.any():
-            rewards[terminated] = (self._y == self._goal_y)[terminated]
-        return rewards, terminated, self._no_row.copy()
+        terminated: BoolArray = self._y != 0
+        truncated = (self._steps >= self.step_limit) & ~terminated
+        lost = (self._x <= x_before) & ~terminated
+        rewards = np.where(lost, -1.0 / self.corridor_length, self._y == self._goal_y)
+        return rewards, terminated, truncated
 
     def observations(self) -> IntArray:
         """Return the cue at the start, else whether the row is in the corridor or at its end."""

@@ -37,7 +37,8 @@ class S7(Core):
       exact lags and ignore constants.  A rotating mode has a complex B and C, kept as real halves.
     * **Token shift.**  B reads u_k - mu * u_{k-1}, with mu learned from 0.95 and u_{-1} = 0 at an episode's start: a
       constant observation, repeated for hundreds of steps, would otherwise drown the one cue before it.
-    * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.
+    * **Horizons.**  tau is spread log-uniformly over ``horizon``, for the R rotating modes from R steps on: A near 1
+      has to be there from the start.
     * **Selectivity** is a diagonal modulation of static matrices: O(HN), where whole matrices B_k and C_k from the
       input take O(H^2 N).  The paper's additive state bias, linear in u_k, is contained in B.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.
@@ -76,10 +77,12 @@ class S7(Core):
         self._width = width
 
         shortest, longest = horizon
-        tau = torch.logspace(math.log10(shortest), math.log10(longest), d_state)
-        # Real and rotating modes each get the whole range of horizons, and no angle goes with one horizon only.
-        tau = tau[torch.randperm(d_state)]
-        self.w_0 = nn.Parameter((tau - 0.5).sqrt())
+        real = _log_spaced(shortest, longest, d_state - rotating)
+        # R angles tell lags up to 2 R apart, which takes modes that live as long.  Shuffled, so that no angle goes with
+        # one horizon only.
+        turning = _log_spaced(max(shortest, rotating), max(longest, 4 * rotating), rotating)
+        turning = turning[torch.randperm(rotating)]
+        self.w_0 = nn.Parameter((torch.cat([real, turning]) - 0.5).sqrt())
         angle = math.pi * torch.arange(1, rotating + 1) / max(rotating, 1)
         self.angle: Tensor
         self.register_buffer("angle", angle)
@@ -124,6 +127,10 @@ class S7(Core):
             input_scale=self.input_scale,
         )
         return self.output(read) + skipped, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
+
+
+def _log_spaced(shortest: float, longest: float, number: int) -> Float[Tensor, " number"]:
+    return torch.logspace(math.log10(shortest), math.log10(longest), number) if number else torch.zeros(0)
 
 
 def _check(

@@ -43,13 +43,13 @@ def settings(facts: Task | None = None, **request: Any) -> RunSettings:
 @pytest.mark.parametrize(
     ("length", "n_envs", "n_steps", "rows"),
     [
-        # n_steps: the power of two from 2 (length + 1); 32 envs until 2**18 steps; rows: 2,048 steps, or 4,096 in 4.
-        (5, 32, 256, 8),
-        (50, 32, 256, 8),
-        (127, 32, 256, 8),
+        # n_steps: the power of two from 2 (length + 1); 32 envs until 2**18 steps; rows: 1,024 steps, or 2,048 in 4.
+        (5, 32, 128, 8),
+        (50, 32, 128, 8),
+        (127, 32, 256, 4),
         (128, 32, 512, 4),
-        (500, 32, 1024, 4),
-        (1000, 32, 2048, 2),
+        (500, 32, 1024, 2),
+        (1000, 32, 2048, 1),
         (5000, 16, 16_384, 1),
         (10_000, 8, 32_768, 1),
         (100_000, 8, 65_536, 1),
