@@ -93,13 +93,34 @@ def _describe_tmaze(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "suite": "memory",
         "summary": f"remember a cue for {length} steps, then take the arm it named",
-        "episode_length": length + 1,
-        "memory_span": length,
+        "episode_length": 2 * length + 2,
+        "memory_span": length + 1,  # with the step into the arm
         "optimal_return": 1.0,
         "memoryless_return": 0.5,
-        "random_return": -1 + (1 - 0.25**length) / (3 * length) + 0.25 ** (length + 1),
+        "random_return": _tmaze_random_return(length),
         "steps": _tmaze_budget(length),
     }
+
+
+def _tmaze_random_return(corridor_length: int) -> float:
+    """Return the mean return of uniformly random actions, exact but for rounding.
+
+    The probabilities of all places are followed through an episode.  Above 100 places nobody reaches the junction in
+    time (probability below 1e-23), and 3/4 of the 2 L + 2 steps cost 1/L each.
+    """
+    if corridor_length > 100:
+        return -1.5 - 1.5 / corridor_length
+    at = np.zeros(corridor_length + 1)  # probability of being at x, the episode not being over
+    at[0] = 1.0
+    total = 0.0
+    for _ in range(2 * corridor_length + 2):
+        goals, losses = at[-1] / 4, 3 / 4 * at[:-1].sum() + at[-1] / 2
+        total += goals - losses / corridor_length
+        quarter, at = at / 4, at / 2  # up and down stay ...
+        at[-1] = 0.0  # ... except at the junction, where they end the episode
+        at += np.append(quarter[1:], quarter[-1])  # left, and right at the junction
+        at += np.insert(quarter[:-1], 0, quarter[0])  # right, and left at the start
+    return float(total)
 
 
 def _tmaze_budget(corridor_length: int) -> int:

@@ -1,9 +1,8 @@
 """The passive T-maze: one cue at the start, one decision at the end, nothing in between.
 
-The task goes back to Bakker (2001); rules and penalty are those of Memory-RL (Ni et al. 2023, ``envs/tmaze.py``,
-``TMazeClassicPassive`` with ``penalty = -1 / corridor_length``).  We deviate from it in the observation only: one of
-four symbols instead of two numbers, the cue is shown whenever the agent stands at the start (there: only the first
-time), and the arms look like the junction.  None of this changes an optimal or a memoryless agent's score.
+The task is Bakker's (2001), in the form that Memory-RL gave it (Ni et al. 2023, ``envs/tmaze.py``,
+``TMazeClassicPassive``), under rules of our own: mistakes can be made good.  What differs and why stands in
+``TMazePassive``; scores of the two cannot be compared.
 """
 
 from __future__ import annotations
@@ -97,8 +96,8 @@ class TMazePassive(EngineEnv):
 
     ## Action Space
 
-    `Discrete(4)`: 0 right, 1 up, 2 left, 3 down.  A move into a wall leaves the agent where it is.  The arms are
-    entered from the junction only; the episode is over by then.
+    `Discrete(4)`: 0 right, 1 up, 2 left, 3 down.  A move into a wall leaves the agent where it is: up and down
+    anywhere but at the junction, left at the start, right at the junction.
 
     ## Observation Space
 
@@ -115,16 +114,26 @@ class TMazePassive(EngineEnv):
 
     ## Rewards
 
-    After step t (counted from 1) and before the last step: -1/corridor_length if the agent is behind the ideal
-    position, x < t, else 0.  At the last step: 1 in the goal's arm, else 0.
+    With L = corridor_length:
 
-    The optimum is 1.  The best agent without memory gets 0.5, proved as follows.  All rewards before the last step
-    are at most 0.  The last one is 1 only for an agent that was at the junction after ``corridor_length`` steps,
-    that is, went right at every step, and then chose the goal's arm.  The junction looks the same under both cues,
-    so such an agent goes up with one probability p and down with another q, p + q <= 1, whatever the cue was; the
-    expected reward is at most (p + q) / 2 <= 1/2, which "right, then up" attains.
-    The uniformly random agent gets -1 + (1 - 4^-L) / (3 L) + 4^-(L + 1) with L = corridor_length: it is not behind
-    after step t with probability 4^-t.
+    * a step to the right that brings the agent forward: 0;
+    * the step into an arm: 1 if the goal is there, else 0;
+    * any other step, that is, one that leads back or into a wall: -1/L.
+
+    The optimum is 1, after L + 1 steps.
+
+    The best agent without memory gets 0.5.  Its choice depends on the symbol that it sees and on nothing else.  The
+    junction looks the same under both cues, so there it goes up with one probability u and down with another d,
+    whatever the cue was and whatever happened before.  Let J_c be the expected number of its steps from the junction
+    under cue c.  They may differ, for at the start it sees the cue and could wait under one of them.  It enters the
+    upper arm with probability u J_c and any arm with probability (u + d) J_c, which is at most 1.  So it finds the
+    goal with probability (u J_0 + d J_1) / 2 <= (u + d) max(J_0, J_1) / 2 <= 1/2.  No reward but the goal's is above
+    0, hence its return is at most 1/2, which "right, then up" attains.  (The proof needs the time to be hidden: an
+    agent that sees a clock can wait one step at the start under one cue, and tell the cue from the clock later.)
+
+    The uniformly random agent pays for 3/4 of its steps and hardly ever reaches a distant junction in time: it gets
+    -1.5 - 1.5/L, plus what arriving is worth, which is 0.64 at L = 1, 0.0012 at L = 10 and 4e-13 at L = 50.
+    ``find_task`` has the exact value.
 
     ## Starting State
 
@@ -132,8 +141,8 @@ class TMazePassive(EngineEnv):
 
     ## Episode End
 
-    1. Termination: after exactly ``corridor_length + 1`` steps, wherever the agent is.
-    2. Truncation: never.
+    1. Termination: the agent enters an arm.
+    2. Truncation: after 2 L + 2 steps, twice what is needed, unless the last of them enters an arm.
 
     ``info["is_success"]`` at the last step tells whether the agent stands in the goal's arm.
 
@@ -141,6 +150,25 @@ class TMazePassive(EngineEnv):
 
     * ``corridor_length`` (int, default 100, at least 1): steps from the cue to the junction.
     * ``render_mode`` (None or "ansi").
+
+    ## Origin, and Why the Scores Differ from It
+
+    The task goes back to Bakker (2001).  Maze, actions and what is hidden are those of ``TMazeClassicPassive`` in
+    Memory-RL (Ni et al. 2023), with ``penalty = -1/L``.  Our rules differ from Memory-RL's as follows:
+
+    |                | Memory-RL                                   | here                                           |
+    |----------------|---------------------------------------------|------------------------------------------------|
+    | episode        | exactly L + 1 steps, wherever the agent is  | until an arm is entered, at most 2 L + 2 steps |
+    | -1/L           | after step t < L + 1 if x < t               | for a step neither forward nor into an arm     |
+    | goal's reward  | at step L + 1 only                          | on entering its arm                            |
+    | cue            | at the start, the first time only           | whenever the agent is at the start             |
+    | observation    | two numbers; the arms show which they are   | a symbol; the arms look like the junction      |
+
+    There, one wrong step early on is paid for at every later step and makes the goal unreachable.  Nothing can be
+    made good, so exploration decides whether an agent learns, and needs far more steps than memory does.  Here a
+    wrong step costs once and can be made good, and what remains to be learned is to remember.  The optimum and the
+    best memoryless return are 1 and 0.5 under both rules; everything in between differs, the steps that an agent
+    needs to learn above all.  Do not compare results here with published ones.
 
     ## Version History
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s7rl.envs import find_task, make_env
+from s7rl.envs import find_task, make_batched, make_env
 
 ID = "s7rl/TMazePassive-v0"
 RIGHT, UP, LEFT, DOWN = range(4)
@@ -39,57 +41,98 @@ def play(env: gym.Env[Any, Any], seed: int, act: Callable[[int], int]) -> tuple[
     return total, info["is_success"], steps
 
 
+def twin(length: int, cue: int, x: int, action: int) -> tuple[int, int, Fraction]:
+    """Return x, y and the reward after a step: the same rules as a set of free cells, without arithmetic on arrays."""
+    free = {(x, 0) for x in range(length + 1)} | {(length, 1), (length, -1)}
+    target = (x + MOVES[action][0], MOVES[action][1])
+    new_x, y = target if target in free else (x, 0)
+    if y != 0:
+        return new_x, y, Fraction(y == (-1 if cue else 1))
+    return new_x, y, Fraction(0) if new_x > x else Fraction(-1, length)
+
+
+def twin_symbol(length: int, cue: int, x: int) -> int:
+    return cue if x == 0 else 3 if x == length else 2
+
+
+def mean_return(length: int, policy: Sequence[Sequence[Any]]) -> Any:
+    """Return the mean return of a memoryless agent, by backward induction over x; ``policy[symbol][action]``."""
+    total: Any = 0
+    for cue in (0, 1):
+        steps = [[twin(length, cue, x, action) for action in range(4)] for x in range(length + 1)]
+        chances = [policy[twin_symbol(length, cue, x)] for x in range(length + 1)]
+        values: list[Any] = [0] * (length + 1)
+        for _ in range(2 * length + 2):
+            gains = [[reward + (0 if y else values[new_x]) for new_x, y, reward in row] for row in steps]
+            values = [sum(map(operator.mul, *pair)) for pair in zip(chances, gains, strict=True)]
+        total += values[0]
+    return total / 2
+
+
 @pytest.mark.parametrize(("cue", "arm"), [(0, UP), (1, DOWN)])
 def test_rewards_and_observations_of_a_detour_are_those_counted_by_hand(cue: int, arm: int) -> None:
     env = make(4)
     assert env.reset(seed=seed_of_cue(cue))[0] == cue
     # action: observation, x after the move, reward
     expected = [
-        (LEFT, cue, 0, -0.25),  # a wall; behind x = 1
-        (RIGHT, 2, 1, -0.25),
+        (LEFT, cue, 0, -0.25),  # a wall
+        (RIGHT, 2, 1, 0.0),
         (UP, 2, 1, -0.25),  # a wall
-        (RIGHT, 2, 2, -0.25),
-        (RIGHT, 2, 3, 0.0),  # the last step, far from either arm
+        (DOWN, 2, 1, -0.25),  # a wall
+        (LEFT, cue, 0, -0.25),  # back, where the cue is shown again
+        (RIGHT, 2, 1, 0.0),  # the same step once more, and again for nothing
+        (RIGHT, 2, 2, 0.0),
+        (RIGHT, 2, 3, 0.0),
+        (RIGHT, 3, 4, 0.0),
+        (arm, 3, 4, 1.0),  # the tenth step of ten, in time
     ]
-    for step, (action, observation, x, reward) in enumerate(expected):
-        got = env.step(action)
-        assert got[:2] == (observation, reward)
-        assert got[2:4] == (step == 4, False)
-        assert env.unwrapped.get_state()[0] == x  # type: ignore[attr-defined]
-    assert got[4] == {"is_success": False}
+    for step, (action, observation, x, reward) in enumerate(expected, start=1):
+        assert env.step(action) == (observation, reward, step == 10, False, {"is_success": True} if step == 10 else {})
+        assert env.unwrapped.get_state()[[0, 3]].tolist() == [x, step]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("cue", "arm"), [(0, UP), (1, DOWN)])
-def test_only_the_arm_that_the_cue_named_pays(cue: int, arm: int) -> None:
-    for last, reward in ((arm, 1.0), (UP + DOWN - arm, 0.0), (RIGHT, 0.0), (LEFT, 0.0)):
+def test_the_first_arm_entered_ends_the_episode_and_pays_if_the_cue_named_it(cue: int, arm: int) -> None:
+    for last, reward in ((arm, 1.0), (UP + DOWN - arm, 0.0)):
+        env = make(2)
+        env.reset(seed=seed_of_cue(cue))
+        # At the junction: a wall, a step back and the way there again.
+        steps = [env.step(action) for action in (RIGHT, RIGHT, RIGHT, LEFT, RIGHT)]
+        assert [step[0] for step in steps] == [2, 3, 3, 2, 3]
+        assert [step[1] for step in steps] == [0.0, 0.0, -0.5, -0.5, 0.0]
+        assert not any(step[2] or step[3] or step[4] for step in steps)
+        assert env.step(last) == (3, reward, True, False, {"is_success": reward == 1.0})
+
+
+# Going right: three of the eight steps advance, then there is a wall.
+@pytest.mark.parametrize(("action", "total"), [(RIGHT, -5 / 3), (LEFT, -8 / 3), (UP, -8 / 3)])
+def test_an_episode_without_an_arm_is_cut_after_twice_the_steps_it_needs(action: int, total: float) -> None:
+    for cue in (0, 1):
         env = make(3)
         env.reset(seed=seed_of_cue(cue))
-        steps = [env.step(action) for action in (RIGHT, RIGHT, RIGHT, last)]
-        assert [step[1] for step in steps] == [0.0, 0.0, 0.0, reward]
-        assert [step[0] for step in steps[:3]] == [2, 2, 3]
-        assert steps[-1][0] == (2 if last == LEFT else 3)
-        assert steps[-1][2:] == (True, False, {"is_success": reward == 1.0})
+        steps = [env.step(action) for _ in range(8)]
+        assert sum(float(step[1]) for step in steps) == pytest.approx(total)
+        assert [step[2] for step in steps] == [False] * 8
+        assert [step[3] for step in steps] == [False] * 7 + [True]
+        assert steps[-1][4] == {"is_success": False}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     length=st.integers(1, 5),
     seed=st.integers(0, 1000),
-    actions=st.lists(st.sampled_from([RIGHT, RIGHT, RIGHT, UP, LEFT, DOWN]), min_size=6, max_size=6),
+    actions=st.lists(st.sampled_from([RIGHT, RIGHT, RIGHT, UP, LEFT, DOWN]), min_size=12, max_size=12),
 )
-def test_the_maze_is_the_map_that_memory_rl_draws(length: int, seed: int, actions: list[int]) -> None:
-    # A twin of the source's rules: a set of free cells instead of arithmetic on coordinates.
-    free = {(x, 0) for x in range(length + 1)} | {(length, 1), (length, -1)}
+def test_every_step_is_that_of_a_twin_that_walks_on_a_map(length: int, seed: int, actions: list[int]) -> None:
     env = make(length)
     cue, _ = env.reset(seed=seed)
-    x = y = 0
-    for time, action in enumerate(actions[: length + 1], start=1):
-        target = (x + MOVES[action][0], y + MOVES[action][1])
-        x, y = target if target in free else (x, y)
-        last = time == length + 1
-        reward = float(y == (-1 if cue else 1)) if last else -float(x < time) / length
-        observation = cue if x == 0 else 3 if x == length else 2
-        assert env.step(action)[:3] == (observation, reward, last)
+    x = 0
+    for time, action in enumerate(actions, start=1):
+        x, y, reward = twin(length, cue, x, action)
+        truncated = y == 0 and time == 2 * length + 2
+        assert env.step(action)[:4] == (twin_symbol(length, cue, x), float(reward), y != 0, truncated)
+        if y or truncated:
+            break
 
 
 @pytest.mark.parametrize("length", [1, 2, 17, 300])
@@ -102,30 +145,57 @@ def test_an_oracle_that_sees_the_hidden_state_gets_the_optimum(length: int) -> N
             x, _, goal_y, _ = env.unwrapped.get_state()  # type: ignore[attr-defined]
             return RIGHT if x < length else UP if goal_y == 1 else DOWN
 
-        assert play(env, seed, oracle) == (task.optimal_return, True, task.episode_length)
+        assert play(env, seed, oracle) == (task.optimal_return, True, length + 1)
 
 
-def test_no_memoryless_policy_beats_the_score_in_the_registry() -> None:
-    length = 3
+@pytest.mark.parametrize("length", [1, 3])
+def test_no_deterministic_memoryless_policy_beats_the_score_in_the_registry(length: int) -> None:
     task = find_task(ID, {"corridor_length": length})
     env, seeds = make(length), [seed_of_cue(0), seed_of_cue(1)]
-    # A stochastic policy cannot beat the bound either (see the proof in the card); these are all deterministic ones.
-    scores = [
-        np.mean([play(env, seed, policy.__getitem__)[0] for seed in seeds])
-        for policy in itertools.product(range(4), repeat=4)
-    ]
+    scores = []
+    for policy in itertools.product(range(4), repeat=4):
+        scores.append(np.mean([play(env, seed, policy.__getitem__)[0] for seed in seeds]))
+        # What the next test relies on.
+        chances = [[int(action == chosen) for action in range(4)] for chosen in policy]
+        assert scores[-1] == pytest.approx(float(mean_return(length, chances)), abs=1e-12)
     assert max(scores) == task.memoryless_return == 0.5
 
 
-@pytest.mark.parametrize("length", [1, 2, 4])
+chances_of_a_symbol = st.lists(st.integers(0, 9), min_size=4, max_size=4).filter(any)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(length=st.integers(1, 3), weights=st.lists(chances_of_a_symbol, min_size=4, max_size=4))
+def test_no_stochastic_memoryless_policy_beats_it_either(length: int, weights: list[list[int]]) -> None:
+    policy = [[Fraction(weight, sum(row)) for weight in row] for row in weights]
+    assert mean_return(length, policy) <= Fraction(1, 2)
+
+
+@pytest.mark.parametrize("length", [1, 2])
 def test_the_random_score_is_the_mean_over_all_action_sequences(length: int) -> None:
     task = find_task(ID, {"corridor_length": length})
-    env, totals = make(length), []
-    for seed in (seed_of_cue(0), seed_of_cue(1)):
-        for actions in itertools.product(range(4), repeat=length + 1):
-            sequence = iter(actions)
-            totals.append(play(env, seed, lambda _, sequence=sequence: next(sequence))[0])  # type: ignore[misc]
-    assert np.mean(totals) == pytest.approx(task.random_return, abs=1e-12)
+    sequences = np.array(list(itertools.product(range(4), repeat=2 * length + 2)))
+    totals = np.zeros((2, len(sequences)))
+    for cue in (0, 1):
+        envs = make_batched(ID, len(sequences), {"corridor_length": length})
+        envs.reset(seed=[seed_of_cue(cue)] * len(sequences))  # type: ignore[arg-type]
+        running = np.ones(len(sequences), dtype=np.bool_)
+        for actions in sequences.T:
+            _, rewards, terminated, truncated, _ = envs.step(actions)
+            totals[cue] += rewards * running
+            running &= ~(terminated | truncated)
+        assert not running.any()
+    assert totals.mean() == pytest.approx(task.random_return, abs=1e-12)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 10, 30, 100, 101])
+def test_the_random_score_is_that_of_backward_induction_in_corridors_of_any_length(length: int) -> None:
+    expected = mean_return(length, [[0.25] * 4] * 4)
+    assert find_task(ID, {"corridor_length": length}).random_return == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_random_score_of_a_very_long_corridor_is_known_without_a_walk_through_it() -> None:
+    assert find_task(ID, {"corridor_length": 100_000}).random_return == pytest.approx(-1.500015, abs=1e-12)
 
 
 def test_both_cues_come_equally_often() -> None:
