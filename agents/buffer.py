@@ -1,7 +1,7 @@
 """What one rollout leaves behind, time-major and on the learner's device."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,14 +37,14 @@ class SequenceBuffer:
         self,
         n_steps: int,
         n_envs: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         state_size: int,
         device: torch.device,
     ) -> None:
         shape = (n_steps, n_envs)
 
-        def like(space: spaces.Space) -> Tensor:
+        def like(space: spaces.Space[Any]) -> Tensor:
             sample = np.asarray(space.sample())
             dtype = torch.from_numpy(sample.reshape(-1)[:0]).dtype
             if dtype == torch.float64:

@@ -102,7 +102,7 @@ class CheckpointMixin(BaseAlgorithm):
         if isinstance(path, io.IOBase):
             path.write(content.getvalue())
         else:
-            write_atomically(_with_suffix(path), content.getvalue())  # type: ignore[arg-type]
+            write_atomically(_with_suffix(path), content.getvalue())
 
     @classmethod
     def load(
@@ -146,9 +146,9 @@ class CheckpointMixin(BaseAlgorithm):
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])
             check_for_correct_spaces(env, observation_space, action_space)
-        model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)
+        model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
         model.observation_space, model.action_space = observation_space, action_space
-        model.n_envs = config["n_envs"] if env is None else env.num_envs  # type: ignore[union-attr]
+        model.n_envs = config["n_envs"] if env is None else env.num_envs
         model._setup_model()
         with _blame(path):
             model._load_tensors(config, tensors)
@@ -208,7 +208,7 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of s7rl or is damaged.
     """
-    source: Any = path if isinstance(path, io.IOBase) else _with_suffix(path)  # type: ignore[arg-type]
+    source: Any = path if isinstance(path, io.IOBase) else _with_suffix(path)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
     with _blame(path), zipfile.ZipFile(source) as archive:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
 _TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
@@ -127,7 +128,7 @@ def decode_space(data: Any) -> spaces.Space[Any]:
     raise ValueError(f"the space {data!r} is of no known kind.")
 
 
-def _bound(bound: np.ndarray[Any, Any]) -> Any:
+def _bound(bound: NDArray[Any]) -> Any:
     """One number where all are equal, so that the file of an image space stays small; infinity as a string."""
     values = np.unique(bound)
     if len(values) == 1:
@@ -135,7 +136,7 @@ def _bound(bound: np.ndarray[Any, Any]) -> Any:
     return [str(value) for value in bound.flatten().tolist()]
 
 
-def _array(bound: Any, shape: list[int], dtype: Any) -> np.ndarray[Any, Any]:
+def _array(bound: Any, shape: list[int], dtype: Any) -> NDArray[Any]:
     parse = float if np.issubdtype(dtype, np.floating) else int
     if isinstance(bound, str):
         return np.full(shape, parse(bound), dtype)

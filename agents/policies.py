@@ -2,12 +2,13 @@
 
 It is SB3's ``ActorCriticPolicy`` with a core of :mod:`s7rl.cores` between the features extractor and the heads:
 
-    observation -> features extractor -> encoder (linear, d_model) -> core -> net_arch -> action and value heads
+    observation -> features extractor -> encoder -> core -> net_arch -> action and value heads
 
-The state of the core is one float tensor ``[B, S]``, a numpy array outside.
+The encoder is linear, ReLU, linear; an embedding where the observation is one symbol.  The state of the core is one float tensor ``[B, S]``, a numpy array outside.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,17 +51,15 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         use_sde: not supported; True is refused.
     """
 
-    encoder: nn.Linear
-
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
         core: str = "s7",
         d_model: int = 64,
-        d_state: int = 64,
+        d_state: int = 128,
         n_blocks: int = 1,
         core_kwargs: dict[str, Any] | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
@@ -99,12 +98,18 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
 
     def _build_mlp_extractor(self) -> None:
         """Build encoder, core and the layers before the heads.  Called by SB3 before it builds the optimiser."""
-        self.encoder = nn.Linear(self.features_dim, self.d_model)
         self._embeds = (
             isinstance(self.observation_space, spaces.Discrete) and type(self.features_extractor) is FlattenExtractor
         )
-        if self.ortho_init:
-            self.init_weights(self.encoder, gain=2**0.5)
+        if self._embeds:
+            # What a linear layer would make of the one-hot vector, without making the vector.
+            self.encoder: nn.Module = nn.Embedding(self.features_dim, self.d_model)
+            nn.init.orthogonal_(self.encoder.weight, gain=2**0.5)
+        else:
+            layers = nn.Linear(self.features_dim, self.d_model), nn.ReLU(), nn.Linear(self.d_model, self.d_model)
+            self.encoder = nn.Sequential(*layers)
+            if self.ortho_init:
+                self.encoder.apply(partial(self.init_weights, gain=2**0.5))
         options = dict(self.core_kwargs)
         if "d_state" in core_options(self.core_name):
             options.setdefault("d_state", self.d_state)
@@ -203,7 +208,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             ValueError: if the state belongs to another policy or another number of environments.
         """
         self.set_training_mode(False)
-        obs, vectorized = self.obs_to_tensor(observation)  # type: ignore[arg-type]
+        obs, vectorized = self.obs_to_tensor(observation)
         assert isinstance(obs, Tensor)
         batch = len(obs)
         if state is None:
@@ -228,10 +233,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
 
     def _encode(self, obs: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N H"]:
         if self._embeds:
-            # A linear layer on a one-hot vector picks a column of its weight.
             assert isinstance(self.observation_space, spaces.Discrete)
-            return nn.functional.embedding(obs.long(), self.encoder.weight.t()) + self.encoder.bias
-        x: Tensor = self.encoder(self.extract_features(obs))
+            features = obs.long() - int(self.observation_space.start)
+        else:
+            features = self.extract_features(obs)
+        x: Tensor = self.encoder(features)
         return x
 
     def _heads(self, latent: Float[Tensor, "N H"]) -> tuple[Distribution, Float[Tensor, " N"]]:
@@ -240,7 +246,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         return self._get_action_dist_from_latent(latent_pi), values.flatten()
 
 
-def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) -> None:
+def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
     """Refuse spaces that the policy cannot handle, in one line that names the space.
 
     Raises:

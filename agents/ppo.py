@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.utils import FloatSchedule, explained_variance, obs_as_tensor
+from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
@@ -205,13 +205,15 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         buffer = rollout_buffer
         obs, starts, state = self._last_obs, self._last_episode_starts, self._last_state
-        assert obs is not None and starts is not None and state is not None
+        assert obs is not None
+        assert starts is not None
+        assert state is not None
         buffer.initial_state.copy_(state)
         time_outs = _TimeOuts()
         callback.on_rollout_start()
 
         for t in range(n_rollout_steps):
-            obs_tensor = obs_as_tensor(obs, self.device)  # type: ignore[arg-type]
+            obs_tensor = self._to_tensor(obs)
             starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
             with torch.no_grad():
                 actions, values, log_probs, state = self.policy(obs_tensor, state, starts_tensor)
@@ -221,34 +223,32 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             buffer.values[t] = values
             buffer.log_probs[t] = log_probs
 
-            new_obs, rewards, dones, infos = env.step(self._to_env(actions))
+            obs, rewards, dones, infos = env.step(self._to_env(actions))
             self.num_timesteps += env.num_envs
             buffer.rewards[t] = torch.as_tensor(rewards, device=self.device)
             truncated = np.zeros(env.num_envs, dtype=bool)
             if dones.any():
                 self._update_info_buffer(infos, dones)
-                for i in dones.nonzero()[0]:
+                for i in dones.nonzero()[0].tolist():
                     if infos[i].get("TimeLimit.truncated", False):
                         truncated[i] = True
                         time_outs.add(t, i, infos[i]["terminal_observation"], state[i])
             buffer.truncated[t] = torch.as_tensor(truncated, device=self.device)
             buffer.terminated[t] = torch.as_tensor(dones & ~truncated, device=self.device)
 
-            obs, starts = new_obs, dones
-            self._last_obs, self._last_episode_starts, self._last_state = obs, starts, state
+            starts = dones
+            self._last_obs, self._last_episode_starts, self._last_state = obs, starts, state  # type: ignore[assignment]
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
 
         with torch.no_grad():
             last_values = self.policy.predict_values(
-                obs_as_tensor(obs, self.device),  # type: ignore[arg-type]
+                self._to_tensor(obs),
                 state,
                 torch.as_tensor(starts, dtype=torch.bool, device=self.device),
             )
-            buffer.finish(
-                last_values, *time_outs.values(self.policy), gamma=self.gamma, gae_lambda=self.gae_lambda
-            )
+            buffer.finish(last_values, *time_outs.values(self.policy), gamma=self.gamma, gae_lambda=self.gae_lambda)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -259,7 +259,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self._clip_range(self._current_progress_remaining)
         clip_range_vf = None if self._clip_range_vf is None else self._clip_range_vf(self._current_progress_remaining)
-        statistics: list[Float[Tensor, "6"]] = []
+        statistics: list[Float[Tensor, " 6"]] = []
         for epoch in range(self.n_epochs):
             for batch in self.rollout_buffer.minibatches(self._rows):
                 loss, row = self._loss(batch, clip_range, clip_range_vf)
@@ -268,7 +268,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 if self.target_kl is not None and approx_kl > 1.5 * self.target_kl:
                     break
                 self.policy.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
             else:
@@ -282,7 +282,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
 
     def _loss(
         self, batch: Sequences, clip_range: float, clip_range_vf: float | None
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "6"]]:
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " 6"]]:
         """The clipped surrogate loss of a minibatch (eq. 9 of the paper), and its statistics for the log."""
         values, log_probs, entropies = self.policy.evaluate_actions(
             batch.observations, batch.actions, batch.initial_state, batch.episode_starts
@@ -306,9 +306,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             row = torch.stack([entropy_loss, policy_loss, value_loss, approx_kl, clip_fraction, loss]).detach()
         return loss, row
 
-    def _log_update(
-        self, means: list[float], last_loss: float, clip_range: float, clip_range_vf: float | None
-    ) -> None:
+    def _log_update(self, means: list[float], last_loss: float, clip_range: float, clip_range_vf: float | None) -> None:
         for key, mean in zip(_STATISTICS, means, strict=True):
             self.logger.record(f"train/{key}", mean)
         self.logger.record("train/loss", last_loss)
@@ -322,11 +320,14 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
 
+    def _to_tensor(self, obs: Any) -> Tensor:
+        return torch.as_tensor(obs, device=self.device)
+
     def _to_env(self, actions: Tensor) -> NDArray[Any]:
         array: NDArray[Any] = actions.cpu().numpy()
         if isinstance(self.action_space, spaces.Box):
             # The Gaussian is unbounded; the learner keeps the action that was sampled.
-            return np.clip(array, self.action_space.low, self.action_space.high)
+            array = np.clip(array, self.action_space.low, self.action_space.high)
         return array
 
 
@@ -352,9 +353,9 @@ class _TimeOuts:
         places = torch.tensor(self.places, dtype=torch.long, device=policy.device).reshape(-1, 2)
         if not self.places:
             return places, torch.zeros(0, device=policy.device)
-        observations = obs_as_tensor(np.stack(self.observations), policy.device)
+        observations = torch.as_tensor(np.stack(self.observations), device=policy.device)
         no_reset = torch.zeros(len(places), dtype=torch.bool, device=policy.device)
-        return places, policy.predict_values(observations, torch.stack(self.states), no_reset)  # type: ignore[arg-type]
+        return places, policy.predict_values(observations, torch.stack(self.states), no_reset)
 
 
 def rows_per_minibatch(n_envs: int, n_steps: int, batch_size: int | None) -> int:
@@ -366,7 +367,7 @@ def rows_per_minibatch(n_envs: int, n_steps: int, batch_size: int | None) -> int
     if n_steps < 1:
         raise ValueError(f"n_steps is {n_steps}, but a rollout needs at least one step: pass a positive number.")
     if n_envs * n_steps < 2:
-        raise ValueError("n_steps is 1 with one environment, but advantages of one step have no spread: pass n_steps=2.")
+        raise ValueError("n_steps is 1 with one environment, but one advantage has no spread: pass n_steps=2.")
     divisors = [rows for rows in range(1, n_envs + 1) if n_envs % rows == 0]
     if batch_size is None:
         return max((rows for rows in divisors if rows * n_steps <= MINIBATCH_STEPS), default=1)

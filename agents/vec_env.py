@@ -66,6 +66,7 @@ class BatchedVecEnv(VecEnv):
 
     def reset(self) -> NDArray[Any]:
         """Start all episodes anew, with the seed that was set since the last reset."""
+        obs: NDArray[Any]
         obs, _ = self.vector_env.reset(seed=self._seeds[0])
         self._reset_seeds()
         self._reset_options()
@@ -109,7 +110,9 @@ class BatchedVecEnv(VecEnv):
         result = getattr(self.vector_env, method_name)(*method_args, **method_kwargs)
         return [result] * len(list(self._get_indices(indices)))
 
-    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None) -> list[bool]:
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
         """No single environment stands in a wrapper of its own."""
         return [False] * len(list(self._get_indices(indices)))
 

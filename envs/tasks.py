@@ -94,7 +94,7 @@ def _describe_tmaze(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         "suite": "memory",
         "summary": f"remember a cue for {length} steps, then take the arm it named",
         "episode_length": 2 * length + 2,
-        "memory_span": length + 1,  # with the step into the arm
+        "memory_span": length,
         "optimal_return": 1.0,
         "memoryless_return": 0.5,
         "random_return": _tmaze_random_return(length),

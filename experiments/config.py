@@ -29,7 +29,9 @@ class PPOOptions:
     """How it learns."""
 
     learning_rate: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
-    """Adam's step size. Higher learns faster until it becomes unstable."""
+    """Adam's step size at the start. Higher learns faster until it becomes unstable."""
+    anneal: Annotated[bool | None, FOLLOWS_TASK] = None
+    """Whether the step size falls linearly to 0 over the run."""
     n_steps: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
     """Steps of each environment in one rollout. The gradient reaches back no further, so an agent cannot learn to use
     what it saw earlier than that."""
@@ -49,6 +51,10 @@ class PPOOptions:
     """Weight of the value loss."""
     max_grad_norm: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
     """Gradients longer than this are scaled down to it."""
+    normalize_observations: Annotated[bool | None, FOLLOWS_TASK] = None
+    """Whether Box observations are scaled to mean 0 and variance 1 while learning."""
+    normalize_rewards: Annotated[bool | None, FOLLOWS_TASK] = None
+    """Whether rewards are scaled to a return of variance 1 while learning; what is reported is not."""
 
 
 @dataclass(frozen=True, kw_only=True)

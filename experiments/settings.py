@@ -67,7 +67,9 @@ class RunSettings:
     n_epochs: int
     """Passes over each rollout."""
     learning_rate: float
-    """Adam's step size."""
+    """Adam's step size at the start."""
+    anneal: bool
+    """Whether the step size falls linearly to 0 over the run."""
     gamma: float
     """Discount per step."""
     gae_lambda: float
@@ -80,8 +82,10 @@ class RunSettings:
     """Weight of the value loss."""
     max_grad_norm: float
     """Gradient clipping."""
-    normalize: bool
-    """Whether observations and rewards are scaled to unit variance."""
+    normalize_observations: bool
+    """Whether Box observations are scaled to mean 0 and variance 1."""
+    normalize_rewards: bool
+    """Whether rewards are scaled to a return of variance 1."""
     threads: int | None
     """Threads of torch; None leaves the choice to the trainer."""
     device: str
@@ -173,13 +177,15 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         batch_size=_first(ppo.batch_size, n_steps * minibatch_rows(n_envs, n_steps, suite)),
         n_epochs=_first(ppo.n_epochs, suite.n_epochs),
         learning_rate=_first(ppo.learning_rate, suite.learning_rate),
+        anneal=_first(ppo.anneal, suite.anneal),
         gamma=_first(ppo.gamma, suite.gamma),
         gae_lambda=_first(ppo.gae_lambda, suite.gae_lambda),
         clip_range=_first(ppo.clip_range, suite.clip_range),
         ent_coef=_first(ppo.ent_coef, suite.ent_coef),
         vf_coef=_first(ppo.vf_coef, suite.vf_coef),
         max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
-        normalize=suite.normalize,
+        normalize_observations=_first(ppo.normalize_observations, suite.normalize_observations),
+        normalize_rewards=_first(ppo.normalize_rewards, suite.normalize_rewards),
         threads=config.threads,
         device=config.device,
         reach_needed=reach,

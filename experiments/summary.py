@@ -51,7 +51,7 @@ def print_settings(
         f"{settings.d_state} states, {parameters:,} parameters{memory}",
         "learning": f"{plural(settings.steps, 'step')} in rollouts of {settings.n_envs} x {settings.n_steps}, "
         f"minibatches of {plural(rows, 'row')}, {plural(settings.n_epochs, 'epoch')}, "
-        f"learning rate {settings.learning_rate:g}, discount {settings.gamma:g}",
+        f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}",
         "torch": f"{plural(threads, 'thread')} on {device}",
         "run": str(folder),
     }

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from rich.console import Console
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
@@ -72,12 +74,17 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
     check_device(settings.device)
     try:
         vec_env: VecEnv = make_vec_env(settings.env_id, settings.n_envs, settings.seed, dict(settings.env_kwargs))
-        if settings.normalize:
-            vec_env = VecNormalize(vec_env, gamma=settings.gamma)
+        scales_observations = settings.normalize_observations and isinstance(vec_env.observation_space, spaces.Box)
+        if scales_observations or settings.normalize_rewards:
+            vec_env = VecNormalize(
+                vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
+            )
         model = RecurrentPPO(
             "MlpPolicy",
             vec_env,
-            learning_rate=settings.learning_rate,
+            learning_rate=(
+                LinearSchedule(settings.learning_rate, 0.0, 1.0) if settings.anneal else settings.learning_rate
+            ),
             n_steps=settings.n_steps,
             batch_size=settings.batch_size,
             n_epochs=settings.n_epochs,

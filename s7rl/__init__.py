@@ -36,7 +36,7 @@ _HOMES = {
     "core_options": "s7rl.cores",
     "make_core": "s7rl.cores",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - a static checker sees the names above
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

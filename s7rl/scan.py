@@ -109,7 +109,7 @@ class _NumbaScan(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         from s7rl.kernels.cpu import scan_backward
 

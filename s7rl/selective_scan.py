@@ -57,9 +57,7 @@ def selective_scan(
             return _forward(*arguments)[1]  # acting: half of the time of a step would go into autograd's bookkeeping
         result: tuple[Tensor, Tensor, Tensor] = _NumbaSelectiveScan.apply(*arguments)  # type: ignore[no-untyped-call]
         return result
-    return selective_scan_reference(
-        selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale
-    )
+    return selective_scan_reference(selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale)
 
 
 def selective_scan_reference(
@@ -111,7 +109,7 @@ class _NumbaSelectiveScan(torch.autograd.Function):
         return read, skipped, last.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         from s7rl.kernels.cpu_s7 import selective_scan_backward
 

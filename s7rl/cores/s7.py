@@ -62,7 +62,7 @@ class S7(Core):
         self,
         d_model: int,
         *,
-        d_state: int = 64,
+        d_state: int = 128,
         horizon: tuple[float, float] = (2.0, 1000.0),
         rotation: float = 0.5,
         token_shift: float | None = 0.95,
@@ -129,7 +129,7 @@ class S7(Core):
         return self.output(read) + skipped, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
 
 
-def _log_spaced(shortest: float, longest: float, number: int) -> Float[Tensor, " number"]:
+def _log_spaced(shortest: float, longest: float, number: int) -> Float[Tensor, " modes"]:
     return torch.logspace(math.log10(shortest), math.log10(longest), number) if number else torch.zeros(0)
 
 

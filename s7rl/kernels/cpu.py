@@ -10,6 +10,8 @@ The backward never divides by ``a`` (it may be 0): with ``g_t`` the gradient tha
     dtheta = sum_t a_t <g_t, i e^{i theta} x_{t-1}>,   all with a_t = 0 where reset_t.
 """
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ Array = NDArray[np.floating]
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def scan_forward(
     a: Array, b: Array, cosine: Array, sine: Array, initial: Array, reset: NDArray[np.bool_], states: Array
 ) -> None:
@@ -45,6 +48,7 @@ def scan_forward(
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def scan_backward(
     a: Array,
     cosine: Array,

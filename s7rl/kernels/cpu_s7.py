@@ -4,9 +4,12 @@ Equations and layout are those of :class:`s7rl.cores.s7.S7`.  For a row (t, i) t
 four modulations ``[W_A u: N | W_B u: N | W_C u: W | W_D u: H]``.  The backward recomputes transition and gates from
 them, so that the states are all that is kept; it never divides by A.
 
-Constants are of the arrays' own type, since a plain 1 would lift float32 arithmetic to float64.  Every loop writes one array and reads few: beyond a handful, LLVM gives up proving that they do not overlap and stops
-vectorising, which costs a factor of three.
+Constants are of the arrays' own type, since a plain 1 would lift float32 arithmetic to float64.  Every loop writes one
+array and reads few: beyond a handful, LLVM gives up proving that they do not overlap and stops vectorising, which costs
+a factor of three.
 """
+
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -18,7 +21,8 @@ Array = NDArray[np.floating]
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _transition(select_a, w_0, one, half, square_roots, decay, scale):  # type: ignore[no-untyped-def]
+@no_type_check
+def _transition(select_a, w_0, one, half, square_roots, decay, scale):
     """1 - |A| and its power p = 1/2^square_roots, or 1 for no square roots."""
     for n in range(len(w_0)):
         w = w_0[n] * (one + select_a[n])
@@ -35,6 +39,7 @@ def _transition(select_a, w_0, one, half, square_roots, decay, scale):  # type: 
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def selective_scan_forward(
     selection: Array,
     driven: Array,
@@ -89,6 +94,7 @@ def selective_scan_forward(
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def selective_scan_backward(
     selection: Array,
     driven: Array,
@@ -123,7 +129,6 @@ def selective_scan_backward(
     minus_two = w_0.dtype.type(-2)
     decay, scale = np.empty_like(w_0), np.empty_like(w_0)
     grad_a, grad_gain = np.empty_like(w_0), np.empty_like(w_0)
-    zero = np.zeros_like(initial[0])
     grad_initial[:] = grad_last
     grad_w_0[:] = 0
     grad_skip[:] = 0
@@ -135,7 +140,13 @@ def selective_scan_backward(
             grad_select_a, grad_select_b = grad_row[:modes], grad_row[modes : 2 * modes]
             grad_select_c, grad_select_d = grad_row[2 * modes : 2 * modes + width], grad_row[2 * modes + width :]
             x, input_, u_k = states[t, i], driven[t, i], u[t, i]
-            dy, dz, du, g, carried = grad_read[t, i], grad_skipped[t, i], grad_u[t, i], grad_driven[t, i], grad_initial[i]
+            dy, dz, du, g, carried = (
+                grad_read[t, i],
+                grad_skipped[t, i],
+                grad_u[t, i],
+                grad_driven[t, i],
+                grad_initial[i],
+            )
             _transition(select_a, w_0, one, half, square_roots, decay, scale)
             for h in range(features):
                 grad_select_d[h] = dz[h] * u_k[h]

@@ -181,7 +181,7 @@ def test_lengths_and_budgets_follow_the_arguments() -> None:
         5_000_000,
         50_000_000,
     ]
-    assert (tmaze(7).episode_length, tmaze(7).memory_span, tmaze(7).env_kwargs) == (16, 8, {"corridor_length": 7})
+    assert (tmaze(7).episode_length, tmaze(7).memory_span, tmaze(7).env_kwargs) == (16, 7, {"corridor_length": 7})
     repeat = find_task("s7rl/RepeatPrevious-v0", {"num_decks": 3, "k": 64})
     assert (repeat.episode_length, repeat.memory_span) == (155, 63)
     narrow = find_task("MiniGrid-MemoryS11-v0", {"agent_view_size": 3})

@@ -1,0 +1,35 @@
+"""The whole thing on the smallest task that needs memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from s7rl.agents import RecurrentPPO, make_vec_env
+
+CORRIDOR = 10
+BUDGET = 60_000
+"""Environment steps.  Nobody without memory exceeds a success rate of 0.5 on average: the cue is a coin."""
+
+
+def success_rate(core: str) -> float:
+    """Of the last 100 episodes of a short training."""
+    env = make_vec_env("s7rl/TMazePassive-v0", n_envs=16, seed=0, env_kwargs={"corridor_length": CORRIDOR})
+    model = RecurrentPPO(
+        "MlpPolicy",
+        env,
+        learning_rate=2e-3,
+        n_steps=64,
+        batch_size=256,
+        seed=0,
+        policy_kwargs={"core": core, "d_model": 24, "d_state": 24},
+    )
+    model.learn(BUDGET)
+    assert model.ep_success_buffer is not None
+    assert len(model.ep_success_buffer) == 100
+    return float(np.mean(model.ep_success_buffer))
+
+
+@pytest.mark.parametrize(("core", "at_least", "at_most"), [("s7", 0.95, 1.0), ("none", 0.0, 0.7)])
+def test_only_an_agent_with_memory_learns_which_arm_the_cue_named(core: str, at_least: float, at_most: float) -> None:
+    assert at_least <= success_rate(core) <= at_most

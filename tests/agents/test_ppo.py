@@ -1,0 +1,430 @@
+"""The trainer, on environments whose every observation, reward and end is known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor
+
+from s7rl import core_names
+from s7rl.agents import RecurrentPPO
+from s7rl.agents.ppo import rows_per_minibatch
+
+TERMINAL, TIME_OUT, BOTH = "terminal", "time-out", "both"
+MIXED = ((3, TERMINAL), (5, TIME_OUT), (4, BOTH), (2, TIME_OUT))
+every_core = pytest.mark.parametrize("core", core_names())
+
+
+class Clockwork(gym.Env[NDArray[np.float32], Any]):
+    """Episodes of set lengths and endings; observations and rewards follow from row, episode and time alone."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (3,))
+
+    def __init__(
+        self, row: int, script: tuple[tuple[int, str], ...] = MIXED, action_space: spaces.Space[Any] | None = None
+    ) -> None:
+        self.action_space = action_space or spaces.Discrete(3)
+        self.row, self.script = row, script
+        self.episode, self.t = -1, 0
+        self.received: list[Any] = []
+
+    def observe(self, episode: int, t: int) -> NDArray[np.float32]:
+        phase = np.array([1.0 + self.row + 3.0 * episode, 2.0 * self.row + 0.7 * t, 0.3 * t * (1 + episode)])
+        return np.sin(phase).astype(np.float32)
+
+    def reward(self, episode: int, t: int) -> float:
+        return float(np.cos(self.row + 2.0 * episode + t))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        self.episode, self.t = self.episode + 1, 0
+        return self.observe(self.episode, 0), {}
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.received.append(np.array(action))
+        reward = self.reward(self.episode, self.t)
+        self.t += 1
+        length, ending = self.script[self.episode % len(self.script)]
+        ended = self.t == length
+        terminated, truncated = ended and ending != TIME_OUT, ended and ending != TERMINAL
+        return self.observe(self.episode, self.t), reward, terminated, truncated, {}
+
+
+def clockworks(number: int, **options: Any) -> DummyVecEnv:
+    def maker(row: int) -> Callable[[], Clockwork]:
+        return lambda: Clockwork(row, **options)
+
+    return DummyVecEnv([maker(row) for row in range(number)])
+
+
+def agent(env: Any, *, core: str = "s7", perturbed: bool = True, **options: Any) -> RecurrentPPO:
+    """An agent whose weights do not change, unless told otherwise, and are not what the constructor made of them.
+
+    The selection of S7 starts at zero and the action head near it: much would not be tested.
+    """
+    kwargs = {"core": core, "d_model": 8, "d_state": 6, **options.pop("policy_kwargs", {})}
+    model = RecurrentPPO("MlpPolicy", env, **{"learning_rate": 0.0, "seed": 0, **options}, policy_kwargs=kwargs)
+    if perturbed:
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.policy.parameters():
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+class Row(NamedTuple):
+    """What one environment's part of a rollout should be."""
+
+    observations: list[NDArray[np.float32]]
+    rewards: list[float]
+    starts: list[bool]
+    terminated: list[bool]
+    truncated: list[bool]
+    values: list[float]
+    next_values: list[float]
+
+
+def replay(model: RecurrentPPO, row: int, steps: int, script: tuple[tuple[int, str], ...] = MIXED) -> Row:
+    """Go through the first ``steps`` steps of a row alone, one by one, with a state carried by hand."""
+    env = Clockwork(row, script)
+    policy = model.policy
+
+    def value(obs: NDArray[np.float32], state: Tensor, start: bool) -> tuple[float, Tensor]:
+        x = policy.encoder(torch.as_tensor(obs)[None])
+        latent, after = policy.core.step(x, state, torch.tensor([start]))
+        return policy.value_net(latent).item(), after
+
+    result = Row([], [], [], [], [], [], [])
+    obs, start, state = env.reset()[0], True, policy.initial_state(1)
+    with torch.no_grad():
+        for _ in range(steps):
+            here, state = value(obs, state, start)
+            successor, reward, terminated, truncated, _ = env.step(0)
+            there, _ = value(successor, state, False)
+            time_is_out = truncated and not terminated
+            for column, entry in zip(
+                result, (obs, reward, start, terminated, time_is_out, here, 0.0 if terminated else there), strict=True
+            ):
+                column.append(entry)
+            start = terminated or truncated
+            obs = env.reset()[0] if start else successor
+    return result
+
+
+def returns(row: Row, gamma: float, gae_lambda: float) -> list[float]:
+    """Values plus advantages in float64, from the last step backwards."""
+    advantage, result = 0.0, []
+    for t in reversed(range(len(row.rewards))):
+        ends = row.terminated[t] or row.truncated[t]
+        error = row.rewards[t] + gamma * row.next_values[t] - row.values[t]
+        advantage = error + (0.0 if ends else gamma * gae_lambda * advantage)
+        result.append(advantage + row.values[t])
+    return result[::-1]
+
+
+@every_core
+@pytest.mark.parametrize(("n_envs", "n_steps"), [(1, 23), (4, 23), (3, 5)])
+def test_a_rollout_is_what_stepping_each_environment_by_hand_gives(core: str, n_envs: int, n_steps: int) -> None:
+    model = agent(clockworks(n_envs), core=core, n_steps=n_steps, gamma=0.9, gae_lambda=0.8)
+    model.learn(n_envs * n_steps)
+    buffer = model.rollout_buffer
+    for i in range(n_envs):
+        row = replay(model, i, n_steps)
+        np.testing.assert_array_equal(buffer.observations[:, i], np.stack(row.observations))
+        np.testing.assert_allclose(buffer.rewards[:, i], row.rewards, rtol=1e-6)
+        assert buffer.episode_starts[:, i].tolist() == row.starts
+        assert buffer.terminated[:, i].tolist() == row.terminated
+        assert buffer.truncated[:, i].tolist() == row.truncated
+        np.testing.assert_allclose(buffer.values[:, i], row.values, atol=1e-5)
+        where = ~np.array(row.terminated)
+        np.testing.assert_allclose(buffer.next_values[:, i][where], np.array(row.next_values)[where], atol=1e-5)
+        np.testing.assert_allclose(buffer.returns[:, i], returns(row, 0.9, 0.8), atol=1e-4)
+    assert buffer.truncated.any() or n_steps < 8
+
+
+@every_core
+def test_time_outs_of_all_environments_in_one_step_each_bootstrap_with_their_own_state(core: str) -> None:
+    script = ((4, TIME_OUT),)
+    model = agent(clockworks(3, script=script), core=core, n_steps=9)
+    model.learn(27)
+    buffer = model.rollout_buffer
+    assert buffer.truncated.nonzero().tolist() == [[t, i] for t in (3, 7) for i in range(3)]
+    for i in range(3):
+        row = replay(model, i, 9, script)
+        np.testing.assert_allclose(buffer.next_values[:, i], row.next_values, atol=1e-5)
+    if core != "none":
+        fresh = model.policy.predict_values(
+            torch.as_tensor(np.stack([Clockwork(i).observe(0, 4) for i in range(3)])),
+            model.policy.initial_state(3),
+            torch.zeros(3, dtype=torch.bool),
+        )
+        assert not torch.allclose(fresh, buffer.next_values[3], atol=1e-3), "the state makes a difference"
+
+
+@every_core
+def test_the_second_rollout_goes_on_where_the_first_stopped(core: str) -> None:
+    model = agent(clockworks(2), core=core, n_steps=7)
+    model.learn(2 * 7 * 3)
+    buffer = model.rollout_buffer
+    for i in range(2):
+        row = replay(model, i, 21)
+        np.testing.assert_allclose(buffer.values[:, i], row.values[14:], atol=1e-5)
+        np.testing.assert_allclose(buffer.next_values[-1, i], row.next_values[-1], atol=1e-5)
+        assert buffer.episode_starts[:, i].tolist() == row.starts[14:]
+
+
+@every_core
+def test_a_second_call_of_learn_goes_on_and_a_reset_starts_anew(core: str) -> None:
+    model = agent(clockworks(2), core=core, n_steps=7)
+    model.learn(14)
+    model.learn(14, reset_num_timesteps=False)
+    assert model.num_timesteps == 28
+    for i in range(2):
+        row = replay(model, i, 14)
+        np.testing.assert_allclose(model.rollout_buffer.values[:, i], row.values[7:], atol=1e-5)
+        assert model.rollout_buffer.episode_starts[:, i].tolist() == row.starts[7:]
+    model.learn(14)
+    assert model.num_timesteps == 14
+    assert model.rollout_buffer.episode_starts[0].all()
+    assert not model.rollout_buffer.initial_state.any()
+
+
+@every_core
+@pytest.mark.parametrize("action_space", [spaces.Discrete(3), spaces.Box(-1.0, 1.0, (2,))])
+@pytest.mark.parametrize("n_rollouts", [1, 3])
+def test_before_the_first_gradient_step_the_ratio_is_1_and_the_divergence_0(
+    core: str, action_space: spaces.Space[Any], n_rollouts: int
+) -> None:
+    model = agent(clockworks(4, action_space=action_space), core=core, n_steps=11, batch_size=22, n_epochs=2)
+    model.learn(4 * 11 * n_rollouts)
+    for batch in model.rollout_buffer.minibatches(2):
+        values, log_probs, _ = model.policy.evaluate_actions(
+            batch.observations, batch.actions, batch.initial_state, batch.episode_starts
+        )
+        torch.testing.assert_close(log_probs.exp() / batch.log_probs.exp(), torch.ones(11, 2), rtol=0, atol=1e-5)
+        torch.testing.assert_close(values, batch.values, rtol=1e-5, atol=1e-5)
+    logged = model.logger.name_to_value
+    assert abs(logged["train/approx_kl"]) < 1e-5
+    assert logged["train/clip_fraction"] == 0.0
+
+
+def loss_gradient(model: RecurrentPPO, rows: int) -> Tensor:
+    """The gradient of all minibatches together, each in proportion to its size."""
+    model.policy.zero_grad()
+    for batch in model.rollout_buffer.minibatches(rows):
+        loss, _ = model._loss(batch, 0.2, None)
+        (loss * rows / model.n_envs).backward()  # type: ignore[no-untyped-call]
+    return torch.cat([p.grad.flatten() for p in model.policy.parameters() if p.grad is not None])
+
+
+@every_core
+def test_the_sum_of_the_gradients_does_not_depend_on_how_the_rollout_is_split(core: str) -> None:
+    model = agent(clockworks(4), core=core, n_steps=13, normalize_advantage=False)
+    model.learn(52)
+    whole = loss_gradient(model, 4)
+    assert whole.abs().max() > 1e-3
+    for rows in (1, 2):
+        torch.testing.assert_close(loss_gradient(model, rows), whole, rtol=1e-4, atol=1e-5)
+
+
+@every_core
+def test_the_learner_sends_no_gradient_from_an_episode_into_another(core: str) -> None:
+    model = agent(clockworks(2), core=core, n_steps=8)
+    model.learn(16)
+    batch = model.rollout_buffer.rows(torch.arange(2))
+    observations = batch.observations.clone().requires_grad_()
+    values, log_probs, _ = model.policy.evaluate_actions(
+        observations, batch.actions, batch.initial_state, batch.episode_starts
+    )
+    (values[3:] + log_probs[3:]).sum().backward()  # type: ignore[no-untyped-call]
+    assert batch.episode_starts[3].all(), "the first episode has three steps"
+    assert observations.grad is not None
+    assert not observations.grad[:3].any()
+    assert observations.grad[3:].any()
+
+
+def test_a_minibatch_is_whole_rows_in_the_order_of_time_and_an_epoch_is_all_of_them() -> None:
+    model = agent(clockworks(6), n_steps=10)
+    model.learn(60)
+    buffer = model.rollout_buffer
+    seen = []
+    for batch in buffer.minibatches(2):
+        assert batch.observations.shape == (10, 2, 3)
+        for k in range(2):
+            i = next(i for i in range(6) if torch.equal(batch.observations[:, k], buffer.observations[:, i]))
+            seen.append(i)
+            for name in ("actions", "log_probs", "values", "advantages", "returns", "episode_starts"):
+                assert torch.equal(getattr(batch, name)[:, k], getattr(buffer, name)[:, i]), name
+            assert torch.equal(batch.initial_state[k], buffer.initial_state[i])
+    assert sorted(seen) == list(range(6))
+
+
+def weights(seed: int, **options: Any) -> Tensor:
+    model = agent(clockworks(4), perturbed=False, n_steps=8, batch_size=16, learning_rate=1e-2, seed=seed, **options)
+    model.learn(64)
+    return torch.cat([parameter.detach().flatten() for parameter in model.policy.parameters()])
+
+
+@every_core
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(core: str) -> None:
+    first = weights(3, core=core)
+    assert torch.equal(first, weights(3, core=core))
+    assert not torch.equal(first, weights(4, core=core))
+
+
+def count_updates(target_kl: float | None) -> int:
+    model = agent(clockworks(2), n_steps=8, learning_rate=1e-2, n_epochs=6, target_kl=target_kl)
+    model.learn(16)
+    return model._n_updates
+
+
+def test_an_update_stops_early_when_the_divergence_passes_its_target() -> None:
+    assert count_updates(None) == 6
+    assert count_updates(1e-9) == 2, "the first epoch starts at a divergence of 0"
+
+
+def test_the_value_is_clipped_around_the_value_from_before() -> None:
+    model = agent(clockworks(2), n_steps=8)
+    model.learn(16)
+    batch = model.rollout_buffer.rows(torch.arange(2))
+    moved = batch._replace(values=batch.values - 1.0)
+    _, free = model._loss(moved, 0.2, None)
+    _, clipped = model._loss(moved, 0.2, 0.25)
+    expected = (moved.values + 0.25 - moved.returns).square().mean()
+    assert clipped[2].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert free[2].item() == pytest.approx((batch.values - batch.returns).square().mean().item(), rel=1e-4)
+
+
+def test_the_clipped_objective_has_no_gradient_where_the_ratio_has_left_the_range() -> None:
+    model = agent(clockworks(2), n_steps=8, normalize_advantage=False, ent_coef=0.0, vf_coef=0.0)
+    model.learn(16)
+    batch = model.rollout_buffer.rows(torch.arange(2))
+    ones = torch.ones_like(batch.advantages)
+    for advantages, moves in ((ones, False), (-ones, True)):
+        model.policy.zero_grad()
+        # The ratio is e^0.5, beyond 1.2: no more is to be gained by it, but a loss is to be undone.
+        loss, row = model._loss(batch._replace(log_probs=batch.log_probs - 0.5, advantages=advantages), 0.2, None)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradient = model.policy.action_net.weight.grad
+        assert gradient is not None
+        assert gradient.any().item() == moves
+        assert row[4].item() == 1.0
+
+
+def test_the_environment_gets_clipped_actions_and_the_learner_keeps_those_that_were_sampled() -> None:
+    space = spaces.Box(-0.1, 0.1, (2,))
+    env = clockworks(2, action_space=space)
+    model = agent(env, n_steps=20, policy_kwargs={"log_std_init": 0.5})
+    model.learn(40)
+    for i, single in enumerate(env.envs):
+        assert isinstance(single, Clockwork)
+        sampled = model.rollout_buffer.actions[:, i].numpy()
+        assert (np.abs(sampled) > 0.1).any()
+        np.testing.assert_array_equal(np.stack(single.received), sampled.clip(-0.1, 0.1).astype(np.float32))
+
+
+class Threads(BaseCallback):
+    """Note the number of torch threads, and fail if told so."""
+
+    def __init__(self, fails: bool) -> None:
+        super().__init__()
+        self.fails, self.seen = fails, 0
+
+    def _on_step(self) -> bool:
+        self.seen = torch.get_num_threads()
+        if self.fails:
+            raise RuntimeError("told so")
+        return True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_learning_runs_on_the_threads_it_was_given_and_restores_the_number_from_before(fails: bool) -> None:
+    before = torch.get_num_threads()
+    model, callback = agent(clockworks(1), n_steps=4, n_threads=before + 1), Threads(fails)
+    if fails:
+        with pytest.raises(RuntimeError, match="told so"):
+            model.learn(4, callback)
+    else:
+        model.learn(4, callback)
+    assert callback.seen == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_a_callback_that_stops_the_rollout_leaves_an_agent_that_can_go_on() -> None:
+    class Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            return self.num_timesteps < 6
+
+    model = agent(clockworks(2), n_steps=7)
+    model.learn(100, Stop())
+    assert model.num_timesteps == 6
+    model.learn(14, reset_num_timesteps=False)
+    for i in range(2):
+        row = replay(model, i, 10)
+        np.testing.assert_allclose(model.rollout_buffer.values[:, i], row.values[3:], atol=1e-5)
+
+
+@given(n_envs=st.integers(1, 24), n_steps=st.integers(2, 40), batch_size=st.integers(1, 1200))
+def test_a_batch_size_that_does_not_fit_is_refused_with_the_nearest_that_do(
+    n_envs: int, n_steps: int, batch_size: int
+) -> None:
+    fitting = [n_steps * rows for rows in range(1, n_envs + 1) if n_envs % rows == 0]
+    if batch_size in fitting:
+        assert rows_per_minibatch(n_envs, n_steps, batch_size) * n_steps == batch_size
+        return
+    with pytest.raises(ValueError, match=r"^batch_size is [^\n]+$") as caught:
+        rows_per_minibatch(n_envs, n_steps, batch_size)
+    named = [int(word) for word in str(caught.value).rsplit(":", 1)[1].replace(".", "").split() if word.isdigit()]
+    assert set(named) <= set(fitting)
+    assert min(fitting, key=lambda size: abs(size - batch_size)) in named or len(named) == 2
+    assert min(abs(size - batch_size) for size in named) == min(abs(size - batch_size) for size in fitting)
+
+
+@pytest.mark.parametrize(("n_envs", "n_steps", "rows"), [(16, 256, 8), (16, 4096, 1), (6, 512, 3), (1, 64, 1)])
+def test_without_a_batch_size_a_minibatch_is_about_2048_steps(n_envs: int, n_steps: int, rows: int) -> None:
+    assert rows_per_minibatch(n_envs, n_steps, None) == rows
+
+
+def test_a_batch_size_is_checked_against_the_environments_when_the_agent_is_made() -> None:
+    with pytest.raises(ValueError, match=r"^batch_size is 20, [^\n]*: the nearest that fit are 15 and 30\.$"):
+        agent(clockworks(6), n_steps=15, batch_size=20)
+
+
+@pytest.mark.parametrize("n_steps", [0, -1])
+def test_a_rollout_of_no_steps_is_refused(n_steps: int) -> None:
+    with pytest.raises(ValueError, match=rf"^n_steps is {n_steps}[^\n]*$"):
+        agent(clockworks(2), n_steps=n_steps)
+
+
+class Odd(Clockwork):
+    """An environment of unsupported spaces."""
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        super().__init__(0, action_space=action_space)
+        self.observation_space = observation_space  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("role", "observation_space", "action_space"),
+    [
+        ("observation", spaces.Dict({"x": spaces.Discrete(2)}), spaces.Discrete(2)),
+        ("observation", spaces.Text(4), spaces.Discrete(2)),
+        ("action", spaces.Discrete(2), spaces.Dict({"x": spaces.Discrete(2)})),
+        ("action", spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)])),
+    ],
+)
+def test_spaces_that_are_not_supported_are_refused_in_one_line(
+    role: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> None:
+    with pytest.raises(ValueError, match=rf"^the environment's {role} space is [^\n]+$"):
+        RecurrentPPO("MlpPolicy", Odd(observation_space, action_space))

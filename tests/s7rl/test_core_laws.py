@@ -1,0 +1,195 @@
+"""The five laws of :mod:`s7rl.cores.base`, each as one property for every core there is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from s7rl import Core, core_names, core_options, make_core
+
+WIDTH = 6
+every_core = pytest.mark.parametrize("name", core_names())
+every_depth = pytest.mark.parametrize("n_blocks", [1, 2])
+few_examples = settings(max_examples=12)
+
+
+class Case(NamedTuple):
+    """A core with random weights and a batch of sequences for it."""
+
+    core: Core
+    x: Tensor
+    state: Tensor
+    reset: Tensor
+    cut: int
+    """A time from 1 to T - 1."""
+
+    def close(self, got: Tensor, expected: Tensor) -> None:
+        tolerance = 1e-9 if got.dtype == torch.float64 else 2e-4
+        torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def build(name: str, n_blocks: int, dtype: torch.dtype, seed: int) -> Core:
+    """A core none of whose parameters is what the constructor made of it.
+
+    The selection of S7 starts at zero: nothing selective would be tested.
+    """
+    options = {"d_state": 5} if "d_state" in core_options(name) else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        core = make_core(name, d_model=WIDTH, n_blocks=n_blocks, **options).to(dtype)
+        with torch.no_grad():
+            for parameter in core.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return core
+
+
+@st.composite
+def drawn(draw: st.DrawFn) -> dict[str, Any]:
+    steps = draw(st.integers(2, 14))
+    return {
+        "steps": steps,
+        "cut": draw(st.integers(1, steps - 1)),
+        "batch": draw(st.integers(1, 4)),
+        "dtype": draw(st.sampled_from([torch.float32, torch.float64])),
+        "seed": draw(st.integers(0, 2**31)),
+        "resets": draw(st.sampled_from([0.0, 0.2, 1.0])),
+    }
+
+
+def make(
+    name: str, n_blocks: int, *, steps: int, cut: int, batch: int, dtype: torch.dtype, seed: int, resets: float
+) -> Case:
+    core = build(name, n_blocks, dtype, seed)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(steps, batch, WIDTH, generator=generator, dtype=dtype, requires_grad=True)
+    state = torch.randn(batch, core.state_size, generator=generator, dtype=dtype, requires_grad=True)
+    return Case(core, x, state, torch.rand(steps, batch, generator=generator) < resets, cut)
+
+
+def gradients(case: Case, y: Tensor, state: Tensor) -> list[Tensor]:
+    """Of a number that depends on all outputs and on the last state, for inputs, initial state and weights."""
+    generator = torch.Generator().manual_seed(9)
+    total = (y * torch.randn(y.shape, generator=generator, dtype=y.dtype)).sum()
+    total = total + (state * torch.randn(state.shape, generator=generator, dtype=y.dtype)).sum()
+    leaves = [case.x, case.state, *case.core.parameters()]
+    return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
+
+
+def assert_same(case: Case, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> None:
+    """Same outputs, same last state, same gradients."""
+    for got, expected in zip(one, other, strict=True):
+        case.close(got, expected)
+    for got, expected in zip(gradients(case, *one), gradients(case, *other), strict=True):
+        scale = 1.0 + float(expected.abs().max()) if expected.numel() else 1.0
+        case.close(got / scale, expected / scale)
+
+
+@every_core
+@every_depth
+@few_examples
+@given(drawn=drawn())
+def test_1_stepping_one_by_one_gives_what_the_scan_gives(name: str, n_blocks: int, drawn: dict[str, Any]) -> None:
+    case = make(name, n_blocks, **drawn)
+    ys, state = [], case.state
+    for x_t, reset_t in zip(case.x, case.reset, strict=True):
+        y, state = case.core.step(x_t, state, reset_t)
+        ys.append(y)
+    assert_same(case, case.core.scan(case.x, case.state, case.reset), (torch.stack(ys), state))
+
+
+@every_core
+@every_depth
+@few_examples
+@given(drawn=drawn())
+def test_2_the_scan_of_a_batch_is_the_scan_of_each_of_its_rows(name: str, n_blocks: int, drawn: dict[str, Any]) -> None:
+    case = make(name, n_blocks, **drawn)
+    rows = [
+        case.core.scan(case.x[:, i : i + 1], case.state[i : i + 1], case.reset[:, i : i + 1])
+        for i in range(len(case.state))
+    ]
+    joined = torch.cat([y for y, _ in rows], dim=1), torch.cat([state for _, state in rows])
+    assert_same(case, case.core.scan(case.x, case.state, case.reset), joined)
+
+
+@every_core
+@every_depth
+@few_examples
+@given(drawn=drawn())
+def test_3_the_scan_of_two_episodes_in_one_row_is_two_scans(name: str, n_blocks: int, drawn: dict[str, Any]) -> None:
+    case = make(name, n_blocks, **drawn)
+    reset = torch.zeros_like(case.reset)
+    reset[case.cut] = True
+    first, _ = case.core.scan(case.x[: case.cut], case.state, reset[: case.cut])
+    fresh = case.core.initial_state(len(case.state))
+    second, state = case.core.scan(case.x[case.cut :], fresh, torch.zeros_like(reset[case.cut :]))
+    assert_same(case, case.core.scan(case.x, case.state, reset), (torch.cat([first, second]), state))
+
+
+@every_core
+@every_depth
+@few_examples
+@given(drawn=drawn())
+def test_4_no_gradient_passes_from_an_episode_to_the_one_before_it(
+    name: str, n_blocks: int, drawn: dict[str, Any]
+) -> None:
+    case = make(name, n_blocks, **drawn)
+    reset = torch.zeros_like(case.reset)
+    reset[case.cut, 0] = True
+    y, state = case.core.scan(case.x, case.state, reset)
+    later = y[case.cut :].square().sum() + state.square().sum()
+    for_x, for_state = torch.autograd.grad(later, [case.x, case.state], allow_unused=True, materialize_grads=True)
+    assert not for_x[: case.cut, 0].any()
+    assert not for_state[0].any()
+    assert for_x[case.cut :, 0].any()
+    if case.core.state_size:
+        assert for_x[: case.cut, 1:].any() == for_state[1:].any() == (len(case.state) > 1), "the other rows go on"
+
+
+@every_core
+@every_depth
+@few_examples
+@given(drawn=drawn())
+def test_5_cutting_a_sequence_and_carrying_the_state_over_changes_nothing(
+    name: str, n_blocks: int, drawn: dict[str, Any]
+) -> None:
+    case = make(name, n_blocks, **drawn)
+    first, state = case.core.scan(case.x[: case.cut], case.state, case.reset[: case.cut])
+    second, state = case.core.scan(case.x[case.cut :], state, case.reset[case.cut :])
+    assert_same(case, case.core.scan(case.x, case.state, case.reset), (torch.cat([first, second]), state))
+
+
+@every_core
+@every_depth
+def test_a_core_remembers_if_and_only_if_it_has_a_state(name: str, n_blocks: int) -> None:
+    core = build(name, n_blocks, torch.float64, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 1, WIDTH, generator=generator, dtype=torch.float64, requires_grad=True)
+    y, _ = core.scan(x, core.initial_state(1), torch.zeros(30, 1, dtype=torch.bool))
+    (gradient,) = torch.autograd.grad(y[-1].square().sum(), x)
+    assert gradient[0].any().item() == (core.state_size > 0)
+
+
+@every_core
+def test_the_initial_state_is_zeros_of_the_dtype_of_the_weights(name: str) -> None:
+    core = build(name, 2, torch.float64, seed=0)
+    state = core.initial_state(3)
+    assert state.shape == (3, core.state_size)
+    assert state.dtype == torch.float64
+    assert not state.any()
+
+
+@every_core
+def test_neither_scan_nor_step_changes_the_tensors_that_it_was_given(name: str) -> None:
+    case = make(name, 1, steps=5, cut=2, batch=3, dtype=torch.float32, seed=1, resets=0.4)
+    given_ = case.x.detach(), case.state.detach(), case.reset
+    before = [tensor.clone() for tensor in given_]
+    with torch.no_grad():
+        case.core.scan(*given_)
+        case.core.step(given_[0][0], given_[1], given_[2][0])
+    for tensor, copy in zip(given_, before, strict=True):
+        assert torch.equal(tensor, copy)

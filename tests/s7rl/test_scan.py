@@ -1,0 +1,225 @@
+"""The linear scan against a loop over complex numbers in numpy, written without looking at either implementation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s7rl import linear_scan, linear_scan_reference
+
+Array = NDArray[Any]
+
+
+class Case(NamedTuple):
+    """The arguments of a scan, in the order in which it takes them."""
+
+    a: Tensor
+    b: Tensor
+    initial: Tensor
+    reset: Tensor
+    angle: Tensor
+
+    def leaves(self) -> Case:
+        """The same with fresh tensors that collect gradients."""
+        a, b, initial, angle = (x.clone().requires_grad_() for x in (self.a, self.b, self.initial, self.angle))
+        return Case(a, b, initial, self.reset, angle)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """What the leaves have collected, zeros where the gradient is no tensor at all."""
+        named = {"a": self.a, "b": self.b, "initial": self.initial, "angle": self.angle}
+        return {name: torch.zeros_like(x) if x.grad is None else x.grad for name, x in named.items()}
+
+
+def draw(
+    steps: int,
+    batch: int,
+    modes: int,
+    rotating: int,
+    *,
+    seed: int = 0,
+    resets: float = 0.1,
+    dtype: torch.dtype = torch.float64,
+) -> Case:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    a = (torch.rand(steps, batch, modes, generator=generator, dtype=torch.float64) * 2 - 1).to(dtype)
+    reset = torch.rand(steps, batch, generator=generator) < resets
+    width = modes + rotating
+    return Case(a, normal(steps, batch, width), normal(batch, width), reset, normal(rotating))
+
+
+def complex_loop(case: Case) -> Array:
+    """X <- a e^{i theta} x + b, row by row and step by step, on one complex number per mode."""
+    a, b, initial, reset, angle = (x.double().numpy() if x.dtype != torch.bool else x.numpy() for x in case)
+    steps, batch, modes = a.shape
+    still = modes - len(angle)
+
+    def to_complex(parts: Array) -> Array:
+        return parts[:modes] + 1j * np.concatenate([np.zeros(still), parts[modes:]])
+
+    turn = np.exp(1j * np.concatenate([np.zeros(still), angle]))
+    states = np.empty(b.shape)
+    for row in range(batch):
+        x = to_complex(initial[row])
+        for t in range(steps):
+            kept = np.zeros(modes) if reset[t, row] else a[t, row] * turn * x
+            x = kept + to_complex(b[t, row])
+            states[t, row] = np.concatenate([x.real, x.imag[still:]])
+    return states
+
+
+@st.composite
+def cases(draw_: st.DrawFn) -> Case:
+    modes = draw_(st.integers(1, 19))
+    return draw(
+        draw_(st.integers(1, 300)),
+        draw_(st.integers(1, 4)),
+        modes,
+        draw_(st.integers(0, modes)),
+        seed=draw_(st.integers(0, 2**31)),
+        resets=draw_(st.sampled_from([0.0, 0.02, 0.5, 1.0])),
+        dtype=draw_(st.sampled_from([torch.float32, torch.float64])),
+    )
+
+
+@settings(max_examples=60)
+@given(case=cases())
+def test_the_scan_is_the_loop_over_complex_numbers(case: Case) -> None:
+    got = linear_scan(*case)
+    assert got.dtype == case.b.dtype
+    tolerance = 1e-4 if got.dtype == torch.float32 else 1e-11
+    np.testing.assert_allclose(got, complex_loop(case), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(linear_scan_reference(*case), complex_loop(case), rtol=tolerance, atol=tolerance)
+
+
+@settings(max_examples=25)
+@given(case=cases())
+def test_all_gradients_are_those_of_the_reference(case: Case) -> None:
+    weight = torch.randn(case.b.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ours, theirs = case.leaves(), Case(*(x if x.dtype == torch.bool else x.double() for x in case)).leaves()
+    (linear_scan(*ours) * weight).sum().backward()  # type: ignore[no-untyped-call]
+    (linear_scan_reference(*theirs) * weight).sum().backward()  # type: ignore[no-untyped-call]
+    tolerance = 2e-3 if case.b.dtype == torch.float32 else 1e-10
+    for (name, got), expected in zip(ours.gradients().items(), theirs.gradients().values(), strict=True):
+        scale = 1.0 + float(expected.abs().max()) if expected.numel() else 1.0
+        np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("rotating", [0, 1, 3])
+@pytest.mark.parametrize("resets", [0.0, 0.4])
+def test_all_gradients_are_difference_quotients(rotating: int, resets: float) -> None:
+    case = draw(5, 2, 3, rotating, resets=resets, seed=3).leaves()
+
+    def scan(a: Tensor, b: Tensor, initial: Tensor, angle: Tensor) -> Tensor:
+        return linear_scan(a, b, initial, case.reset, angle)
+
+    assert torch.autograd.gradcheck(scan, (case.a, case.b, case.initial, case.angle))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("rotating", [0, 2, 5])
+def test_a_transition_of_exactly_0_or_of_magnitude_1_has_exact_values_and_gradients(
+    value: float, rotating: int
+) -> None:
+    case = draw(40, 2, 5, rotating, seed=4)
+    case = case._replace(a=torch.full_like(case.a, value))
+    np.testing.assert_allclose(linear_scan(*case), complex_loop(case), rtol=1e-11, atol=1e-11)
+    ours, theirs = case.leaves(), case.leaves()
+    linear_scan(*ours).square().sum().backward()  # type: ignore[no-untyped-call]
+    linear_scan_reference(*theirs).square().sum().backward()  # type: ignore[no-untyped-call]
+    for got, expected in zip(ours.gradients().values(), theirs.gradients().values(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("rotating", [0, 2])
+@pytest.mark.parametrize("broken", [np.inf, np.nan])
+def test_a_broken_state_ends_with_its_episode(broken: float, rotating: int) -> None:
+    case = draw(9, 2, 3, rotating, resets=0.0)
+    case.b[2, 0] = broken
+    case.reset[5] = True
+    states = linear_scan(*case)
+    assert not states[2:5, 0].isfinite().all()
+    assert states[5:].isfinite().all()
+    assert states[:, 1].isfinite().all(), "another row's"
+
+
+@pytest.mark.parametrize("rotating", [0, 2])
+def test_a_broken_initial_state_reaches_no_value_and_no_gradient_if_the_first_step_starts_an_episode(
+    rotating: int,
+) -> None:
+    case = draw(4, 2, 3, rotating, resets=0.0)
+    case.reset[0] = True
+    broken = case._replace(initial=torch.full_like(case.initial, torch.inf)).leaves()
+    states = linear_scan(*broken)
+    torch.testing.assert_close(states.detach(), linear_scan(*case), rtol=0, atol=0)
+    states.square().sum().backward()  # type: ignore[no-untyped-call]
+    for name, gradient in broken.gradients().items():
+        assert gradient.isfinite().all(), name
+    assert not broken.gradients()["initial"].any()
+
+
+def test_without_resets_and_angles_it_is_the_plain_real_scan() -> None:
+    a = torch.tensor([0.5, 2.0, -1.0]).reshape(3, 1, 1)
+    b = torch.tensor([1.0, 0.0, 3.0]).reshape(3, 1, 1)
+    assert linear_scan(a, b, torch.tensor([[4.0]])).flatten().tolist() == [3.0, 6.0, -3.0]
+
+
+def test_an_eighth_of_a_turn_comes_back_after_eight_steps() -> None:
+    a, b = torch.ones(8, 1, 1, dtype=torch.float64), torch.zeros(8, 1, 2, dtype=torch.float64)
+    start = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    states = linear_scan(a, b, start, None, torch.tensor([np.pi / 4], dtype=torch.float64))[:, 0]
+    torch.testing.assert_close(states[1], torch.tensor([0.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(states[7], start[0])
+
+
+def test_tensors_of_any_memory_layout_give_the_same_and_are_not_changed() -> None:
+    case = draw(6, 3, 4, 2, resets=0.3)
+    strided = Case(
+        case.a.transpose(0, 2).contiguous().transpose(0, 2),
+        case.b.flip(0).flip(0).transpose(0, 1).contiguous().transpose(0, 1),
+        case.initial.t().contiguous().t(),
+        case.reset.t().contiguous().t(),
+        case.angle,
+    )
+    before = [x.clone() for x in strided]
+    torch.testing.assert_close(linear_scan(*strided), linear_scan(*case), rtol=0, atol=0)
+    for x, y in zip(strided, before, strict=True):
+        assert torch.equal(x, y)
+
+
+def test_a_dtype_that_has_no_kernel_takes_the_reference() -> None:
+    case = draw(6, 2, 4, 2, dtype=torch.bfloat16)
+    assert torch.equal(linear_scan(*case), linear_scan_reference(*case))
+
+
+def test_the_gradient_of_an_earlier_episode_is_exactly_0() -> None:
+    case = draw(20, 1, 6, 3, resets=0.0)
+    case.reset[12] = True
+    ours = case.leaves()
+    linear_scan(*ours)[12:].square().sum().backward()  # type: ignore[no-untyped-call]
+    gradients = ours.gradients()
+    assert not gradients["b"][:12].any()
+    assert not gradients["initial"].any()
+    assert gradients["b"][12:].all()
+
+
+@pytest.mark.parametrize(("width", "rotating"), [(4, None), (4, 0), (3, 1), (6, 2)])
+def test_widths_that_do_not_fit_together_are_refused_in_one_line(width: int, rotating: int | None) -> None:
+    angle = None if rotating is None else torch.zeros(rotating)
+    with pytest.raises(ValueError, match=rf"^b has width {width}, but 3 modes of which {rotating or 0} rotate[^\n]*$"):
+        linear_scan(torch.zeros(2, 1, 3), torch.zeros(2, 1, width), torch.zeros(1, width), None, angle)
+
+
+def test_a_scan_of_no_steps_is_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^a has no time steps[^\n]*$"):
+        linear_scan(torch.zeros(0, 1, 3), torch.zeros(0, 1, 3), torch.zeros(1, 3))

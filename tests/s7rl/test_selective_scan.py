@@ -1,0 +1,230 @@
+"""The inside of the S7 layer against its equations, written as a loop over complex numbers in numpy."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s7rl.selective_scan import INPUT_SCALES, selective_scan, selective_scan_reference
+
+Array = NDArray[Any]
+DIFFERENTIABLE = ("selection", "driven", "u", "w_0", "skip", "initial")
+every_scale = pytest.mark.parametrize("scale", INPUT_SCALES)
+
+
+class Case(NamedTuple):
+    """The arguments of a selective scan, in the order in which it takes them."""
+
+    selection: Tensor
+    driven: Tensor
+    u: Tensor
+    w_0: Tensor
+    skip: Tensor
+    angle: Tensor
+    initial: Tensor
+    reset: Tensor
+
+    def leaves(self, dtype: torch.dtype | None = None) -> Case:
+        """The same with fresh tensors that collect gradients."""
+        fresh = {name: getattr(self, name).to(dtype).clone().requires_grad_() for name in DIFFERENTIABLE}
+        return self._replace(angle=self.angle.to(dtype), **fresh)
+
+
+def draw(
+    steps: int,
+    batch: int,
+    modes: int,
+    rotating: int,
+    features: int = 3,
+    *,
+    seed: int = 0,
+    resets: float = 0.1,
+    dtype: torch.dtype = torch.float64,
+) -> Case:
+    generator = torch.Generator().manual_seed(seed)
+    width = modes + rotating
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    return Case(
+        selection=0.5 * normal(steps, batch, 2 * modes + width + features),
+        driven=normal(steps, batch, width),
+        u=normal(steps, batch, features),
+        w_0=2 * normal(modes),
+        skip=normal(features),
+        angle=normal(rotating),
+        initial=normal(batch, width),
+        reset=torch.rand(steps, batch, generator=generator) < resets,
+    )
+
+
+def complex_loop(case: Case, power: float) -> tuple[Array, Array, Array]:
+    """The equations at the head of the module, row by row, step by step, mode by mode."""
+    selection, driven, u, w_0, skip, angle, initial = (x.double().numpy() for x in case[:-1])
+    steps, batch, width = driven.shape
+    modes, rotating = len(w_0), len(angle)
+    theta = [0.0] * (modes - rotating) + list(angle)
+    read, skipped, last = np.empty_like(driven), np.empty_like(u), np.empty_like(initial)
+
+    def imaginary_column(n: int) -> int | None:
+        return None if n < modes - rotating else n + rotating
+
+    for row in range(batch):
+        x = [complex(initial[row, n], 0.0) for n in range(modes)]
+        for n in range(modes - rotating, modes):
+            x[n] += 1j * initial[row, n + rotating]
+        for t in range(steps):
+            s = selection[t, row]
+            s_c, s_d = s[2 * modes : 2 * modes + width], s[2 * modes + width :]
+            for n in range(modes):
+                magnitude = 1 - 1 / ((w_0[n] * (1 + s[n])) ** 2 + 0.5)
+                j = imaginary_column(n)
+                v = complex(driven[t, row, n], 0.0 if j is None else driven[t, row, j])
+                before = 0.0 if case.reset[t, row] else x[n]
+                gain = (1 - magnitude) ** power * (1 + s[modes + n])
+                x[n] = magnitude * np.exp(1j * theta[n]) * before + gain * v
+                read[t, row, n] = (1 + s_c[n]) * x[n].real
+                last[row, n] = x[n].real
+                if j is not None:
+                    read[t, row, j] = (1 + s_c[j]) * x[n].imag
+                    last[row, j] = x[n].imag
+            skipped[t, row] = (skip + s_d) * u[t, row]
+    return read, skipped, last
+
+
+def loss(results: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """A number on which every result has a different influence everywhere."""
+    total = torch.zeros((), dtype=torch.float64)
+    for k, result in enumerate(results):
+        weight = torch.randn(result.shape, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+        total = total + (result * weight).sum()
+    return total
+
+
+@st.composite
+def cases(draw_: st.DrawFn, longest: int = 60) -> Case:
+    modes = draw_(st.integers(1, 11))
+    return draw(
+        draw_(st.integers(1, longest)),
+        draw_(st.integers(1, 3)),
+        modes,
+        draw_(st.integers(0, modes)),
+        draw_(st.integers(1, 5)),
+        seed=draw_(st.integers(0, 2**31)),
+        resets=draw_(st.sampled_from([0.0, 0.05, 0.5, 1.0])),
+        dtype=draw_(st.sampled_from([torch.float32, torch.float64])),
+    )
+
+
+@every_scale
+@settings(max_examples=20)
+@given(case=cases())
+def test_the_scan_is_its_equations(scale: float, case: Case) -> None:
+    expected = complex_loop(case, scale)
+    tolerance = 1e-4 if case.u.dtype == torch.float32 else 1e-11
+    for function in (selective_scan, selective_scan_reference):
+        results = function(*case, input_scale=scale)
+        for name, got, wanted in zip(("read", "skipped", "last"), results, expected, strict=True):
+            assert got.dtype == case.u.dtype
+            np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@every_scale
+@settings(max_examples=12)
+@given(case=cases(longest=300))
+def test_all_gradients_are_those_of_the_reference(scale: float, case: Case) -> None:
+    ours, theirs = case.leaves(), case.leaves(torch.float64)
+    loss(selective_scan(*ours, input_scale=scale)).backward()  # type: ignore[no-untyped-call]
+    loss(selective_scan_reference(*theirs, input_scale=scale)).backward()  # type: ignore[no-untyped-call]
+    tolerance = 1e-3 if case.u.dtype == torch.float32 else 1e-10
+    for name in DIFFERENTIABLE:
+        got, expected = getattr(ours, name).grad, getattr(theirs, name).grad
+        size = 1.0 + float(expected.abs().max())
+        np.testing.assert_allclose(got / size, expected / size, rtol=0, atol=tolerance, err_msg=name)
+
+
+@every_scale
+@pytest.mark.parametrize("rotating", [0, 1, 3])
+def test_all_gradients_are_difference_quotients(scale: float, rotating: int) -> None:
+    case = draw(4, 2, 3, rotating, 2, resets=0.3, seed=8).leaves()
+
+    def scan(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        given_ = case._replace(**dict(zip(DIFFERENTIABLE, tensors, strict=True)))
+        return selective_scan(*given_, input_scale=scale)
+
+    assert case.reset.any()
+    assert torch.autograd.gradcheck(scan, tuple(getattr(case, name) for name in DIFFERENTIABLE))
+
+
+@every_scale
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("w", [0.0, 0.5**0.5, -(0.5**0.5), 1e-30, 1e8, 1e20])
+def test_values_and_gradients_are_finite_where_the_transition_is_minus_1_or_0_or_1(
+    scale: float, dtype: torch.dtype, w: float
+) -> None:
+    case = draw(30, 2, 4, 2, dtype=dtype)
+    case.w_0[:] = w
+    case.selection[..., :4] = 0.0  # the modulation of w
+    ours, theirs = case.leaves(), case.leaves(torch.float64)
+    results = selective_scan(*ours, input_scale=scale)
+    assert all(result.isfinite().all() for result in results)
+    loss(results).backward()  # type: ignore[no-untyped-call]
+    loss(selective_scan_reference(*theirs, input_scale=scale)).backward()  # type: ignore[no-untyped-call]
+    for name in DIFFERENTIABLE:
+        got, expected = getattr(ours, name).grad, getattr(theirs, name).grad
+        size = 1.0 + float(expected.abs().max())
+        np.testing.assert_allclose(got / size, expected / size, rtol=0, atol=1e-4, err_msg=name)
+
+
+def test_acting_without_gradients_gives_what_learning_sees() -> None:
+    case = draw(7, 3, 5, 2)
+    learning = selective_scan(*case.leaves(), input_scale=0.25)
+    with torch.no_grad():
+        acting = selective_scan(*case, input_scale=0.25)
+    for one, other in zip(acting, learning, strict=True):
+        assert torch.equal(one, other)
+        assert not one.requires_grad
+
+
+def test_a_gradient_that_reaches_one_result_only_leaves_out_the_others() -> None:
+    for k in range(3):
+        ours, theirs = draw(6, 2, 4, 2).leaves(), draw(6, 2, 4, 2).leaves()
+        selective_scan(*ours, input_scale=0.5)[k].square().sum().backward()  # type: ignore[no-untyped-call]
+        expected = selective_scan_reference(*theirs, input_scale=0.5)[k]
+        expected.square().sum().backward()  # type: ignore[no-untyped-call]
+        for name in DIFFERENTIABLE:
+            reference = getattr(theirs, name).grad
+            torch.testing.assert_close(
+                getattr(ours, name).grad, torch.zeros_like(getattr(theirs, name)) if reference is None else reference
+            )
+
+
+@pytest.mark.parametrize("broken", [np.inf, np.nan])
+def test_a_broken_state_ends_with_its_episode(broken: float) -> None:
+    case = draw(6, 2, 3, 1, resets=0.0)
+    case.initial[0] = broken
+    case.reset[3] = True
+    read, _, last = selective_scan(*case, input_scale=0.25)
+    assert not read[2, 0].isfinite().all()
+    assert read[3:].isfinite().all()
+    assert last.isfinite().all()
+
+
+def test_the_gradient_of_an_earlier_episode_is_exactly_0() -> None:
+    case = draw(12, 1, 4, 2, resets=0.0)
+    case.reset[5] = True
+    ours = case.leaves()
+    read, _, last = selective_scan(*ours, input_scale=0.25)
+    (read[5:].square().sum() + last.square().sum()).backward()  # type: ignore[no-untyped-call]
+    for name in ("driven", "selection"):
+        assert not getattr(ours, name).grad[:5].any(), name
+        assert getattr(ours, name).grad[5:].any(), name
+    assert not ours.initial.grad.any()  # type: ignore[union-attr]
