@@ -4,7 +4,8 @@ It is SB3's ``ActorCriticPolicy`` with a core of :mod:`s7rl.cores` between the f
 
     observation -> features extractor -> encoder -> core -> net_arch -> action and value heads
 
-The encoder is linear, ReLU, linear; an embedding where the observation is one symbol.  The state of the core is one float tensor ``[B, S]``, a numpy array outside.
+The encoder is linear, ReLU, linear; an embedding where the observation is one symbol.  The state of the core is one
+float tensor ``[B, S]``, a numpy array outside.
 """
 
 from collections.abc import Callable

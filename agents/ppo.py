@@ -79,7 +79,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self,
         policy: str | type[RecurrentActorCriticPolicy] = "MlpPolicy",
         env: GymEnv | str | None = None,
-        learning_rate: float | Schedule = 7e-4,
+        learning_rate: float | Schedule = 1e-3,
         n_steps: int = 256,
         batch_size: int | None = None,
         n_epochs: int = 4,
@@ -340,10 +340,10 @@ class _TimeOuts:
 
     def __init__(self) -> None:
         self.places: list[tuple[int, int]] = []
-        self.observations: list[NDArray[Any]] = []
+        self.observations: list[Any] = []
         self.states: list[Tensor] = []
 
-    def add(self, step: int, env: int, observation: NDArray[Any], state: Float[Tensor, " S"]) -> None:
+    def add(self, step: int, env: int, observation: Any, state: Float[Tensor, " S"]) -> None:
         self.places.append((step, env))
         self.observations.append(observation)
         self.states.append(state)

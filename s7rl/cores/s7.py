@@ -80,7 +80,7 @@ class S7(Core):
         real = _log_spaced(shortest, longest, d_state - rotating)
         # R angles tell lags up to 2 R apart, which takes modes that live as long.  Shuffled, so that no angle goes with
         # one horizon only.
-        turning = _log_spaced(max(shortest, rotating), max(longest, 4 * rotating), rotating)
+        turning = _log_spaced(max(shortest, 1.0 * rotating), max(longest, 4.0 * rotating), rotating)
         turning = turning[torch.randperm(rotating)]
         self.w_0 = nn.Parameter((torch.cat([real, turning]) - 0.5).sqrt())
         angle = math.pi * torch.arange(1, rotating + 1) / max(rotating, 1)

@@ -33,7 +33,7 @@ def test_a_time_out_bootstraps_and_a_terminal_state_does_not_even_if_time_is_out
 
 
 def test_three_steps_by_hand() -> None:
-    """delta = 1 + 0.5 * 4 - 2, 2 + 0.5 * 8 - 4, 3 + 0.5 * 16 - 8 = 1, 2, 3; each carries 0.25 of the next."""
+    """The errors are 1 + 0.5 * 4 - 2, 2 + 0.5 * 8 - 4, 3 + 0.5 * 16 - 8 = 1, 2, 3; each carries 0.25 of the next."""
     advantages = generalized_advantages(
         column(1, 2, 3),
         column(2, 4, 8),
@@ -77,7 +77,9 @@ def test_it_is_the_sum_of_discounted_errors_up_to_the_end_of_the_episode(
     rewards, values, next_values = rng.normal(size=(3, steps, envs))
     terminated, truncated = rng.random((2, steps, envs)) < ends
     got = generalized_advantages(
-        *(torch.tensor(x, dtype=dtype) for x in (rewards, values, next_values)),
+        torch.tensor(rewards, dtype=dtype),
+        torch.tensor(values, dtype=dtype),
+        torch.tensor(next_values, dtype=dtype),
         torch.tensor(terminated),
         torch.tensor(truncated),
         gamma=gamma,

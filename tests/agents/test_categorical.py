@@ -36,9 +36,9 @@ def test_gradients_are_torchs() -> None:
     ours, theirs = draw(4, 5, 0).requires_grad_(), draw(4, 5, 0).requires_grad_()
     actions = torch.tensor([0, 4, 2, 2])
     distribution = LogitsCategorical(5).proba_distribution(ours)
-    (distribution.log_prob(actions).sum() + distribution.entropy().square().sum()).backward()  # type: ignore[no-untyped-call]
+    (distribution.log_prob(actions).sum() + distribution.entropy().square().sum()).backward()
     reference = Categorical(logits=theirs)
-    (reference.log_prob(actions).sum() + reference.entropy().square().sum()).backward()  # type: ignore[no-untyped-call]
+    (reference.log_prob(actions).sum() + reference.entropy().square().sum()).backward()
     assert ours.grad is not None
     assert theirs.grad is not None
     torch.testing.assert_close(ours.grad, theirs.grad)

@@ -41,7 +41,8 @@ class Clockwork(gym.Env[NDArray[np.float32], Any]):
 
     def observe(self, episode: int, t: int) -> NDArray[np.float32]:
         phase = np.array([1.0 + self.row + 3.0 * episode, 2.0 * self.row + 0.7 * t, 0.3 * t * (1 + episode)])
-        return np.sin(phase).astype(np.float32)
+        observation: NDArray[np.float32] = np.sin(phase).astype(np.float32)
+        return observation
 
     def reward(self, episode: int, t: int) -> float:
         return float(np.cos(self.row + 2.0 * episode + t))
@@ -112,10 +113,13 @@ def replay(model: RecurrentPPO, row: int, steps: int, script: tuple[tuple[int, s
             successor, reward, terminated, truncated, _ = env.step(0)
             there, _ = value(successor, state, False)
             time_is_out = truncated and not terminated
-            for column, entry in zip(
-                result, (obs, reward, start, terminated, time_is_out, here, 0.0 if terminated else there), strict=True
-            ):
-                column.append(entry)
+            result.observations.append(obs)
+            result.rewards.append(reward)
+            result.starts.append(start)
+            result.terminated.append(terminated)
+            result.truncated.append(time_is_out)
+            result.values.append(here)
+            result.next_values.append(0.0 if terminated else there)
             start = terminated or truncated
             obs = env.reset()[0] if start else successor
     return result
@@ -223,7 +227,7 @@ def loss_gradient(model: RecurrentPPO, rows: int) -> Tensor:
     model.policy.zero_grad()
     for batch in model.rollout_buffer.minibatches(rows):
         loss, _ = model._loss(batch, 0.2, None)
-        (loss * rows / model.n_envs).backward()  # type: ignore[no-untyped-call]
+        (loss * rows / model.n_envs).backward()
     return torch.cat([p.grad.flatten() for p in model.policy.parameters() if p.grad is not None])
 
 
@@ -246,7 +250,7 @@ def test_the_learner_sends_no_gradient_from_an_episode_into_another(core: str) -
     values, log_probs, _ = model.policy.evaluate_actions(
         observations, batch.actions, batch.initial_state, batch.episode_starts
     )
-    (values[3:] + log_probs[3:]).sum().backward()  # type: ignore[no-untyped-call]
+    (values[3:] + log_probs[3:]).sum().backward()
     assert batch.episode_starts[3].all(), "the first episode has three steps"
     assert observations.grad is not None
     assert not observations.grad[:3].any()
@@ -314,7 +318,7 @@ def test_the_clipped_objective_has_no_gradient_where_the_ratio_has_left_the_rang
         model.policy.zero_grad()
         # The ratio is e^0.5, beyond 1.2: no more is to be gained by it, but a loss is to be undone.
         loss, row = model._loss(batch._replace(log_probs=batch.log_probs - 0.5, advantages=advantages), 0.2, None)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         gradient = model.policy.action_net.weight.grad
         assert gradient is not None
         assert gradient.any().item() == moves
@@ -404,6 +408,11 @@ def test_a_batch_size_is_checked_against_the_environments_when_the_agent_is_made
 def test_a_rollout_of_no_steps_is_refused(n_steps: int) -> None:
     with pytest.raises(ValueError, match=rf"^n_steps is {n_steps}[^\n]*$"):
         agent(clockworks(2), n_steps=n_steps)
+
+
+def test_a_minibatch_of_a_single_step_is_refused_since_its_advantages_have_no_spread() -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        agent(clockworks(2), n_steps=1, batch_size=1)
 
 
 class Odd(Clockwork):

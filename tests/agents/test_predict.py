@@ -54,7 +54,7 @@ def act(
     """All actions, most likely ones, and the last state."""
     state, actions = None, []
     for obs, start in zip(observations, starts, strict=True):
-        action, state = model.predict(obs, state, start, deterministic=True)  # type: ignore[arg-type, assignment]
+        action, state = model.predict(obs, state, start, deterministic=True)
         actions.append(action)
     assert state is not None
     return np.stack(actions), state
@@ -116,9 +116,9 @@ def test_what_came_before_matters_until_an_episode_starts(core: str) -> None:
     model, (observations, _) = agent(core, BOX), sequence()
     _, state = model.predict(observations[0], deterministic=True)
     without, _ = model.predict(observations[1], deterministic=True)
-    remembering, _ = model.predict(observations[1], state, deterministic=True)  # type: ignore[arg-type]
+    remembering, _ = model.predict(observations[1], state, deterministic=True)
     start = np.array([True, True, False])
-    mixed, _ = model.predict(observations[1], state, start, deterministic=True)  # type: ignore[arg-type]
+    mixed, _ = model.predict(observations[1], state, start, deterministic=True)
     assert np.abs(remembering - without).min() > 1e-5
     np.testing.assert_allclose(mixed[:2], without[:2], atol=1e-6)
     np.testing.assert_allclose(mixed[2], remembering[2], atol=1e-6)
@@ -153,6 +153,7 @@ def test_a_single_observation_gets_a_single_action_that_is_in_the_space(
     "observation_space",
     [
         spaces.Discrete(5),
+        spaces.Discrete(3, start=-7),
         spaces.MultiDiscrete([3, 4]),
         spaces.MultiBinary(4),
         spaces.Box(0, 255, (4, 4, 1), np.uint8),
@@ -166,13 +167,6 @@ def test_an_observation_of_every_supported_space_is_understood(observation_space
     assert DISCRETE.contains(int(action))
     assert isinstance(state, np.ndarray)
     assert np.isfinite(state).all()
-
-
-def test_a_discrete_observation_is_its_one_hot_vector() -> None:
-    model = agent("s7", DISCRETE, spaces.Discrete(5))
-    with torch.no_grad():
-        embedded = model.policy._encode(torch.arange(5))
-        torch.testing.assert_close(embedded, model.policy.encoder(torch.eye(5)))
 
 
 def test_the_most_likely_action_is_the_same_every_time_and_samples_are_not() -> None:
@@ -195,6 +189,6 @@ def test_predict_changes_no_state_that_it_was_given() -> None:
     model, (observations, _) = agent(), sequence()
     _, state = model.predict(observations[0])
     assert state is not None
-    kept = np.copy(state)  # type: ignore[call-overload]
+    kept = np.copy(state)
     model.predict(observations[1], state, np.array([True, False, True]))
-    np.testing.assert_array_equal(state, kept)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(state, kept)

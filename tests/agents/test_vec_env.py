@@ -22,11 +22,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class Endings(gym.Env[NDArray[np.float32], int]):
+class Endings(gym.Env[NDArray[np.float32], Any]):
     """Episodes of random lengths that end in a terminal state, by the clock, or both at once."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,))
-    action_space = spaces.Discrete(3)
+    action_space: spaces.Space[Any] = spaces.Discrete(3)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
         super().reset(seed=seed)
@@ -50,7 +50,7 @@ def assert_same_trajectories(ours: VecEnv, theirs: VecEnv, steps: int) -> dict[s
     )
     ours.seed(7)
     theirs.seed(7)
-    np.testing.assert_array_equal(ours.reset(), theirs.reset())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())
     rng = np.random.default_rng(0)
     number = int(ours.action_space.n)  # type: ignore[attr-defined]
     for _ in range(steps):
@@ -58,7 +58,7 @@ def assert_same_trajectories(ours: VecEnv, theirs: VecEnv, steps: int) -> dict[s
         actions = np.where(rng.random(ours.num_envs) < 0.5, 0, rng.integers(number, size=ours.num_envs))
         mine, other = ours.step(actions), theirs.step(actions)
         for got, expected in zip(mine[:3], other[:3], strict=True):
-            np.testing.assert_array_equal(got, expected)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(got, expected)
         assert mine[1].dtype == np.float32
         for ended, info, reference in zip(mine[2], mine[3], other[3], strict=True):
             if not ended:
@@ -125,7 +125,7 @@ def test_make_vec_env_monitors_the_fastest_engine_of_the_task(env_id: str, batch
     assert isinstance(env.venv, BatchedVecEnv if batched else DummyVecEnv)
     assert env.num_envs == 3
     first = env.reset()
-    np.testing.assert_array_equal(make_vec_env(env_id, n_envs=3, seed=1).reset(), first)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(make_vec_env(env_id, n_envs=3, seed=1).reset(), first)
     env.close()
 
 
@@ -138,10 +138,10 @@ def test_make_vec_env_gives_environments_of_their_own_with_the_arguments_it_was_
     assert not np.array_equal(first[0], first[1])  # type: ignore[index]
     maze = make_vec_env("s7rl/TMazePassive-v0", n_envs=1, env_kwargs={"corridor_length": 1}, seed=0)
     maze.reset()
-    seen = {int(maze.step(np.array([0]))[0][0]) for _ in range(8)}  # type: ignore[index, call-overload]
+    seen = {int(maze.step(np.array([0]))[0][0]) for _ in range(8)}  # type: ignore[index]
     longer = make_vec_env("s7rl/TMazePassive-v0", n_envs=1, env_kwargs={"corridor_length": 30}, seed=0)
     longer.reset()
-    assert seen != {int(longer.step(np.array([0]))[0][0]) for _ in range(8)}  # type: ignore[index, call-overload]
+    assert seen != {int(longer.step(np.array([0]))[0][0]) for _ in range(8)}  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

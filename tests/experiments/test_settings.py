@@ -32,7 +32,7 @@ def task(
 
 
 def corridor(length: int, suite: str = "memory") -> Task:
-    return task(suite=suite, episode_length=length + 1, memory_span=length)
+    return task(suite=suite, episode_length=2 * length + 2, memory_span=length)
 
 
 def settings(facts: Task | None = None, **request: Any) -> RunSettings:
@@ -43,13 +43,13 @@ def settings(facts: Task | None = None, **request: Any) -> RunSettings:
 @pytest.mark.parametrize(
     ("length", "n_envs", "n_steps", "rows"),
     [
-        # n_steps: the power of two from 2 (length + 1); 32 envs until 2**18 steps; rows: 1,024 steps, or 2,048 in 4.
-        (5, 32, 128, 8),
-        (50, 32, 128, 8),
-        (127, 32, 256, 4),
+        # n_steps: the power of two from 2 (length + 1); 32 envs until 2**18 steps; rows: 2,048 steps, or 4,096 in 4.
+        (5, 32, 256, 8),
+        (50, 32, 256, 8),
+        (127, 32, 256, 8),
         (128, 32, 512, 4),
-        (500, 32, 1024, 2),
-        (1000, 32, 2048, 1),
+        (500, 32, 1024, 4),
+        (1000, 32, 2048, 2),
         (5000, 16, 16_384, 1),
         (10_000, 8, 32_768, 1),
         (100_000, 8, 65_536, 1),
@@ -80,27 +80,29 @@ def test_without_any_knowledge_the_suite_decides() -> None:
     assert not derived.gradient_falls_short
 
 
-def test_control_has_small_minibatches_and_scaled_observations() -> None:
+def test_control_learns_from_short_rollouts_and_scales_what_it_sees() -> None:
     derived = settings(task(suite="control", episode_length=500, memory_span=10))
-    assert (derived.n_envs, derived.n_steps, derived.batch_size, derived.n_epochs) == (8, 128, 256, 10)
-    assert derived.normalize
+    assert (derived.n_envs, derived.n_steps, derived.batch_size, derived.n_epochs) == (8, 128, 1024, 10)
+    assert derived.normalize_observations
+    assert derived.normalize_rewards
 
 
 def test_a_task_of_its_own_settings_does_not_follow_its_suite() -> None:
     derived = settings(task(env_id="s7rl/RepeatPrevious-v0", episode_length=103, memory_span=31))
-    assert derived.gamma == 0.9
-    assert SUITES["memory"].gamma != 0.9
+    assert derived.normalize_rewards
+    assert not SUITES["memory"].normalize_rewards
 
 
 def test_only_cores_with_horizons_get_them() -> None:
-    assert settings(corridor(100), agent="s7").core_kwargs == {"horizon": (2.0, 10_100.0)}
+    assert settings(corridor(100), agent="s7").core_kwargs == {"horizon": (2.0, 1010.0)}
     assert settings(corridor(100), agent="gru").core_kwargs == {}
 
 
 def test_what_the_user_gives_wins_over_what_follows() -> None:
     given_options = PPOOptions(
         learning_rate=0.5, n_steps=64, batch_size=128, n_epochs=2, gamma=0.5, gae_lambda=0.25, clip_range=0.125,
-        ent_coef=0.75, vf_coef=2.0, max_grad_norm=3.0,
+        ent_coef=0.75, vf_coef=2.0, max_grad_norm=3.0, anneal=False, normalize_observations=True,
+        normalize_rewards=True,
     )  # fmt: skip
     network = NetworkOptions(d_model=7, d_state=9, n_blocks=3, core_kwargs=("horizon=3,5", "rotation=0.25"))
     derived = settings(n_envs=4, steps=10, seed=3, threads=2, ppo=given_options, network=network)

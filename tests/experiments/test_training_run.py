@@ -58,14 +58,16 @@ def test_the_log_has_the_steps_return_and_success(run: Path) -> None:
     with (run / "progress.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [int(line["time/total_timesteps"]) for line in lines] == list(range(256, 3073, 256))
-    assert all(-1 <= float(line["rollout/ep_rew_mean"]) <= 1 for line in lines)
+    # 12 steps at most, of which each costs 1/5 at most.
+    assert all(-2.4 <= float(line["rollout/ep_rew_mean"]) <= 1 for line in lines)
     assert all(0 <= float(line["rollout/success_rate"]) <= 1 for line in lines)
 
 
 def test_the_score_is_of_a_hundred_episodes_on_fresh_seeds(run: Path) -> None:
     score = json.loads((run / "evaluation.json").read_text())
     assert (score["episodes"], score["seed"], score["checkpoint"]) == (100, 10_000, "latest")
-    assert score["lengths"] == [6] * 100
+    assert len(score["lengths"]) == 100
+    assert all(6 <= length <= 12 for length in score["lengths"])
     assert score["mean_return"] == pytest.approx(np.mean(score["returns"]))
 
 

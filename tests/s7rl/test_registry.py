@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import s7rl
-from s7rl import GRU, S7, Memoryless, ResidualBlock, Stack, core_names, core_options, make_core
+from s7rl import GRU, S7, Core, Memoryless, ResidualBlock, Stack, core_names, core_options, make_core
 
-LAYERS = {"s7": S7, "gru": GRU, "none": Memoryless}
+LAYERS: dict[str, type[Core]] = {"s7": S7, "gru": GRU, "none": Memoryless}
 
 
 def test_the_names_are_those_of_the_layers() -> None:
@@ -26,7 +26,7 @@ def test_a_core_is_a_stack_of_blocks_around_the_layer_of_its_name(name: str) -> 
     sizes = []
     for block in core.cores:
         assert isinstance(block, ResidualBlock)
-        assert type(block.layer) is LAYERS[name]
+        assert isinstance(block.layer, LAYERS[name])
         sizes.append(block.state_size)
     assert core.state_size == sum(sizes)
 

@@ -107,8 +107,8 @@ def test_the_scan_is_the_loop_over_complex_numbers(case: Case) -> None:
 def test_all_gradients_are_those_of_the_reference(case: Case) -> None:
     weight = torch.randn(case.b.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     ours, theirs = case.leaves(), Case(*(x if x.dtype == torch.bool else x.double() for x in case)).leaves()
-    (linear_scan(*ours) * weight).sum().backward()  # type: ignore[no-untyped-call]
-    (linear_scan_reference(*theirs) * weight).sum().backward()  # type: ignore[no-untyped-call]
+    (linear_scan(*ours) * weight).sum().backward()
+    (linear_scan_reference(*theirs) * weight).sum().backward()
     tolerance = 2e-3 if case.b.dtype == torch.float32 else 1e-10
     for (name, got), expected in zip(ours.gradients().items(), theirs.gradients().values(), strict=True):
         scale = 1.0 + float(expected.abs().max()) if expected.numel() else 1.0
@@ -135,8 +135,8 @@ def test_a_transition_of_exactly_0_or_of_magnitude_1_has_exact_values_and_gradie
     case = case._replace(a=torch.full_like(case.a, value))
     np.testing.assert_allclose(linear_scan(*case), complex_loop(case), rtol=1e-11, atol=1e-11)
     ours, theirs = case.leaves(), case.leaves()
-    linear_scan(*ours).square().sum().backward()  # type: ignore[no-untyped-call]
-    linear_scan_reference(*theirs).square().sum().backward()  # type: ignore[no-untyped-call]
+    linear_scan(*ours).square().sum().backward()
+    linear_scan_reference(*theirs).square().sum().backward()
     for got, expected in zip(ours.gradients().values(), theirs.gradients().values(), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
@@ -162,7 +162,7 @@ def test_a_broken_initial_state_reaches_no_value_and_no_gradient_if_the_first_st
     broken = case._replace(initial=torch.full_like(case.initial, torch.inf)).leaves()
     states = linear_scan(*broken)
     torch.testing.assert_close(states.detach(), linear_scan(*case), rtol=0, atol=0)
-    states.square().sum().backward()  # type: ignore[no-untyped-call]
+    states.square().sum().backward()
     for name, gradient in broken.gradients().items():
         assert gradient.isfinite().all(), name
     assert not broken.gradients()["initial"].any()
@@ -206,7 +206,7 @@ def test_the_gradient_of_an_earlier_episode_is_exactly_0() -> None:
     case = draw(20, 1, 6, 3, resets=0.0)
     case.reset[12] = True
     ours = case.leaves()
-    linear_scan(*ours)[12:].square().sum().backward()  # type: ignore[no-untyped-call]
+    linear_scan(*ours)[12:].square().sum().backward()
     gradients = ours.gradients()
     assert not gradients["b"][:12].any()
     assert not gradients["initial"].any()

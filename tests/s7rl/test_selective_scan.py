@@ -142,8 +142,8 @@ def test_the_scan_is_its_equations(scale: float, case: Case) -> None:
 @given(case=cases(longest=300))
 def test_all_gradients_are_those_of_the_reference(scale: float, case: Case) -> None:
     ours, theirs = case.leaves(), case.leaves(torch.float64)
-    loss(selective_scan(*ours, input_scale=scale)).backward()  # type: ignore[no-untyped-call]
-    loss(selective_scan_reference(*theirs, input_scale=scale)).backward()  # type: ignore[no-untyped-call]
+    loss(selective_scan(*ours, input_scale=scale)).backward()
+    loss(selective_scan_reference(*theirs, input_scale=scale)).backward()
     tolerance = 1e-3 if case.u.dtype == torch.float32 else 1e-10
     for name in DIFFERENTIABLE:
         got, expected = getattr(ours, name).grad, getattr(theirs, name).grad
@@ -176,8 +176,8 @@ def test_values_and_gradients_are_finite_where_the_transition_is_minus_1_or_0_or
     ours, theirs = case.leaves(), case.leaves(torch.float64)
     results = selective_scan(*ours, input_scale=scale)
     assert all(result.isfinite().all() for result in results)
-    loss(results).backward()  # type: ignore[no-untyped-call]
-    loss(selective_scan_reference(*theirs, input_scale=scale)).backward()  # type: ignore[no-untyped-call]
+    loss(results).backward()
+    loss(selective_scan_reference(*theirs, input_scale=scale)).backward()
     for name in DIFFERENTIABLE:
         got, expected = getattr(ours, name).grad, getattr(theirs, name).grad
         size = 1.0 + float(expected.abs().max())
@@ -197,9 +197,9 @@ def test_acting_without_gradients_gives_what_learning_sees() -> None:
 def test_a_gradient_that_reaches_one_result_only_leaves_out_the_others() -> None:
     for k in range(3):
         ours, theirs = draw(6, 2, 4, 2).leaves(), draw(6, 2, 4, 2).leaves()
-        selective_scan(*ours, input_scale=0.5)[k].square().sum().backward()  # type: ignore[no-untyped-call]
+        selective_scan(*ours, input_scale=0.5)[k].square().sum().backward()
         expected = selective_scan_reference(*theirs, input_scale=0.5)[k]
-        expected.square().sum().backward()  # type: ignore[no-untyped-call]
+        expected.square().sum().backward()
         for name in DIFFERENTIABLE:
             reference = getattr(theirs, name).grad
             torch.testing.assert_close(
@@ -223,7 +223,7 @@ def test_the_gradient_of_an_earlier_episode_is_exactly_0() -> None:
     case.reset[5] = True
     ours = case.leaves()
     read, _, last = selective_scan(*ours, input_scale=0.25)
-    (read[5:].square().sum() + last.square().sum()).backward()  # type: ignore[no-untyped-call]
+    (read[5:].square().sum() + last.square().sum()).backward()
     for name in ("driven", "selection"):
         assert not getattr(ours, name).grad[:5].any(), name
         assert getattr(ours, name).grad[5:].any(), name

@@ -1,0 +1,451 @@
+"""Checkpoints: what comes back, what is refused, and that nothing of a file is ever run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import nn
+
+from s7rl import core_names
+from s7rl.agents import RecurrentPPO, load_normalization
+from s7rl.agents.encoding import decode, decode_space, encode, encode_space
+
+SMALL = {"d_model": 8, "d_state": 6}
+
+
+class Wave(gym.Env[NDArray[np.float32], Any]):
+    """A wave to watch, in episodes of six steps."""
+
+    observation_space = spaces.Box(-2.0, 2.0, (3,))
+    action_space: spaces.Space[Any] = spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t, self.phase = 0, self.np_random.random()
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return self._observe(), float(np.sin(self.t + np.sum(action))), False, self.t == 6, {}
+
+    def _observe(self) -> NDArray[np.float32]:
+        observation: NDArray[np.float32] = 2 * np.sin(self.phase + self.t * np.arange(1, 4), dtype=np.float32)
+        return observation
+
+
+class OtherWave(Wave):
+    """With another number of actions."""
+
+    action_space = spaces.Discrete(5)
+
+
+class Extractor(BaseFeaturesExtractor):
+    """A features extractor that has weights, of a class that no file may name."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, features_dim=4)
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.linear(observations)
+        return y
+
+
+def waves(number: int = 2) -> DummyVecEnv:
+    return DummyVecEnv([Wave] * number)
+
+
+def agent(env: Any = None, **options: Any) -> RecurrentPPO:
+    kwargs = {**SMALL, **options.pop("policy_kwargs", {})}
+    chosen = {"n_steps": 8, "batch_size": 8, "n_epochs": 2, "seed": 0, **options}
+    return RecurrentPPO("MlpPolicy", env or waves(), **chosen, policy_kwargs=kwargs)
+
+
+def actions(model: RecurrentPPO, steps: int = 20) -> NDArray[Any]:
+    rng, state, taken = np.random.default_rng(0), None, []
+    for obs in rng.normal(size=(steps, 1, 3)).astype(np.float32):
+        action, state = model.predict(obs, state, deterministic=True)
+        taken.append(action)
+    return np.stack(taken)
+
+
+def assert_same_weights(one: RecurrentPPO, other: RecurrentPPO) -> None:
+    theirs = other.policy.state_dict()
+    for name, weight in one.policy.state_dict().items():
+        assert torch.equal(weight, theirs[name]), name
+
+
+def assert_same_moments(one: RecurrentPPO, other: RecurrentPPO) -> None:
+    mine, theirs = one.policy.optimizer.state_dict(), other.policy.optimizer.state_dict()
+    assert mine["param_groups"] == theirs["param_groups"]
+    assert mine["state"].keys() == theirs["state"].keys()
+    for index, moments in mine["state"].items():
+        assert moments.keys() == theirs["state"][index].keys()
+        for name, moment in moments.items():
+            assert torch.equal(moment, theirs["state"][index][name]), (index, name)
+
+
+@pytest.fixture(scope="module")
+def trained() -> RecurrentPPO:
+    return agent(learning_rate=1e-2).learn(64)
+
+
+@pytest.fixture
+def saved(trained: RecurrentPPO, tmp_path: Path) -> Path:
+    trained.save(tmp_path / "agent.zip")
+    return tmp_path / "agent.zip"
+
+
+@pytest.mark.parametrize("core", core_names())
+def test_what_is_loaded_acts_and_goes_on_learning_as_what_was_saved(core: str, tmp_path: Path) -> None:
+    model = agent(policy_kwargs={"core": core, "n_blocks": 2}, learning_rate=1e-2).learn(32)
+    model.save(tmp_path / "agent")
+    loaded = RecurrentPPO.load(tmp_path / "agent", env=waves())
+    np.testing.assert_array_equal(actions(loaded), actions(model))
+    assert_same_weights(loaded, model)
+    assert_same_moments(loaded, model)
+    assert loaded.num_timesteps == 32
+    assert loaded._n_updates == model._n_updates == 4
+    for either in (model, loaded):
+        either.set_env(waves())
+        either.set_random_seed(5)
+        either.learn(32, reset_num_timesteps=False)
+        assert either.num_timesteps == 64
+    assert_same_weights(loaded, model)
+
+
+def test_settings_come_back_and_may_be_replaced(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "gamma": 0.9,
+        "clip_range": 0.3,
+        "clip_range_vf": 0.4,
+        "ent_coef": 0.05,
+        "target_kl": 0.1,
+        "normalize_advantage": False,
+        "seed": 3,
+    }
+    kwargs = {
+        "core_kwargs": {"horizon": (3.0, 50.0), "token_shift": None},
+        "net_arch": {"pi": [4], "vf": [5, 6]},
+        "activation_fn": nn.ReLU,
+        "optimizer_class": torch.optim.SGD,
+    }
+    agent(**options, policy_kwargs=kwargs).save(tmp_path / "agent.zip")
+    loaded = RecurrentPPO.load(tmp_path / "agent.zip")
+    for name, value in options.items():
+        assert getattr(loaded, name) == value, name
+    assert loaded.policy_kwargs == {**SMALL, **kwargs}
+    assert isinstance(loaded.policy.optimizer, torch.optim.SGD)
+    assert RecurrentPPO.load(tmp_path / "agent.zip", gamma=0.5).gamma == 0.5
+    assert RecurrentPPO.load(tmp_path / "agent.zip", custom_objects={"n_epochs": 7}).n_epochs == 7
+
+
+def test_a_checkpoint_is_json_and_safetensors_and_no_pickle(saved: Path) -> None:
+    with zipfile.ZipFile(saved) as archive:
+        names = set(archive.namelist())
+        assert names == {"config.json", "policy.safetensors", "optimizer.safetensors"}
+        assert json.loads(archive.read("config.json"))["format"] == "s7rl-agent"
+        for name in names:
+            content = archive.read(name)
+            assert not content.startswith(b"\x80"), "a pickle"
+            assert not zipfile.is_zipfile(io.BytesIO(content)), "torch.save's"
+
+
+def test_a_binary_file_object_serves_as_well(trained: RecurrentPPO) -> None:
+    file = io.BytesIO()
+    trained.save(file)
+    file.seek(0)
+    assert_same_weights(RecurrentPPO.load(file), trained)
+
+
+def test_an_extractor_with_weights_is_saved_and_loaded_with_its_class_at_hand(tmp_path: Path) -> None:
+    kwargs = {**SMALL, "features_extractor_class": Extractor}
+    model = agent(policy_kwargs=kwargs)
+    model.learn(16)
+    model.save(tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match=r"^[^\n]*names the class [^\n]*Extractor[^\n]*custom_objects[^\n]*$"):
+        RecurrentPPO.load(tmp_path / "agent.zip")
+    loaded = RecurrentPPO.load(tmp_path / "agent.zip", custom_objects={"policy_kwargs": kwargs})
+    np.testing.assert_array_equal(actions(loaded), actions(model))
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
+    saved: Path, trained: RecurrentPPO, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def fail(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, failing, fail)
+        with pytest.raises(OSError, match="disk is full"):
+            trained.save(saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_checkpoint_is_readable_by_whoever_the_umask_lets(saved: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    assert saved.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^there is no checkpoint [^\n]*nothing\.zip: [^\n]+$"):
+        RecurrentPPO.load(tmp_path / "nothing")
+
+
+def edited(path: Path, **members: bytes | None) -> Path:
+    """The same archive with other members; None leaves one out.  An underscore stands for a dot."""
+    target = path.with_name("edited.zip")
+    replaced = {name.replace("_", "."): content for name, content in members.items()}
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = replaced.get(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
+def config_with(path: Path, change: Callable[[Any], Any]) -> Path:
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    changed = change(config)
+    return edited(path, config_json=json.dumps(config if changed is None else changed).encode())
+
+
+BROKEN: dict[str, Callable[[Path], Path]] = {
+    "no config": lambda path: edited(path, config_json=None),
+    "no weights": lambda path: edited(path, policy_safetensors=None),
+    "no moments": lambda path: edited(path, optimizer_safetensors=None),
+    "config of no JSON": lambda path: edited(path, config_json=b"\xff{"),
+    "weights of no safetensors": lambda path: edited(path, policy_safetensors=b"x" * 100),
+    "empty weights": lambda path: edited(path, policy_safetensors=b""),
+    "a list": lambda path: config_with(path, lambda config: [config]),
+    "another format": lambda path: config_with(path, lambda config: config.update(format="sb3")),
+    "a later version": lambda path: config_with(path, lambda config: config.update(version=99)),
+    "no spaces": lambda path: config_with(path, lambda config: config.pop("action_space") and None),
+    "an odd space": lambda path: config_with(path, lambda config: config.update(action_space={"kind": "Text"})),
+    "a space of no size": lambda path: config_with(path, lambda config: config["action_space"].update(n=-1)),
+    "no number of environments": lambda path: config_with(path, lambda config: config.pop("n_envs") and None),
+    "no settings": lambda path: config_with(path, lambda config: config.pop("settings") and None),
+    "a setting too many": lambda path: config_with(path, lambda config: config["settings"].update(speed=1)),
+    "a setting too few": lambda path: config_with(path, lambda config: config["settings"].clear()),
+    "an odd setting": lambda path: config_with(path, lambda config: config["settings"].update(gamma={"odd": 1})),
+    "no counters": lambda path: config_with(path, lambda config: config.pop("counters") and None),
+    "another width": lambda path: config_with(
+        path, lambda config: config["settings"]["policy_kwargs"]["dict"].update(d_model=9)
+    ),
+    "no optimiser": lambda path: config_with(path, lambda config: config.pop("optimizer") and None),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_file_that_somebody_changed_ends_in_one_line(saved: Path, kind: str) -> None:
+    path = BROKEN[kind](saved)
+    with pytest.raises(ValueError, match=r"^[^\n]*edited\.zip is not a checkpoint that this s7rl can read: [^\n]+$"):
+        RecurrentPPO.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04", b"\x80\x04N."])
+def test_a_file_of_another_kind_ends_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.zip"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^[^\n]*other\.zip is not a checkpoint that this s7rl can read: [^\n]+$"):
+        RecurrentPPO.load(path)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_damaged_file_loads_or_ends_in_one_line(trained: RecurrentPPO, data: st.DataObject) -> None:
+    file = io.BytesIO()
+    trained.save(file)
+    content = bytearray(file.getvalue())
+    if data.draw(st.booleans(), label="truncated"):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        for _ in range(data.draw(st.integers(1, 5))):
+            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        RecurrentPPO.load(io.BytesIO(bytes(content)))
+    except ValueError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - the file may also load
+        assert "is not a checkpoint" in str(error)  # noqa: PT017
+
+
+def test_an_environment_of_other_spaces_is_refused(saved: Path) -> None:
+    with pytest.raises(ValueError, match="Action spaces do not match"):
+        RecurrentPPO.load(saved, env=DummyVecEnv([OtherWave]))
+
+
+def test_an_environment_of_another_number_of_rows_is_fine(saved: Path) -> None:
+    assert RecurrentPPO.load(saved, env=waves(4)).learn(32).n_envs == 4
+
+
+def test_a_class_from_elsewhere_is_refused_and_never_imported(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger_of_s7rl.py").write_text("class Evil: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for path in ("stranger_of_s7rl.Evil", "os.system", "subprocess.Popen", "torchx.nn.Evil", "s7rlx.Evil"):
+        named = {"class": path}
+        broken = config_with(saved, lambda config, named=named: config.update(policy_class=named))  # type: ignore[misc]
+        with pytest.raises(ValueError, match=rf"^[^\n]*names the class {path}, which is not looked up[^\n]*$"):
+            RecurrentPPO.load(broken)
+    assert "stranger_of_s7rl" not in sys.modules
+
+
+@pytest.mark.parametrize("path", ["torch.nn.modules.nothing.X", "torch.nn.NoSuchThing", "torch.nn.functional.gelu"])
+def test_a_name_in_a_trusted_package_that_is_no_class_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=rf"^it names the class {path}, which is not [^\n]+$"):
+        decode({"class": path})
+
+
+def test_a_linear_schedule_comes_back_and_a_function_is_saved_as_its_first_value(tmp_path: Path) -> None:
+    model = agent(learning_rate=LinearSchedule(1e-3, 1e-4, 0.5), clip_range=LinearSchedule(0.3, 0.1, 1.0))
+    model.save(tmp_path / "agent.zip")
+    loaded = RecurrentPPO.load(tmp_path / "agent.zip")
+    for progress in (1.0, 0.8, 0.3):
+        assert loaded.lr_schedule(progress) == model.lr_schedule(progress)
+        assert loaded._clip_range(progress) == model._clip_range(progress)
+    model = agent(learning_rate=lambda progress: 3e-4 * progress)
+    with pytest.warns(UserWarning, match=r"a function as a schedule cannot be saved: 0\.0003 is saved"):
+        model.save(tmp_path / "agent.zip")
+    assert RecurrentPPO.load(tmp_path / "agent.zip").lr_schedule(0.5) == 3e-4
+
+
+def shapes(largest: int = 4) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.lists(st.integers(1, largest), min_size=1, max_size=3).map(tuple)
+
+
+def boxes() -> st.SearchStrategy[spaces.Space[Any]]:
+    def make(shape: tuple[int, ...], dtype: Any, seed: int, uniform: bool, unbounded: bool) -> spaces.Space[Any]:
+        rng = np.random.default_rng(seed)
+        size = (1,) * len(shape) if uniform else shape
+        low: NDArray[Any]
+        high: NDArray[Any]
+        if dtype is np.uint8:
+            low, high = rng.integers(0, 100, size), rng.integers(101, 255, size)
+        else:
+            low, high = -rng.random(size), rng.random(size)
+            if unbounded:
+                low, high = (
+                    np.where(rng.random(size) < 0.5, -np.inf, low),
+                    np.where(rng.random(size) < 0.5, np.inf, high),
+                )
+        return spaces.Box(
+            np.broadcast_to(low, shape).astype(dtype), np.broadcast_to(high, shape).astype(dtype), dtype=dtype
+        )
+
+    kinds = st.sampled_from([np.float32, np.float64, np.uint8])
+    return st.builds(make, shapes(), kinds, st.integers(0, 2**31), st.booleans(), st.booleans())
+
+
+Spaces: st.SearchStrategy[spaces.Space[Any]] = st.one_of(
+    boxes(),
+    st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 9), st.integers(-3, 3)),
+    st.builds(lambda nvec: spaces.MultiDiscrete(nvec), st.lists(st.integers(1, 9), min_size=1, max_size=4)),
+    st.builds(
+        lambda nvec: spaces.MultiDiscrete(nvec, start=[1, 2]), st.lists(st.integers(1, 9), min_size=2, max_size=2)
+    ),
+    st.builds(lambda n: spaces.MultiBinary(n), st.integers(1, 9) | shapes().map(list)),
+)
+
+
+@given(space=Spaces)
+def test_a_space_comes_back_from_json(space: spaces.Space[Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a precision that Gymnasium warns of is the drawn space's own
+        assert decode_space(json.loads(json.dumps(encode_space(space)))) == space
+
+
+def test_spaces_that_cannot_be_saved_or_read_are_refused() -> None:
+    with pytest.raises(TypeError, match="cannot be saved"):
+        encode_space(spaces.Text(3))
+    with pytest.raises(ValueError, match="of no known kind"):
+        decode_space({"kind": "Discrete", "n": "3", "start": 0})
+
+
+Settings = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(value=Settings)
+def test_a_setting_comes_back_from_json_with_its_types(value: Any) -> None:
+    back = decode(json.loads(json.dumps(encode(value))))
+    assert back == value
+    assert repr(back) == repr(value)
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"x", np.zeros(2), torch.zeros(2)])
+def test_a_setting_of_another_kind_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be saved as JSON"):
+        encode(value)
+
+
+def test_the_statistics_of_a_normalised_environment_come_back_for_evaluation(tmp_path: Path) -> None:
+    env = VecNormalize(waves(), clip_obs=3.0, gamma=0.8)
+    model = agent(env).learn(64)
+    model.save(tmp_path / "agent.zip")
+    restored = load_normalization(tmp_path / "agent.zip", waves())
+    assert isinstance(restored, VecNormalize)
+    assert not restored.training
+    assert not restored.norm_reward
+    assert (restored.clip_obs, restored.gamma) == (3.0, 0.8)
+    pairs: list[tuple[Any, Any]] = [(restored.obs_rms, env.obs_rms), (restored.ret_rms, env.ret_rms)]
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(ours.mean, theirs.mean)
+        np.testing.assert_array_equal(ours.var, theirs.var)
+        assert ours.count == theirs.count
+    assert pairs[0][1].count > 60
+    raw = np.array([[0.5, -1.0, 2.0]], dtype=np.float32)
+    np.testing.assert_allclose(restored.normalize_obs(raw), env.normalize_obs(raw))
+
+
+def test_without_normalisation_the_environment_is_left_alone(saved: Path) -> None:
+    env = waves()
+    assert load_normalization(saved, env) is env
+
+
+def test_weights_and_moments_are_set_in_place_from_a_file_or_from_a_dictionary(
+    saved: Path, trained: RecurrentPPO
+) -> None:
+    from_file, from_dict = agent(seed=1), agent(seed=2)
+    from_file.set_parameters(str(saved))
+    from_dict.set_parameters(trained.get_parameters())
+    for model in (from_file, from_dict):
+        assert_same_weights(model, trained)
+        assert_same_moments(model, trained)
+
+
+def test_weights_of_another_architecture_are_refused_in_one_line(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]*agent\.zip is not a checkpoint that this s7rl can read: [^\n]+$"):
+        agent(policy_kwargs={"d_model": 16}).set_parameters(str(saved))
