@@ -11,6 +11,9 @@ from torch import Tensor
 
 from s7rl.agents.advantages import generalized_advantages
 
+MINIBATCH_STEPS = 2048
+"""Steps of a minibatch where the user names no ``batch_size`` and rows are short enough."""
+
 
 class Sequences(NamedTuple):
     """Whole rows of a rollout: what one gradient step learns from."""
@@ -114,3 +117,26 @@ class SequenceBuffer:
             episode_starts=self.episode_starts[:, index],
             initial_state=self.initial_state[index],
         )
+
+
+def rows_per_minibatch(n_envs: int, n_steps: int, batch_size: int | None) -> int:
+    """How many rows of ``n_steps`` steps a minibatch holds.
+
+    Raises:
+        ValueError: if ``batch_size`` is no multiple of ``n_steps``, or its rows do not divide ``n_envs``.
+    """
+    if n_steps < 1:
+        raise ValueError(f"n_steps is {n_steps}, but a rollout needs at least one step: pass a positive number.")
+    if n_envs * n_steps < 2:
+        raise ValueError("n_steps is 1 with one environment, but one advantage has no spread: pass n_steps=2.")
+    divisors = [rows for rows in range(1, n_envs + 1) if n_envs % rows == 0]
+    if batch_size is None:
+        return max((rows for rows in divisors if rows * n_steps <= MINIBATCH_STEPS), default=1)
+    if batch_size % n_steps == 0 and batch_size // n_steps in divisors:
+        return batch_size // n_steps
+    valid = [rows * n_steps for rows in divisors]
+    nearest = sorted(sorted(valid, key=lambda size: abs(size - batch_size))[:2])
+    raise ValueError(
+        f"batch_size is {batch_size}, but a minibatch is whole rows of n_steps = {n_steps} steps, and their number "
+        f"divides n_envs = {n_envs}: the nearest that fit are {' and '.join(map(str, nearest))}."
+    )

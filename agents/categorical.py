@@ -1,7 +1,5 @@
 """The categorical distribution over actions, cut down to what PPO asks of it."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from stable_baselines3.common.distributions import CategoricalDistribution
@@ -36,12 +34,3 @@ class LogitsCategorical(CategoricalDistribution):
     def mode(self) -> Int[Tensor, " N"]:
         """The most likely action per row."""
         return self.log_probabilities.argmax(dim=-1)
-
-    def actions_from_params(self, action_logits: Tensor, deterministic: bool = False) -> Tensor:
-        """Set the logits and take an action."""
-        return self.proba_distribution(action_logits).get_actions(deterministic)
-
-    def log_prob_from_params(self, action_logits: Tensor) -> tuple[Any, Any]:
-        """Set the logits, sample an action, and return it with its log-probability."""
-        actions = self.actions_from_params(action_logits)
-        return actions, self.log_prob(actions)

@@ -11,8 +11,6 @@ not there, and an older one stays until the new one is complete.
 
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,6 +29,7 @@ from torch import Tensor
 
 import s7rl
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
+from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
 FORMAT_VERSION = 1
@@ -50,6 +49,7 @@ _SETTINGS = (
     "vf_coef",
     "max_grad_norm",
     "target_kl",
+    "stats_window_size",
     "tensorboard_log",
     "policy_kwargs",
     "verbose",
@@ -102,7 +102,9 @@ class CheckpointMixin(BaseAlgorithm):
         if isinstance(path, io.IOBase):
             path.write(content.getvalue())
         else:
-            write_atomically(_with_suffix(path), content.getvalue())
+            target = _with_suffix(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, content.getvalue())
 
     @classmethod
     def load(
@@ -221,22 +223,6 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         return config, {name: safetensors.torch.load(archive.read(name)) for name in names}
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is never seen half written, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            # mkstemp makes files that only their owner can read; a checkpoint is an ordinary file.
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
-
 class _blame:
     """Turn whatever a broken file makes libraries raise into one line that names the file."""
 
@@ -261,7 +247,10 @@ def _with_suffix(path: str | Path) -> Path:
 
 
 def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    # Cloned, since SB3 policies hold the features extractor under three names, and safetensors refuses shared memory.
+    return safetensors.torch.save(
+        {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    )
 
 
 def _split_optimizer(state_dict: dict[str, Any]) -> tuple[dict[str, Any], Tensors]:
@@ -290,9 +279,3 @@ def _statistics(normalizer: VecNormalize) -> Tensors:
         if running is not None
         for name in ("mean", "var", "count")
     }
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

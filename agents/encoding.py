@@ -4,14 +4,12 @@ Reading runs none of a file's code: a class is named by its import path, and onl
 and s7rl are looked up.
 """
 
-import builtins
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
@@ -40,8 +38,6 @@ def encode(value: Any) -> Any:
         return {"dict": {str(key): encode(item) for key, item in value.items()}}
     if isinstance(value, type):
         return {"class": f"{value.__module__}.{value.__qualname__}"}
-    if isinstance(value, torch.device):
-        return str(value)
     if isinstance(value, FloatSchedule):
         return encode(value.value_schedule)
     if isinstance(value, ConstantSchedule):
@@ -75,7 +71,7 @@ def decode(data: Any) -> Any:
     raise ValueError(f"the setting {data!r} is of no known kind.")
 
 
-def _trusted_class(path: str) -> builtins.type[Any]:
+def _trusted_class(path: str) -> type[Any]:
     module, _, name = path.rpartition(".")
     if not any(module == package or module.startswith(f"{package}.") for package in _TRUSTED_PACKAGES):
         raise ValueError(

@@ -8,7 +8,6 @@ The encoder is linear, ReLU, linear; an embedding where the observation is one s
 float tensor ``[B, S]``, a numpy array outside.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,12 +19,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor, MlpExtractor
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from s7rl.agents.categorical import LogitsCategorical
 from s7rl.cores import core_options, make_core
-
-Schedule = Callable[[float], float]
 
 
 class RecurrentActorCriticPolicy(ActorCriticPolicy):
@@ -105,7 +103,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         if self._embeds:
             # What a linear layer would make of the one-hot vector, without making the vector.
             self.encoder: nn.Module = nn.Embedding(self.features_dim, self.d_model)
-            nn.init.orthogonal_(self.encoder.weight, gain=2**0.5)
+            if self.ortho_init:
+                nn.init.orthogonal_(self.encoder.weight, gain=2**0.5)
         else:
             layers = nn.Linear(self.features_dim, self.d_model), nn.ReLU(), nn.Linear(self.d_model, self.d_model)
             self.encoder = nn.Sequential(*layers)
@@ -237,7 +236,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             assert isinstance(self.observation_space, spaces.Discrete)
             features = obs.long() - int(self.observation_space.start)
         else:
-            features = self.extract_features(obs)
+            features = self.extract_features(obs)  # type: ignore[assignment]
         x: Tensor = self.encoder(features)
         return x
 

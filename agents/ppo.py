@@ -5,7 +5,6 @@ of the rollout, without padding or masks, and one scan goes over all of it, epis
 critic share the core and both train it.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -16,22 +15,18 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from s7rl.agents.buffer import SequenceBuffer, Sequences
+from s7rl.agents.buffer import SequenceBuffer, Sequences, rows_per_minibatch
 from s7rl.agents.checkpoint import CheckpointMixin
 from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env
 
-Schedule = Callable[[float], float]
 Self = TypeVar("Self", bound="RecurrentPPO")
-
-MINIBATCH_STEPS = 2048
-"""Steps of a minibatch where the user names no ``batch_size`` and rows are short enough."""
 
 
 class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
@@ -131,6 +126,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self.clip_range_vf = clip_range_vf
         self.normalize_advantage = normalize_advantage
         self.target_kl = target_kl
+        self.stats_window_size = stats_window_size
         self.n_threads = n_threads
         self._last_state: Tensor | None = None
         if _init_setup_model:
@@ -145,15 +141,18 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = self.policy.to(self.device)
-        if self.n_threads == "auto":
-            self.n_threads = choose_threads(self.policy.d_model)
-        self._rows = rows_per_minibatch(self.n_envs, self.n_steps, self.batch_size)
+        rows_per_minibatch(self.n_envs, self.n_steps, self.batch_size)  # say early what does not fit
         if self.verbose >= 1:
-            print(f"torch threads while learning: {self.n_threads}")
+            print(f"torch threads while learning: {self.threads}")
+
+    @property
+    def threads(self) -> int:
+        """Torch threads on the CPU while learning, as ``n_threads`` says."""
+        return choose_threads(self.policy.d_model) if self.n_threads == "auto" else int(self.n_threads)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         total_timesteps, callback = super()._setup_learn(*args, **kwargs)
-        # Here, not in _setup_model: the number of environments may have changed by set_env.
+        # Here, not in _setup_model: set_env may have changed the number of environments.
         self._rows = rows_per_minibatch(self.n_envs, self.n_steps, self.batch_size)
         self.rollout_buffer: SequenceBuffer = SequenceBuffer(  # type: ignore[assignment]
             self.n_steps,
@@ -188,8 +187,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 ``learn`` stopped.
             progress_bar: show SB3's progress bar.
         """
-        assert isinstance(self.n_threads, int)
-        with torch_threads(self.n_threads):
+        with torch_threads(self.threads):
             return super().learn(
                 total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
             )
@@ -204,7 +202,8 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         buffer = rollout_buffer
-        obs, starts, state = self._last_obs, self._last_episode_starts, self._last_state
+        obs: Any = self._last_obs
+        starts, state = self._last_episode_starts, self._last_state
         assert obs is not None
         assert starts is not None
         assert state is not None
@@ -237,7 +236,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             buffer.terminated[t] = torch.as_tensor(dones & ~truncated, device=self.device)
 
             starts = dones
-            self._last_obs, self._last_episode_starts, self._last_state = obs, starts, state  # type: ignore[assignment]
+            self._last_obs, self._last_episode_starts, self._last_state = obs, starts, state
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
@@ -259,31 +258,33 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self._clip_range(self._current_progress_remaining)
         clip_range_vf = None if self._clip_range_vf is None else self._clip_range_vf(self._current_progress_remaining)
-        statistics: list[Float[Tensor, " 6"]] = []
-        for epoch in range(self.n_epochs):
-            for batch in self.rollout_buffer.minibatches(self._rows):
-                loss, row = self._loss(batch, clip_range, clip_range_vf)
-                statistics.append(row)
-                approx_kl = float(row[_KL])
-                if self.target_kl is not None and approx_kl > 1.5 * self.target_kl:
-                    break
-                self.policy.optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-                self.policy.optimizer.step()
-            else:
-                self._n_updates += 1
-                continue
+        statistics: list[dict[str, Tensor]] = []
+        for _ in range(self.n_epochs):
+            within_target = self._epoch(clip_range, clip_range_vf, statistics)
             self._n_updates += 1
-            if self.verbose >= 1:
-                print(f"Early stopping in epoch {epoch}: the KL divergence reached {approx_kl:.3f}.")
-            break
-        self._log_update(torch.stack(statistics).mean(dim=0).tolist(), float(loss.detach()), clip_range, clip_range_vf)
+            if not within_target:
+                break
+        self._log_update(statistics, clip_range, clip_range_vf)
+
+    def _epoch(self, clip_range: float, clip_range_vf: float | None, statistics: list[dict[str, Tensor]]) -> bool:
+        """Pass over the rollout once; False if the policy moved further than ``target_kl`` allows."""
+        for batch in self.rollout_buffer.minibatches(self._rows):
+            loss, numbers = self._loss(batch, clip_range, clip_range_vf)
+            statistics.append(numbers)
+            if self.target_kl is not None and numbers["approx_kl"] > 1.5 * self.target_kl:
+                if self.verbose >= 1:
+                    print(f"Stopping this update early: the KL divergence reached {numbers['approx_kl']:.3f}.")
+                return False
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+        return True
 
     def _loss(
         self, batch: Sequences, clip_range: float, clip_range_vf: float | None
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, " 6"]]:
-        """The clipped surrogate loss of a minibatch (eq. 9 of the paper), and its statistics for the log."""
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The clipped surrogate loss of a minibatch (eq. 9 of the paper), and its statistics under their log keys."""
         values, log_probs, entropies = self.policy.evaluate_actions(
             batch.observations, batch.actions, batch.initial_state, batch.episode_starts
         )
@@ -300,16 +301,20 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         entropy_loss = log_probs.mean() if entropies is None else -entropies.mean()
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
         with torch.no_grad():
-            # Low-variance estimate of KL(old, new): http://joschu.net/blog/kl-approx.html
-            approx_kl = (ratio - 1 - log_ratio).mean()
-            clip_fraction = ((ratio - 1).abs() > clip_range).float().mean()
-            row = torch.stack([entropy_loss, policy_loss, value_loss, approx_kl, clip_fraction, loss]).detach()
-        return loss, row
+            numbers = {
+                "entropy_loss": entropy_loss.detach(),
+                "policy_gradient_loss": policy_loss.detach(),
+                "value_loss": value_loss.detach(),
+                # Low-variance estimate of KL(old, new): http://joschu.net/blog/kl-approx.html
+                "approx_kl": (ratio - 1 - log_ratio).mean(),
+                "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
+                "loss": loss.detach(),
+            }
+        return loss, numbers
 
-    def _log_update(self, means: list[float], last_loss: float, clip_range: float, clip_range_vf: float | None) -> None:
-        for key, mean in zip(_STATISTICS, means, strict=True):
-            self.logger.record(f"train/{key}", mean)
-        self.logger.record("train/loss", last_loss)
+    def _log_update(self, statistics: list[dict[str, Tensor]], clip_range: float, clip_range_vf: float | None) -> None:
+        for key in statistics[0]:
+            self.logger.record(f"train/{key}", torch.stack([numbers[key] for numbers in statistics]).mean().item())
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten().cpu().numpy(), buffer.returns.flatten().cpu().numpy())
         self.logger.record("train/explained_variance", float(explained))
@@ -329,10 +334,6 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             # The Gaussian is unbounded; the learner keeps the action that was sampled.
             array = np.clip(array, self.action_space.low, self.action_space.high)
         return array
-
-
-_STATISTICS = ("entropy_loss", "policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction", "loss")
-_KL = _STATISTICS.index("approx_kl")
 
 
 class _TimeOuts:
@@ -356,26 +357,3 @@ class _TimeOuts:
         observations = torch.as_tensor(np.stack(self.observations), device=policy.device)
         no_reset = torch.zeros(len(places), dtype=torch.bool, device=policy.device)
         return places, policy.predict_values(observations, torch.stack(self.states), no_reset)
-
-
-def rows_per_minibatch(n_envs: int, n_steps: int, batch_size: int | None) -> int:
-    """How many rows of ``n_steps`` steps a minibatch holds.
-
-    Raises:
-        ValueError: if ``batch_size`` is no multiple of ``n_steps``, or its rows do not divide ``n_envs``.
-    """
-    if n_steps < 1:
-        raise ValueError(f"n_steps is {n_steps}, but a rollout needs at least one step: pass a positive number.")
-    if n_envs * n_steps < 2:
-        raise ValueError("n_steps is 1 with one environment, but one advantage has no spread: pass n_steps=2.")
-    divisors = [rows for rows in range(1, n_envs + 1) if n_envs % rows == 0]
-    if batch_size is None:
-        return max((rows for rows in divisors if rows * n_steps <= MINIBATCH_STEPS), default=1)
-    if batch_size % n_steps == 0 and batch_size // n_steps in divisors:
-        return batch_size // n_steps
-    valid = [rows * n_steps for rows in divisors]
-    nearest = sorted(sorted(valid, key=lambda size: abs(size - batch_size))[:2])
-    raise ValueError(
-        f"batch_size is {batch_size}, but a minibatch is whole rows of n_steps = {n_steps} steps, and their number "
-        f"divides n_envs = {n_envs}: the nearest that fit are {' and '.join(map(str, nearest))}."
-    )

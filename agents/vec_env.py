@@ -33,7 +33,7 @@ def make_vec_env(
     if n_envs < 1:
         raise ValueError(f"n_envs is {n_envs}, but training needs an environment: pass a positive number.")
     vec_env: VecEnv
-    if envs.has_batched_engine(env_id):
+    if envs.has_batched_engine(env_id, env_kwargs):
         vec_env = BatchedVecEnv(envs.make_batched(env_id, n_envs, env_kwargs))
     else:
         vec_env = DummyVecEnv([lambda: envs.make_env(env_id, env_kwargs)] * n_envs)

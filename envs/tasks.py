@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from s7rl.envs.registry import MINIGRID_MEMORY_IDS, OWN_ENVIRONMENTS, make_env
+from s7rl.envs.registry import MINIGRID_MEMORY_IDS, make_env
 from s7rl.envs.repeat_previous import RepeatPreviousEngine
 from s7rl.envs.tmaze import TMazePassiveEngine
 
@@ -134,7 +134,7 @@ def _describe_repeat_previous(env_id: str, kwargs: Mapping[str, Any]) -> dict[st
     engine = RepeatPreviousEngine(1, **kwargs)
     num_cards, k = engine.num_cards, engine.k
     return {
-        "suite": "memory",
+        "suite": "popgym",
         "summary": f"name the suit of the card shown {k - 1} steps ago, at every step",
         "episode_length": num_cards - 1,
         "memory_span": k - 1,
@@ -154,7 +154,7 @@ _POPGYM_REPEAT_PREVIOUS = {
 
 def _describe_popgym_repeat_previous(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     difficulty = env_id.removeprefix("popgym-RepeatPrevious").removesuffix("-v0")
-    return {**_describe_repeat_previous(env_id, _POPGYM_REPEAT_PREVIOUS[difficulty]), "suite": "popgym"}
+    return _describe_repeat_previous(env_id, _POPGYM_REPEAT_PREVIOUS[difficulty])
 
 
 def _describe_cartpole(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _describe_cartpole(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]
         "suite": "control",
         "summary": "balance a pole from positions alone: velocities are hidden",
         "episode_length": 500,
-        "memory_span": 10,
+        "memory_span": 10,  # chosen: a few positions tell the velocities
         "optimal_return": 500.0,
         "memoryless_return": 50.0,
         "random_return": 22.3,
@@ -187,7 +187,7 @@ def _describe_minigrid_memory(env_id: str, kwargs: Mapping[str, Any]) -> dict[st
     facts: dict[str, Any] = {
         "suite": "minigrid",
         "summary": "look at an object, walk down a hallway, go to the matching one",
-        "memory_span": 2 * size,
+        "memory_span": 2 * size,  # chosen: to the cue, back, and to the end of the hallway
         "steps": 3_000_000,
     }
     if not kwargs:
@@ -203,7 +203,9 @@ def _describe_other(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _DESCRIPTIONS: Mapping[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
-    **dict(zip(OWN_ENVIRONMENTS, (_describe_tmaze, _describe_repeat_previous, _describe_cartpole), strict=True)),
+    "s7rl/TMazePassive-v0": _describe_tmaze,
+    "s7rl/RepeatPrevious-v0": _describe_repeat_previous,
+    "s7rl/CartPolePositionOnly-v0": _describe_cartpole,
     **dict.fromkeys(MINIGRID_MEMORY_IDS, _describe_minigrid_memory),
     **dict.fromkeys(
         (f"popgym-RepeatPrevious{difficulty}-v0" for difficulty in _POPGYM_REPEAT_PREVIOUS),

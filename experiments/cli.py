@@ -141,7 +141,3 @@ def _one_line(message: str) -> str:
     body = sections[0 if framed else min(1, len(sections) - 1)]
     text = " ".join(body[: body.index("")] if "" in body else body) or "the command line cannot be read"
     return text[:1].lower() + text[1:]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

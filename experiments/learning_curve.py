@@ -6,7 +6,7 @@ The shaded band reaches up to the best score of an agent without memory. A curve
 from __future__ import annotations
 
 import csv
-import os
+import io
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from s7rl.envs import Task
+from s7rl.files import write_atomically
 
 STEPS, RETURN, SUCCESS = "time/total_timesteps", "rollout/ep_rew_mean", "rollout/success_rate"
 BLUE, ORANGE, GREEN = "#1f5fa8", "#c4622d", "#3f7f3f"
@@ -60,12 +61,9 @@ def draw_learning_curve(progress: Path, picture: Path, *, task: Task, title: str
         panels[-1].set_ylim(-0.03, 1.08)
     panels[-1].set_xlabel("environment steps")
     panels[-1].xaxis.set_major_formatter(lambda steps, _: f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k")
-    beside = picture.with_name(f".{picture.name}.{os.getpid()}")
-    try:
-        figure.savefig(beside, format="png")
-        os.replace(beside, picture)
-    finally:
-        beside.unlink(missing_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(picture, content.getvalue())
     return True
 
 

@@ -37,8 +37,8 @@ def _envs() -> Table:
 def _agents() -> Table:
     table = _table("agent", right=("features", "states", "blocks"))
     for name, agent in AGENTS.items():
-        sizes = (agent.d_model, agent.d_state, agent.n_blocks)
-        table.add_row(_with_note(name, agent.summary), *map(str, sizes))
+        states = str(agent.d_state) if agent.has_modes else ""
+        table.add_row(_with_note(name, agent.summary), str(agent.d_model), states, str(agent.n_blocks))
     return table
 
 

@@ -1,15 +1,14 @@
 """The named agents and experiments, and what changes from one suite of tasks to another.
 
-Presets are values of frozen dataclasses. The numbers of the suites are single choices that worked in trials; where a
-number can follow from the task (rollout length, minibatch, memory horizons) it does, in ``settings``.
+Presets are values of frozen dataclasses. The numbers of the suites are single choices, not tuned; where a number
+can follow from the task (rollout length, minibatch, memory horizons) it does, in ``settings``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +21,14 @@ class AgentPreset:
     """The sequence model, a name of ``s7rl.core_names()``."""
     has_memory: bool = True
     """Whether anything is carried from one step to the next."""
-    takes_horizon: bool = False
-    """Whether the core has the option ``horizon``: the shortest and longest memory to start from, in steps."""
+    has_modes: bool = False
+    """Whether the core is a state space model: it takes ``d_state`` and the option ``horizon``."""
     d_model: int = 64
     """Features between the blocks."""
     d_state: int = 128
-    """Size of the memory of each block."""
+    """Modes of each block of a state space model."""
     n_blocks: int = 1
     """Blocks on top of each other."""
-    core_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Further options of the core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +69,7 @@ class SuiteSettings:
 
 AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
     {
-        "s7": AgentPreset(
-            summary="S7, an input-dependent state space model (the default)", core="s7", takes_horizon=True
-        ),
+        "s7": AgentPreset(summary="S7, an input-dependent state space model (the default)", core="s7", has_modes=True),
         "gru": AgentPreset(summary="gated recurrent unit, the classic", core="gru"),
         "none": AgentPreset(summary="no memory: what can be had without", core="none", has_memory=False),
     }
@@ -84,7 +79,8 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
     {
         "memory": SuiteSettings(n_envs=32, min_n_steps=256),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.
-        "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, normalize_observations=True),
+        # An agent that walks straight on never sees the cue: the entropy bonus keeps it looking round until that pays.
+        "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.03, normalize_observations=True),
         # Returns lie in [-1, 1] over hundreds of steps: a single reward is too small for the value to notice.
         "popgym": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
         "control": SuiteSettings(
@@ -100,9 +96,6 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
     }
 )
 
-TASKS: Mapping[str, SuiteSettings] = MappingProxyType({"s7rl/RepeatPrevious-v0": SUITES["popgym"]})
-"""Tasks that learn as another suite does: this one has POPGym's rewards."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -117,31 +110,31 @@ class Experiment:
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
     {
         "tmaze-50": Experiment(
-            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=50 --steps 400000",
+            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=50",
             shows="one cue remembered for 50 steps; 0.50 without memory, 1.00 at best",
         ),
         "tmaze-500": Experiment(
-            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=500 --steps 3000000",
+            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=500",
             shows="the same for 500 steps",
         ),
         "tmaze-1000": Experiment(
-            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=1000 --steps 5000000",
+            command="s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=1000",
             shows="the same for 1,000 steps",
         ),
         "minigrid-memory": Experiment(
-            command="s7rl train MiniGrid-MemoryS11-v0 --steps 3000000",
+            command="s7rl train MiniGrid-MemoryS11-v0",
             shows="look for the cue, then remember it; 0.50 without memory, 0.99 at best",
         ),
         "minigrid-memoryless": Experiment(
-            command="s7rl train MiniGrid-MemoryS11-v0 --steps 3000000 --agent none",
+            command="s7rl train MiniGrid-MemoryS11-v0 --agent none",
             shows="the same without memory: a coin toss",
         ),
         "repeat-previous": Experiment(
-            command="s7rl train s7rl/RepeatPrevious-v0 --steps 2000000",
+            command="s7rl train s7rl/RepeatPrevious-v0",
             shows="name the card of 32 steps ago, at every step; 1.00 at best",
         ),
         "cartpole": Experiment(
-            command="s7rl train s7rl/CartPolePositionOnly-v0 --steps 50000",
+            command="s7rl train s7rl/CartPolePositionOnly-v0",
             shows="balance without seeing velocities; about 50 without memory, 500 at best",
         ),
     }

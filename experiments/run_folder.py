@@ -13,7 +13,6 @@ any moment leaves the one before.
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -24,6 +23,7 @@ from typing import Any
 
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.settings import RunSettings
+from s7rl.files import write_atomically
 
 FORMAT = "s7rl-run"
 FORMAT_VERSION = 1
@@ -153,12 +153,7 @@ def open_run_folder(name: str) -> RunFolder:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file so that it is either complete or not there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def versions() -> dict[str, str]:

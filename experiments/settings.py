@@ -4,11 +4,12 @@ The rules and where they come from:
 
 * **The rollout spans two memories.** A decision can only learn to use a cue if both lie in one rollout, and a rollout
   starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
-  episode length where no span is known). With one span only, corridors of 1,000 stayed at chance for 5M steps.
+  episode length where no span is known).
 * **Memory allows it** as long as the rollout holds at most 2**18 steps; longer spans get fewer environments, down to 8,
-  and at most 2**16 steps each.
-* **A minibatch** has about ``batch_steps`` steps in whole rows, up to twice that where rows are long.
-* **The slowest modes** start well beyond the span: ``horizon_factor`` times.
+  and at most 2**16 steps each, which is twice as much.
+* **A minibatch** has about ``batch_steps`` steps in whole rows: up to twice that where rows are long, and always a row.
+* **The slowest modes** start well beyond what must be remembered: ``horizon_factor`` times as far as the gradient must
+  reach back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 from s7rl.envs import Task
 from s7rl.experiments.arguments import read_assignments
 from s7rl.experiments.config import TrainConfig
-from s7rl.experiments.presets import AGENTS, SUITES, TASKS, AgentPreset, SuiteSettings
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
 
 ROLLOUT_LIMIT = 2**18
 """Steps in one rollout, over all environments; at 64 features and one block this is about 1 GB while learning."""
@@ -152,18 +154,22 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         ValueError: a value is out of range, or two do not fit each other; the text names the option.
         UsageError: a ``name=value`` option is not one.
     """
-    suite = TASKS.get(task.env_id) or SUITES[task.suite]
+    suite = SUITES[task.suite]
     ppo, network = config.ppo, config.network
     reach = reach_of(task)
     n_steps = ppo.n_steps if ppo.n_steps is not None else rollout_length(reach, suite)
     n_envs = config.n_envs if config.n_envs is not None else environments(n_steps, suite)
-    core_kwargs = dict(agent.core_kwargs)
-    if agent.takes_horizon:
+    core_kwargs: dict[str, Any] = {}
+    if agent.has_modes:
         core_kwargs["horizon"] = (2.0, float(suite.horizon_factor * (reach or UNKNOWN_SPAN)))
+    elif network.d_state is not None:
+        raise UsageError(
+            f"--d-state {network.d_state} is for state space models, agent {config.agent} is none: leave it out"
+        )
     core_kwargs.update(read_assignments("--core-kwargs", network.core_kwargs))
     return RunSettings(
         env_id=task.env_id,
-        env_kwargs=read_assignments("--env-kwargs", config.env_kwargs),
+        env_kwargs=dict(task.env_kwargs),
         agent=config.agent,
         core=agent.core,
         core_kwargs=core_kwargs,

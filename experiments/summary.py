@@ -44,11 +44,12 @@ def print_settings(
     span = f", {plural(task.memory_span, 'step')} to remember" if task.memory_span else ""
     horizon = settings.core_kwargs.get("horizon")
     memory = f", memory from {horizon[0]:g} to {horizon[1]:,g} steps" if isinstance(horizon, (tuple, list)) else ""
+    states = f"{settings.d_state} states, " if memory else ""
     rows = settings.batch_size // settings.n_steps
     lines = {
         "task": f"{settings.env_id}{kwargs}: {spaces}{length}{span}",
         "agent": f"{settings.agent}: {settings.n_blocks} x {settings.d_model} features, "
-        f"{settings.d_state} states, {parameters:,} parameters{memory}",
+        f"{states}{parameters:,} parameters{memory}",
         "learning": f"{plural(settings.steps, 'step')} in rollouts of {settings.n_envs} x {settings.n_steps}, "
         f"minibatches of {plural(rows, 'row')}, {plural(settings.n_epochs, 'epoch')}, "
         f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}",

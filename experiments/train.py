@@ -136,7 +136,7 @@ def evaluate_agent(
     plain = make_vec_env(settings.env_id, evaluation_envs(episodes), seed, dict(settings.env_kwargs))
     vec_env = load_normalization(checkpoint, plain)
     try:
-        with torch_threads(int(model.n_threads)):
+        with torch_threads(model.threads):
             return play_episodes(model, vec_env, episodes, **options)
     finally:
         vec_env.close()
@@ -185,7 +185,7 @@ def _introduce(
         task,
         spaces=f"observations {vec_env.observation_space}, actions {vec_env.action_space}",
         parameters=sum(parameter.numel() for parameter in model.policy.parameters()),
-        threads=int(model.n_threads),
+        threads=model.threads,
         device=str(model.device),
         folder=folder.path,
     )

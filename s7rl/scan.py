@@ -70,12 +70,12 @@ def linear_scan_reference(
     state, states = initial, []
     # unbind, not a[t]: the gradient of an index is a zero-filled tensor of the whole sequence, T of them.
     for a_t, b_t, reset_t in zip(a.unbind(), b.unbind(), reset.unbind(), strict=True):
-        state = advance(a_t, b_t, state, reset_t, angle)
+        state = _advance(a_t, b_t, state, reset_t, angle)
         states.append(state)
     return torch.stack(states)
 
 
-def advance(
+def _advance(
     a: Float[Tensor, "B N"],
     b: Float[Tensor, "B W"],
     state: Float[Tensor, "B W"],
@@ -95,11 +95,11 @@ def advance(
 
 
 class _NumbaScan(torch.autograd.Function):
-    """:mod:`s7rl.kernels.cpu` under autograd.  Only the states are kept for the backward pass."""
+    """:mod:`s7rl.kernels.cpu_scan` under autograd.  Only the states are kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor, reset: Tensor, angle: Tensor) -> Tensor:
-        from s7rl.kernels.cpu import scan_forward
+        from s7rl.kernels.cpu_scan import scan_forward
 
         a, b, initial, reset = a.contiguous(), b.contiguous(), initial.contiguous(), reset.contiguous()
         cosine, sine = angle.cos(), angle.sin()
@@ -111,7 +111,7 @@ class _NumbaScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
-        from s7rl.kernels.cpu import scan_backward
+        from s7rl.kernels.cpu_scan import scan_backward
 
         a, initial, reset, cosine, sine, states = ctx.saved_tensors
         grad_states = grad_states.contiguous()

@@ -20,7 +20,7 @@ from s7rl.scan import array, has_cpu_kernel, linear_scan
 
 _SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
 INPUT_SCALES = tuple(_SQUARE_ROOTS)
-"""The powers p that there are: 1, a square root, the square root of that."""
+"""The powers p that the kernels know: none, two or one square roots."""
 
 
 def selective_scan(
@@ -41,7 +41,7 @@ def selective_scan(
         selection: the modulations s^A, s^B, s^C, s^D side by side, K = 2N + W + H.
         driven: v, the input after B.
         u: the input of the layer.
-        w_0: square root of the time constants at rest, less 1/2.
+        w_0: sqrt(tau - 1/2), tau the time constants at rest in steps.
         skip: d.
         angle: theta of the last R modes, radians.
         initial: the state before the first step.
@@ -88,7 +88,7 @@ _Kept = tuple[Tensor, ...]
 
 def _forward(*arguments: Any) -> tuple[_Kept, tuple[Tensor, Tensor, Tensor]]:
     """Run the kernel: what its backward needs, and r, z and the last state."""
-    from s7rl.kernels.cpu_s7 import selective_scan_forward
+    from s7rl.kernels.cpu_selective_scan import selective_scan_forward
 
     *tensors, square_roots = arguments
     selection, driven, u, w_0, skip, angle, initial, reset = (tensor.contiguous() for tensor in tensors)
@@ -99,7 +99,7 @@ def _forward(*arguments: Any) -> tuple[_Kept, tuple[Tensor, Tensor, Tensor]]:
 
 
 class _NumbaSelectiveScan(torch.autograd.Function):
-    """:mod:`s7rl.kernels.cpu_s7` under autograd."""
+    """:mod:`s7rl.kernels.cpu_selective_scan` under autograd."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,7 +111,7 @@ class _NumbaSelectiveScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from s7rl.kernels.cpu_s7 import selective_scan_backward
+        from s7rl.kernels.cpu_selective_scan import selective_scan_backward
 
         *inputs, states = ctx.saved_tensors
         selection, driven, u, w_0, skip, _, _, initial, _ = inputs

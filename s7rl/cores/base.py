@@ -43,11 +43,12 @@ class Core(nn.Module, ABC):
             return torch.zeros(batch_size, self.state_size)
         return torch.zeros(batch_size, self.state_size, dtype=parameter.dtype, device=parameter.device)
 
-    @abstractmethod
     def step(
         self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
         """Consume one observation per sequence; return the features and the state after it."""
+        y, state = self.scan(x[None], state, reset[None])
+        return y[0], state
 
     @abstractmethod
     def scan(

@@ -23,22 +23,12 @@ class ResidualBlock(Core):
         self.layer = layer
         self.gate = nn.Linear(layer.d_model, layer.d_model)
 
-    def step(
-        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
-        """See :meth:`Core.step`."""
-        s, state = self.layer.step(self.norm(x), state, reset)
-        return self._gated_sum(x, s), state
-
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
         """See :meth:`Core.scan`."""
         s, state = self.layer.scan(self.norm(x), state, reset)
-        return self._gated_sum(x, s), state
-
-    def _gated_sum(self, x: Float[Tensor, "*batch H"], s: Float[Tensor, "*batch H"]) -> Float[Tensor, "*batch H"]:
-        return x + s * torch.sigmoid(self.gate(nn.functional.gelu(s)))
+        return x + s * torch.sigmoid(self.gate(nn.functional.gelu(s))), state
 
 
 class Stack(Core):
@@ -50,16 +40,6 @@ class Stack(Core):
         super().__init__(cores[0].d_model, sum(core.state_size for core in cores))
         self.cores = nn.ModuleList(cores)
         self._sizes = [core.state_size for core in cores]
-
-    def step(
-        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
-        """See :meth:`Core.step`."""
-        states = []
-        for core, part in zip(self.cores, state.split(self._sizes, dim=-1), strict=True):
-            x, part = core.step(x, part, reset)  # type: ignore[operator]
-            states.append(part)
-        return x, torch.cat(states, dim=-1)
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

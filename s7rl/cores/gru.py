@@ -21,13 +21,6 @@ class GRU(Core):
         super().__init__(d_model, state_size=d_model)
         self.gru = nn.GRU(d_model, d_model)
 
-    def step(
-        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
-        """See :meth:`Core.step`."""
-        y, state = self._run(x[None], state, reset)
-        return y[0], state
-
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:

@@ -12,12 +12,6 @@ class Memoryless(Core):
     def __init__(self, d_model: int) -> None:
         super().__init__(d_model, state_size=0)
 
-    def step(
-        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
-        """See :meth:`Core.step`."""
-        return x, state
-
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:

@@ -26,21 +26,22 @@ class S7(Core):
         B_k u_k &= (1 - |A_k|)^p \odot (1 + W_B u_k) \odot B (u_k - \mu \odot u_{k-1}) \\
         C_k x_k &= C \bigl((1 + W_C u_k) \odot x_k\bigr), \qquad D_k = d + W_D u_k
 
-    The parameterisation of A is the paper's *stable reparameterisation*: w is any real number and |A_k| < 1 for all
-    of them, and the gradient with respect to w grows no faster than w.  A mode with constant w forgets with time
+    The parameterisation of A is the paper's *stable reparameterisation*: |A_k| <= 1 for any real w, with equality at
+    w = 0 only, and the gradient with respect to w grows no faster than w.  A mode with constant w forgets with time
     constant tau = w^2 + 1/2 steps.
 
-    Where it goes beyond the paper:
+    Where it departs from the paper:
 
     * **Rotation.**  A share of the modes turns by a fixed angle theta each step, evenly spread over (0, pi].  The
-      magnitude stays S7's, so |A_k| < 1 holds.  Real modes hold what comes at irregular times; rotating modes tell
+      magnitude stays S7's, and with it the bound.  Real modes hold what comes at irregular times; rotating modes tell
       exact lags and ignore constants.  A rotating mode has a complex B and C, kept as real halves.
     * **Token shift.**  B reads u_k - mu * u_{k-1}, with mu learned from 0.95 and u_{-1} = 0 at an episode's start: a
       constant observation, repeated for hundreds of steps, would otherwise drown the one cue before it.
-    * **Horizons.**  tau is spread log-uniformly over ``horizon``, for the R rotating modes from R steps on: A near 1
-      has to be there from the start.
+    * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.  R rotating
+      modes tell lags up to 2 R steps apart, so theirs spread from R steps on and at least to 4 R.
     * **Selectivity** is a diagonal modulation of static matrices: O(HN), where whole matrices B_k and C_k from the
-      input take O(H^2 N).  The paper's additive state bias, linear in u_k, is contained in B.
+      input take O(H^2 N).  The paper's additive state bias is left out: linear in
+      u_k, it is a part of B u_k.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.
 
     The state is [x real parts | x imaginary parts | u_{k-1}].
@@ -48,11 +49,11 @@ class S7(Core):
     Args:
         d_model: H, the width of input and output.
         d_state: N, the number of modes.
-        horizon: shortest and longest initial time constant tau, in steps; both at least 1.
+        horizon: shortest and longest initial time constant tau of the modes that do not rotate, in steps; at least 1.
         rotation: share of the modes that rotate, in [0, 1].
         token_shift: initial mu, in [0, 1]; None: B reads u_k itself.
-        input_scale: p, how much the input of a slow mode is scaled down; 1/2 makes the variance of the state nearly
-            equal for every tau, 0 scales nothing.
+        input_scale: p, one of 0, 1/4 and 1/2: how much the input of a slow mode is scaled down.  1/2 makes the variance
+            of the state nearly equal for every tau, 0 scales nothing.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -78,8 +79,7 @@ class S7(Core):
 
         shortest, longest = horizon
         real = _log_spaced(shortest, longest, d_state - rotating)
-        # R angles tell lags up to 2 R apart, which takes modes that live as long.  Shuffled, so that no angle goes with
-        # one horizon only.
+        # Shuffled, so that no angle goes with one horizon only.
         turning = _log_spaced(max(shortest, 1.0 * rotating), max(longest, 4.0 * rotating), rotating)
         turning = turning[torch.randperm(rotating)]
         self.w_0 = nn.Parameter((torch.cat([real, turning]) - 0.5).sqrt())
@@ -98,13 +98,6 @@ class S7(Core):
     def extra_repr(self) -> str:
         """What ``print(core)`` says of the layer."""
         return f"d_model={self.d_model}, d_state={self.d_state}, rotating={len(self.angle)}"
-
-    def step(
-        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
-        """See :meth:`Core.step`."""
-        y, state = self.scan(x[None], state, reset[None])
-        return y[0], state
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

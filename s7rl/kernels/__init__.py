@@ -1,1 +1,1 @@
-"""Device kernels behind :func:`s7rl.linear_scan`; nothing here is public."""
+"""Device kernels behind :mod:`s7rl.scan` and :mod:`s7rl.selective_scan`; nothing here is public."""

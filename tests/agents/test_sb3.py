@@ -188,9 +188,7 @@ def logged(model: Any, folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize("action_space", [spaces.Discrete(3), spaces.Box(-1.0, 1.0, (2,))])
 def test_the_log_has_the_keys_of_sb3s_ppo(action_space: spaces.Space[Any], tmp_path: Path) -> None:
     ours = logged(agent(judges(action_space=action_space), clip_range_vf=0.2), tmp_path / "ours")
-    theirs = PPO(
-        "MlpPolicy", judges(action_space=action_space), n_steps=16, batch_size=32, clip_range_vf=0.2
-    )
+    theirs = PPO("MlpPolicy", judges(action_space=action_space), n_steps=16, batch_size=32, clip_range_vf=0.2)
     assert set(ours) >= ROLLOUT | TIME | TRAIN
     assert set(ours) == set(logged(theirs, tmp_path / "theirs"))
     assert ours["rollout/ep_len_mean"] == 9

@@ -87,10 +87,9 @@ def test_control_learns_from_short_rollouts_and_scales_what_it_sees() -> None:
     assert derived.normalize_rewards
 
 
-def test_a_task_of_its_own_settings_does_not_follow_its_suite() -> None:
-    derived = settings(task(env_id="s7rl/RepeatPrevious-v0", episode_length=103, memory_span=31))
-    assert derived.normalize_rewards
-    assert not SUITES["memory"].normalize_rewards
+def test_modes_are_for_cores_that_have_them() -> None:
+    with pytest.raises(UsageError, match="--d-state 8 is for state space models, agent gru is none: leave it out"):
+        settings(agent="gru", network=NetworkOptions(d_state=8))
 
 
 def test_only_cores_with_horizons_get_them() -> None:

@@ -1,6 +1,6 @@
 """The inside of the S7 layer on the CPU in one pass: transition, gates, scan, reading and skip; numba, both directions.
 
-Equations and layout are those of :class:`s7rl.cores.s7.S7`.  For a row (t, i) the selection holds, side by side, the
+Equations and layout are those of :mod:`s7rl.selective_scan`.  For a row (t, i) the selection holds, side by side, the
 four modulations ``[W_A u: N | W_B u: N | W_C u: W | W_D u: H]``.  The backward recomputes transition and gates from
 them, so that the states are all that is kept; it never divides by A.
 
@@ -55,7 +55,7 @@ def selective_scan_forward(
     read: Array,
     skipped: Array,
 ) -> None:
-    """Fill states x_k [T, B, W], (one + W_C u) x [T, B, W] and D_k u_k [T, B, H] from ``driven``, B (u - mu u_prev)."""
+    """Fill states x_k [T, B, W], (1 + W_C u) x [T, B, W] and D_k u_k [T, B, H] from ``driven``, B (u - mu u_prev)."""
     steps, batch, width = driven.shape
     modes, rotating, features = len(w_0), len(cosine), len(skip)
     real = modes - rotating
@@ -179,7 +179,7 @@ def selective_scan_backward(
                     carried_p[r] = (one - decay_r[r]) * (cosine[r] * g_p[r] + sine[r] * g_q[r])
                 for r in range(rotating):
                     carried_q[r] = (one - decay_r[r]) * (cosine[r] * g_q[r] - sine[r] * g_p[r])
-            # Gain of the input: scale(decay) * (one + W_B u), shared by both halves of a rotating mode.
+            # Gain of the input: scale(decay) * (1 + W_B u), shared by both halves of a rotating mode.
             for n in range(modes):
                 grad_gain[n] = g[n] * input_[n]
             grad_gain_r, g_q, input_q = grad_gain[real:], g[modes:], input_[modes:]
