@@ -48,11 +48,10 @@ class SequenceBuffer:
         shape = (n_steps, n_envs)
 
         def like(space: spaces.Space[Any]) -> Tensor:
-            sample = np.asarray(space.sample())
-            dtype = torch.from_numpy(sample.reshape(-1)[:0]).dtype
-            if dtype == torch.float64:
-                dtype = torch.float32
-            return torch.zeros(*shape, *sample.shape, dtype=dtype, device=device)
+            # float32 for whatever has a fraction; also for the bits of an action, which their distribution multiplies.
+            fractional = isinstance(space, spaces.MultiBinary) or np.issubdtype(space.dtype, np.floating)
+            dtype = torch.float32 if fractional else torch.from_numpy(np.empty(0, space.dtype)).dtype
+            return torch.zeros(*shape, *(space.shape or ()), dtype=dtype, device=device)
 
         self.n_steps, self.n_envs = shape
         self.observations = like(observation_space)
@@ -129,9 +128,10 @@ def rows_per_minibatch(n_envs: int, n_steps: int, batch_size: int | None) -> int
         raise ValueError(f"n_steps is {n_steps}, but a rollout needs at least one step: pass a positive number.")
     if n_envs * n_steps < 2:
         raise ValueError("n_steps is 1 with one environment, but one advantage has no spread: pass n_steps=2.")
-    divisors = [rows for rows in range(1, n_envs + 1) if n_envs % rows == 0]
+    # The advantages of a single step have no spread to be normalised by.
+    divisors = [rows for rows in range(1, n_envs + 1) if n_envs % rows == 0 and rows * n_steps > 1]
     if batch_size is None:
-        return max((rows for rows in divisors if rows * n_steps <= MINIBATCH_STEPS), default=1)
+        return max((rows for rows in divisors if rows * n_steps <= MINIBATCH_STEPS), default=divisors[0])
     if batch_size % n_steps == 0 and batch_size // n_steps in divisors:
         return batch_size // n_steps
     valid = [rows * n_steps for rows in divisors]

@@ -143,6 +143,9 @@ class CheckpointMixin(BaseAlgorithm):
             policy_class = replaced.pop("policy_class", None) or decode(config["policy_class"])
             observation_space = decode_space(config["observation_space"])
             action_space = decode_space(config["action_space"])
+            n_envs = int(config["n_envs"])
+            if set(config["settings"]) != set(_SETTINGS):
+                raise ValueError(f"its settings are not those of version {FORMAT_VERSION}.")
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
         settings.update(replaced)
         if env is not None:
@@ -150,7 +153,7 @@ class CheckpointMixin(BaseAlgorithm):
             check_for_correct_spaces(env, observation_space, action_space)
         model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
         model.observation_space, model.action_space = observation_space, action_space
-        model.n_envs = config["n_envs"] if env is None else env.num_envs
+        model.n_envs = n_envs if env is None else env.num_envs
         model._setup_model()
         with _blame(path):
             model._load_tensors(config, tensors)

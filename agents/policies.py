@@ -191,7 +191,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
 
     def predict(  # type: ignore[override]
         self,
-        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        observation: Any,
         state: NDArray[np.float32] | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,

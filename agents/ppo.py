@@ -333,7 +333,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         if isinstance(self.action_space, spaces.Box):
             # The Gaussian is unbounded; the learner keeps the action that was sampled.
             array = np.clip(array, self.action_space.low, self.action_space.high)
-        return array
+        return array.astype(self.action_space.dtype, copy=False)
 
 
 class _TimeOuts:

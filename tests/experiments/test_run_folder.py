@@ -56,7 +56,7 @@ def test_a_file_is_whole_or_as_it_was(folder: RunFolder, monkeypatch: pytest.Mon
     def fail(*paths: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("s7rl.experiments.run_folder.os.replace", fail)
+    monkeypatch.setattr("s7rl.files.os.replace", fail)
     with pytest.raises(KeyboardInterrupt):
         write_json(folder.config, {"half": "written"})
     assert folder.config.read_bytes() == before
