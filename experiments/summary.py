@@ -6,6 +6,9 @@ and at least a quarter of the way from there to the optimum.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from shlex import quote
 
@@ -110,12 +113,18 @@ def verdict(evaluation: Evaluation, task: Task, settings: RunSettings) -> str:
 def next_commands(folder: Path) -> str:
     """What to type after a training run."""
     where = quote(str(folder))
-    return f"next:  s7rl evaluate {where}\n       tensorboard --logdir {where}"
+    return f"next:  {program('s7rl')} evaluate {where}\n       {program('tensorboard')} --logdir {where}"
+
+
+def program(name: str) -> str:
+    """What to type for a program of this environment: its name, or its path where the shell would not find it."""
+    beside = Path(sys.executable).with_name(name)
+    return quote(os.path.relpath(beside)) if beside.exists() and shutil.which(name) is None else name
 
 
 def retrain_command(settings: RunSettings, *, agent: str | None = None, steps: int | None = None) -> str:
     """The command that trains on the same task again, with another agent or another number of steps."""
-    words = ["s7rl", "train", settings.env_id]
+    words = [program("s7rl"), "train", settings.env_id]
     if settings.env_kwargs:
         words += ["--env-kwargs", *write_assignments(settings.env_kwargs).split(" ")]
     words += ["--agent", agent or settings.agent, "--steps", str(steps or settings.steps)]

@@ -1,6 +1,7 @@
 """What the closing lines claim, and what they do not."""
 
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from s7rl.experiments.config import PPOOptions, TrainConfig
 from s7rl.experiments.evaluation import Evaluation
 from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.settings import RunSettings, settings_for
-from s7rl.experiments.summary import print_settings, verdict
+from s7rl.experiments.summary import print_settings, program, verdict
 
 TASK = find_task("s7rl/TMazePassive-v0")
 
@@ -76,3 +77,15 @@ def test_the_start_says_when_the_gradient_cannot_reach_the_cue(n_steps: int, tol
     assert (expected in text.getvalue()) == told
     assert "12,345 parameters" in text.getvalue()
     assert "1 thread on cpu" in text.getvalue()
+
+
+def test_a_program_that_the_shell_would_not_find_is_named_by_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "s7rl").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("PATH", "")
+    assert program("s7rl") == f"{tmp_path.name}/s7rl"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program("s7rl") == "s7rl"
