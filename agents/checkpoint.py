@@ -12,6 +12,7 @@ not there, and an older one stays until the new one is complete.
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from torch import Tensor
 
 import s7rl
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
+from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
@@ -121,7 +123,8 @@ class CheckpointMixin(BaseAlgorithm):
 
         Args:
             path: what :meth:`save` wrote; ".zip" is added to a name without suffix.
-            env: environment to act or to go on learning in; None is enough for ``predict``.
+            env: environment to act or to go on learning in; None is enough for ``predict``.  A
+                ``VecNormalize`` gets the statistics of the one that the agent was trained in.
             device: where the model runs.
             custom_objects: settings that replace the saved ones, such as ``policy_kwargs`` with a class of your own,
                 or ``policy_class``.
@@ -141,6 +144,8 @@ class CheckpointMixin(BaseAlgorithm):
         config, tensors = read_checkpoint(path)
         with _blame(path):
             policy_class = replaced.pop("policy_class", None) or decode(config["policy_class"])
+            if not issubclass(policy_class, RecurrentActorCriticPolicy):
+                raise ValueError(f"its policy is a {policy_class.__name__}, which is no recurrent policy.")
             observation_space = decode_space(config["observation_space"])
             action_space = decode_space(config["action_space"])
             n_envs = int(config["n_envs"])
@@ -159,6 +164,9 @@ class CheckpointMixin(BaseAlgorithm):
             model._load_tensors(config, tensors)
             for name in _COUNTERS:
                 setattr(model, name, config["counters"][name])
+            normalizer = model.get_vec_normalize_env()
+            if normalizer is not None and config["normalization"] is not None:
+                _set_statistics(normalizer, tensors["normalization.safetensors"])
         return model
 
     def set_parameters(
@@ -196,12 +204,7 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
         return env
     with _blame(path):
         normalizer = VecNormalize(env, training=False, **config["normalization"])
-        statistics = {name: tensor.numpy() for name, tensor in tensors["normalization.safetensors"].items()}
-        for part in ("obs_rms", "ret_rms"):
-            running: RunningMeanStd = getattr(normalizer, part)
-            if f"{part}.mean" in statistics:
-                running.mean, running.var = statistics[f"{part}.mean"], statistics[f"{part}.var"]
-                running.count = float(statistics[f"{part}.count"])
+        _set_statistics(normalizer, tensors["normalization.safetensors"])
     normalizer.norm_reward = False
     return normalizer
 
@@ -236,8 +239,20 @@ class _blame:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        expected = (zipfile.BadZipFile, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, AttributeError)
-        if isinstance(error, (*expected, EOFError, NotImplementedError)):
+        expected = (
+            zipfile.BadZipFile,
+            zlib.error,
+            SafetensorError,
+            EOFError,
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        )
+        if isinstance(error, expected):
             reason = " ".join(str(error).split())
             if isinstance(error, KeyError):
                 reason = f"{reason} is missing."
@@ -272,6 +287,14 @@ def _join_optimizer(config: Mapping[str, Any], moments: Tensors) -> dict[str, An
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
     return {"state": state, "param_groups": decode(config["param_groups"])}
+
+
+def _set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
+    for part in ("obs_rms", "ret_rms"):
+        if f"{part}.mean" in tensors:  # a VecNormalize that scales only rewards has no obs_rms
+            running: RunningMeanStd = getattr(normalizer, part)
+            running.mean, running.var = tensors[f"{part}.mean"].numpy(), tensors[f"{part}.var"].numpy()
+            running.count = float(tensors[f"{part}.count"])
 
 
 def _statistics(normalizer: VecNormalize) -> Tensors:

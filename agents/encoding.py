@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
@@ -76,14 +77,14 @@ def _trusted_class(path: str) -> type[Any]:
     if not any(module == package or module.startswith(f"{package}.") for package in _TRUSTED_PACKAGES):
         raise ValueError(
             f"it names the class {path}, which is not looked up in a file from elsewhere: "
-            "pass custom_objects={'policy_kwargs': ...} with the class itself."
+            "pass custom_objects={'policy_kwargs': ...} or {'policy_class': ...} with the class itself."
         )
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError):
         raise ValueError(f"it names the class {path}, which is not there.") from None
-    if not isinstance(found, type):
-        raise ValueError(f"it names the class {path}, which is not a class.")
+    if not (isinstance(found, type) and issubclass(found, torch.nn.Module | torch.optim.Optimizer)):
+        raise ValueError(f"it names {path}, which is no part of a network.")
     return found
 
 

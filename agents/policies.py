@@ -146,7 +146,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         latent, state = self.core.step(self._encode(obs), state, episode_starts)
         distribution, values = self._heads(latent)
         actions = distribution.get_actions(deterministic=deterministic)
-        return actions, values, distribution.log_prob(actions), state
+        return actions.reshape(-1, *self._action_shape), values, distribution.log_prob(actions), state
 
     def evaluate_actions(  # type: ignore[override]
         self,
@@ -170,7 +170,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         x = self._encode(obs.flatten(0, 1)).view(steps, batch, -1)
         latent, _ = self.core.scan(x, state, episode_starts)
         distribution, values = self._heads(latent.flatten(0, 1))
-        log_probs, entropies = distribution.log_prob(actions.flatten(0, 1)), distribution.entropy()
+        taken = actions.reshape(steps * batch, -1) if self._action_shape else actions.flatten()
+        log_probs, entropies = distribution.log_prob(taken), distribution.entropy()
         shape = (steps, batch)
         return values.view(shape), log_probs.view(shape), None if entropies is None else entropies.view(shape)
 
@@ -214,7 +215,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         if state is None:
             state_tensor = self.initial_state(batch)
         elif np.shape(state) == (batch, self.core.state_size):
-            state_tensor = torch.as_tensor(state, device=self.device)
+            state_tensor = torch.as_tensor(state, dtype=torch.float32, device=self.device)
         else:
             raise ValueError(
                 f"state has shape {np.shape(state)}, but {batch} observation(s) need {(batch, self.core.state_size)}: "
@@ -226,17 +227,23 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
                 obs, state_tensor, torch.as_tensor(starts, device=self.device)
             )
             actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
-        actions = actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.action_space, spaces.Box):
-            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        actions = self.to_action_space(actions.reshape(-1, *self._action_shape))
         return actions if vectorized else actions.squeeze(axis=0), state_tensor.cpu().numpy()
 
+    def to_action_space(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Actions as the environment takes them: of its dtype, and a Box's clipped, as the Gaussian is unbounded."""
+        if isinstance(self.action_space, spaces.Box):
+            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        return actions.astype(self.action_space.dtype, copy=False)
+
+    @property
+    def _action_shape(self) -> tuple[int, ...]:
+        return self.action_space.shape or ()
+
     def _encode(self, obs: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N H"]:
-        if self._embeds:
-            assert isinstance(self.observation_space, spaces.Discrete)
-            features = obs.long() - int(self.observation_space.start)
-        else:
-            features = self.extract_features(obs)  # type: ignore[assignment]
+        if isinstance(self.observation_space, spaces.Discrete):
+            obs = obs.long() - int(self.observation_space.start)
+        features = obs if self._embeds else self.extract_features(obs)
         x: Tensor = self.encoder(features)
         return x
 
@@ -262,3 +269,15 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
                 f"the environment's {role} space is {space}, but the policy takes Box, Discrete, MultiDiscrete or "
                 f"MultiBinary: {hint}."
             )
+        if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary) and len(space.shape) != 1:
+            raise ValueError(f"the environment's {role} space is {space} of shape {space.shape}, not flat: {hint}.")
+        # SB3's one-hot encoding and its distributions count from 0; a single observed symbol is shifted before.
+        counted = spaces.MultiDiscrete if role == "observation" else spaces.Discrete | spaces.MultiDiscrete
+        if isinstance(space, counted) and np.any(space.start):
+            raise ValueError(f"the environment's {role} space is {space}, which does not start at 0: {hint}.")
+    if isinstance(observation_space, spaces.Box) and observation_space.shape == ():
+        raise ValueError("the environment's observation space is a Box of shape (): reshape it to (1,).")
+    if isinstance(action_space, spaces.Box) and not np.issubdtype(action_space.dtype, np.floating):
+        raise ValueError(
+            f"the environment's action space is {action_space}, a Box of whole numbers: use MultiDiscrete."
+        )

@@ -9,9 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from jaxtyping import Float
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -129,7 +127,11 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self.stats_window_size = stats_window_size
         self.n_threads = n_threads
         self._last_state: Tensor | None = None
+        if n_threads != "auto" and (not isinstance(n_threads, int) or n_threads < 1):
+            raise ValueError(f"n_threads is {n_threads!r}, but it is a number of threads: pass 1 or more, or 'auto'.")
         if _init_setup_model:
+            if env is not None:
+                rows_per_minibatch(self.n_envs, n_steps, batch_size)  # say early what does not fit
             self._setup_model()
 
     def _setup_model(self) -> None:
@@ -141,7 +143,6 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = self.policy.to(self.device)
-        rows_per_minibatch(self.n_envs, self.n_steps, self.batch_size)  # say early what does not fit
         if self.verbose >= 1:
             print(f"torch threads while learning: {self.threads}")
 
@@ -152,7 +153,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         total_timesteps, callback = super()._setup_learn(*args, **kwargs)
-        # Here, not in _setup_model: set_env may have changed the number of environments.
+        # Here, not in _setup_model: a model may be loaded with fewer environments, only to act.
         self._rows = rows_per_minibatch(self.n_envs, self.n_steps, self.batch_size)
         self.rollout_buffer: SequenceBuffer = SequenceBuffer(  # type: ignore[assignment]
             self.n_steps,
@@ -222,7 +223,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             buffer.values[t] = values
             buffer.log_probs[t] = log_probs
 
-            obs, rewards, dones, infos = env.step(self._to_env(actions))
+            obs, rewards, dones, infos = env.step(self.policy.to_action_space(actions.cpu().numpy()))
             self.num_timesteps += env.num_envs
             buffer.rewards[t] = torch.as_tensor(rewards, device=self.device)
             truncated = np.zeros(env.num_envs, dtype=bool)
@@ -327,13 +328,6 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
 
     def _to_tensor(self, obs: Any) -> Tensor:
         return torch.as_tensor(obs, device=self.device)
-
-    def _to_env(self, actions: Tensor) -> NDArray[Any]:
-        array: NDArray[Any] = actions.cpu().numpy()
-        if isinstance(self.action_space, spaces.Box):
-            # The Gaussian is unbounded; the learner keeps the action that was sampled.
-            array = np.clip(array, self.action_space.low, self.action_space.high)
-        return array.astype(self.action_space.dtype, copy=False)
 
 
 class _TimeOuts:

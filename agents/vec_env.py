@@ -87,8 +87,9 @@ class BatchedVecEnv(VecEnv):
                     "terminal_observation": batched["final_obs"][i],
                     "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
                 }
-                if "is_success" in batched:
-                    infos[i]["is_success"] = bool(batched["is_success"][i])
+                successes = batched.get("is_success", batched.get("final_info", {}).get("is_success"))
+                if successes is not None:
+                    infos[i]["is_success"] = bool(successes[i])
         return obs, rewards.astype(np.float32, copy=False), ended, infos
 
     def close(self) -> None:

@@ -20,6 +20,9 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import VectorEnv
 
+OWN_MODULE = "s7rl.envs:"
+"""What stands before an id of ours where Gymnasium is to import this package first."""
+
 OWN_ENVIRONMENTS: Mapping[str, str] = {
     "s7rl/TMazePassive-v0": "s7rl.envs.tmaze:TMazePassive",
     "s7rl/RepeatPrevious-v0": "s7rl.envs.repeat_previous:RepeatPrevious",
@@ -101,6 +104,7 @@ def make_env(
 
 def has_batched_engine(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> bool:
     """Return whether ``make_batched`` can make this environment with these keyword arguments."""
+    env_id = env_id.removeprefix(OWN_MODULE)
     return env_id in _ENGINES and set(env_kwargs or ()) <= set(_arguments(load_env_creator(_ENGINES[env_id])) or ())
 
 
@@ -114,6 +118,7 @@ def make_batched(
     Raises:
         ValueError: in one line, if there is no engine for the id or it has no such keyword argument.
     """
+    env_id = env_id.removeprefix(OWN_MODULE)
     if env_id not in _ENGINES:
         raise ValueError(f"{env_id!r} has no batched engine; use make_env, or one of: {', '.join(_ENGINES)}.")
     spec = find_spec(env_id)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from s7rl.envs.registry import MINIGRID_MEMORY_IDS, make_env
+from s7rl.envs.registry import MINIGRID_MEMORY_IDS, OWN_MODULE, make_env
 from s7rl.envs.repeat_previous import RepeatPreviousEngine
 from s7rl.envs.tmaze import TMazePassiveEngine
 
@@ -60,6 +60,7 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> Ta
         ValueError: in one line, as ``make_env``, if the id or a keyword argument is unknown.
         TypeError: in one line, as ``make_env``, if a keyword argument has the wrong type.
     """
+    env_id = env_id.removeprefix(OWN_MODULE)
     kwargs = dict(env_kwargs or {})
     # Making it is the test of the arguments, and tells the limit that some environments keep to themselves.  A known
     # task without arguments is described without its package being installed.

@@ -54,13 +54,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # The reader of `s7rl list | head` has seen enough.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{program}: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+
+
+class _Console(Console):
+    """A console that says when nobody reads it any more, instead of ending the process: a run still has to be saved."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich calls this in place of raising; its own version exits."""
+        raise BrokenPipeError
 
 
 def parse(words: Sequence[str]) -> TrainConfig | EvaluateConfig | ListConfig | int:
@@ -91,7 +103,7 @@ def parse(words: Sequence[str]) -> TrainConfig | EvaluateConfig | ListConfig | i
 
 
 def _run(request: TrainConfig | EvaluateConfig | ListConfig, words: Sequence[str]) -> int:
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     if isinstance(request, ListConfig):
         from s7rl.experiments.listing import show_list
 

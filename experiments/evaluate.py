@@ -36,6 +36,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         raise UsageError(f"--seed {config.seed} must not be negative")
     if config.out is not None and Path(config.out).exists():
         raise UsageError(f"--out {config.out} exists already, and nothing is overwritten: give another file")
+    if config.out is not None and not Path(config.out).parent.is_dir():
+        raise UsageError(f"--out {config.out} lies in a folder that does not exist: make it first")
     checkpoint = folder.best if config.checkpoint == "best" else folder.latest
     if not checkpoint.is_file():
         raise UsageError(f"RUN {config.run} has no {checkpoint.name}: {_other(config.checkpoint)}")

@@ -65,6 +65,8 @@ class SuiteSettings:
     """Whether Box observations are scaled to mean 0 and variance 1 (SB3's VecNormalize)."""
     normalize_rewards: bool = False
     """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize)."""
+    d_model: int | None = None
+    """Features between the blocks, where a task of this suite needs more than the agent's."""
 
 
 AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
@@ -80,7 +82,7 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         "memory": SuiteSettings(n_envs=32, min_n_steps=256),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.
         # An agent that walks straight on never sees the cue: the entropy bonus keeps it looking round until that pays.
-        "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.03, normalize_observations=True),
+        "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.02, normalize_observations=True, d_model=128),
         # Returns lie in [-1, 1] over hundreds of steps: a single reward is too small for the value to notice.
         "popgym": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
         "control": SuiteSettings(

@@ -132,6 +132,12 @@ class RunSettings:
         return self.reach_needed is not None and self.reach_needed > self.n_steps
 
     @property
+    def annealing(self) -> float:
+        """After how many times ``steps`` a step size that falls linearly is 0: one rollout after the last update."""
+        rollout = self.n_envs * self.n_steps
+        return (-(-self.steps // rollout) + 1) * rollout / self.steps
+
+    @property
     def has_memory(self) -> bool:
         """Whether the agent carries anything from step to step."""
         return AGENTS[self.agent].has_memory
@@ -167,13 +173,16 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
             f"--d-state {network.d_state} is for state space models, agent {config.agent} is none: leave it out"
         )
     core_kwargs.update(read_assignments("--core-kwargs", network.core_kwargs))
+    for name in ("d_model", "d_state", "n_blocks"):
+        if name in core_kwargs:
+            raise UsageError(f"--core-kwargs {name} has an option of its own: use {_option(name)}")
     return RunSettings(
         env_id=task.env_id,
         env_kwargs=dict(task.env_kwargs),
         agent=config.agent,
         core=agent.core,
         core_kwargs=core_kwargs,
-        d_model=_first(network.d_model, agent.d_model),
+        d_model=_first(network.d_model, _first(suite.d_model, agent.d_model)),
         d_state=_first(network.d_state, agent.d_state),
         n_blocks=_first(network.n_blocks, agent.n_blocks),
         seed=config.seed,

@@ -70,6 +70,19 @@ def print_settings(
             ),
             soft_wrap=True,
         )
+    elif _outlasts(task, settings):
+        console.print(
+            Text(
+                f"note     an episode of up to {task.episode_length:,} steps can outlast the rollout of "
+                f"{settings.n_steps:,}: what lies further back than that is out of the gradient's reach",
+                style="dim",
+            ),
+            soft_wrap=True,
+        )
+
+
+def _outlasts(task: Task, settings: RunSettings) -> bool:
+    return task.episode_length is not None and task.episode_length > settings.n_steps
 
 
 def print_score(console: Console, evaluation: Evaluation, task: Task, facts: dict[str, str]) -> None:

@@ -83,7 +83,9 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
             "MlpPolicy",
             vec_env,
             learning_rate=(
-                LinearSchedule(settings.learning_rate, 0.0, 1.0) if settings.anneal else settings.learning_rate
+                LinearSchedule(settings.learning_rate, 0.0, settings.annealing)
+                if settings.anneal
+                else settings.learning_rate
             ),
             n_steps=settings.n_steps,
             batch_size=settings.batch_size,
@@ -105,7 +107,7 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
             device=settings.device,
             n_threads=settings.threads if settings.threads is not None else "auto",
         )
-    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         raise UsageError(str(error)) from error
     return model, vec_env
 
@@ -151,12 +153,16 @@ def _learn(
     try:
         model.learn(settings.steps, callback=callback)
     except KeyboardInterrupt:
-        # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
-        callback.close()
+        pass  # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
+    except BrokenPipeError:
+        # Nobody reads the progress any more; what was learned is kept all the same.
+        model.save(folder.latest)
+        raise
     else:
         with interruption.protected():
             model.save(folder.latest)
     finally:
+        callback.close()
         model.logger.close()
     return callback.seconds
 

@@ -39,7 +39,7 @@ def linear_scan(
         angle: theta of the last R modes in radians; None: no mode rotates and W = N.
 
     Raises:
-        ValueError: if the widths do not fit together or T is 0.
+        ValueError: if the shapes do not fit together or T is 0.
     """
     rotating = 0 if angle is None else angle.shape[0]
     if b.shape[-1] != a.shape[-1] + rotating:
@@ -47,8 +47,8 @@ def linear_scan(
             f"b has width {b.shape[-1]}, but {a.shape[-1]} modes of which {rotating} rotate need "
             f"{a.shape[-1] + rotating}: one column per mode and a second one per rotating mode."
         )
-    if a.shape[0] == 0:
-        raise ValueError("a has no time steps (T = 0), so there is no state to return: pass at least one step.")
+    steps, batch = a.shape[:2]
+    check_shapes(steps, batch, b=(b, "TBW"), initial=(initial, "BW"), reset=(reset, "TB"), W=b.shape[-1])
     if reset is None:
         reset = torch.zeros(a.shape[:2], dtype=torch.bool, device=a.device)
     if angle is None:
@@ -119,6 +119,24 @@ class _NumbaScan(torch.autograd.Function):
         scan_backward(*(array(x) for x in (a, cosine, sine, initial, reset, states, grad_states, *grads)))
         grad_a, grad_b, grad_angle, grad_initial = grads
         return grad_a, grad_b, grad_initial, None, grad_angle
+
+
+def check_shapes(steps: int, batch: int, *, W: int, **tensors: tuple[Tensor | None, str]) -> None:
+    """Check tensors against letters of their shape; the kernels would read beyond those that are too small.
+
+    Raises:
+        ValueError: if one does not fit, or there are no steps.
+    """
+    if steps == 0:
+        raise ValueError("there are no time steps (T = 0), so there is no state to return: pass at least one step.")
+    sizes = {"T": steps, "B": batch, "W": W}
+    for name, (tensor, letters) in tensors.items():
+        wanted = tuple(sizes[letter] for letter in letters)
+        if tensor is not None and tuple(tensor.shape) != wanted:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, but {steps} steps of {batch} sequences with {W} numbers of "
+                f"state need {wanted}: pass it as [{', '.join(letters)}]."
+            )
 
 
 def has_cpu_kernel(x: Tensor) -> bool:

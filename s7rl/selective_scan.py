@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from s7rl.scan import array, has_cpu_kernel, linear_scan
+from s7rl.scan import array, check_shapes, has_cpu_kernel, linear_scan
 
 _SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
 INPUT_SCALES = tuple(_SQUARE_ROOTS)
@@ -50,7 +50,12 @@ def selective_scan(
 
     Returns:
         r, z, and the state after the last step.
+
+    Raises:
+        ValueError: if the shapes of state and resets do not fit, or T is 0.
     """
+    steps, batch, width = driven.shape
+    check_shapes(steps, batch, W=width, initial=(initial, "BW"), reset=(reset, "TB"))
     if has_cpu_kernel(driven):
         arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale]
         if not torch.is_grad_enabled():

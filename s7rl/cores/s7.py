@@ -5,6 +5,7 @@ Where this layer deviates from the paper is said in :class:`S7`.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -134,8 +135,14 @@ def _check(
     token_shift: float | None,
     input_scale: float,
 ) -> None:
-    if d_state < 1:
-        raise ValueError(f"d_state is {d_state}, but S7 needs at least one mode: pass a positive number.")
+    numbers = {"rotation": rotation, "token_shift": token_shift, "input_scale": input_scale}
+    for name, value in numbers.items():
+        if not isinstance(value, int | float | None):
+            raise TypeError(f"{name} is {value!r}, but it is a number: pass one.")
+    if not (isinstance(horizon, Sequence) and all(isinstance(tau, int | float) for tau in horizon)):
+        raise TypeError(f"horizon is {horizon!r}, but it is (shortest, longest) in steps: pass two numbers.")
+    if not isinstance(d_state, int) or d_state < 1:
+        raise ValueError(f"d_state is {d_state}, but S7 needs at least one mode: pass a positive whole number.")
     if len(horizon) != 2 or not 1.0 <= horizon[0] <= horizon[1] < math.inf:
         raise ValueError(
             f"horizon is {horizon}, but it is (shortest, longest) time constant in steps: "

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -365,3 +366,26 @@ def test_weights_and_moments_are_set_in_place_from_a_file_or_from_a_dictionary(
 def test_weights_of_another_architecture_are_refused_in_one_line(saved: Path) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]*agent\.zip is not a checkpoint that this s7rl can read: [^\n]+$"):
         agent(policy_kwargs={"d_model": 16}).set_parameters(str(saved))
+
+
+def test_statistics_of_rewards_alone_come_back_too(tmp_path: Path) -> None:
+    env = VecNormalize(waves(), norm_obs=False)
+    model = agent(env)
+    model.learn(1)
+    model.save(tmp_path / "a")
+    normalized = load_normalization(tmp_path / "a", waves())
+    assert isinstance(normalized, VecNormalize)
+    assert (normalized.ret_rms.mean, normalized.ret_rms.var) == (env.ret_rms.mean, env.ret_rms.var)
+
+
+def test_a_normalised_environment_that_an_agent_is_loaded_with_gets_its_statistics(tmp_path: Path) -> None:
+    env = VecNormalize(waves())
+    model = agent(env)
+    model.learn(1)
+    model.save(tmp_path / "a")
+    fresh = VecNormalize(waves())
+    RecurrentPPO.load(tmp_path / "a", env=fresh)
+    assert isinstance(env.obs_rms, RunningMeanStd)
+    assert isinstance(fresh.obs_rms, RunningMeanStd)
+    np.testing.assert_array_equal(fresh.obs_rms.mean, env.obs_rms.mean)
+    assert fresh.training

@@ -95,5 +95,12 @@ def test_a_setting_of_another_kind_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("path", ["torch.nn.modules.nothing.X", "torch.nn.NoSuchThing", "torch.nn.functional.gelu"])
 def test_a_name_in_a_trusted_package_that_is_no_class_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match=rf"^it names the class {path}, which is not [^\n]+$"):
+    with pytest.raises(ValueError, match=rf"^it names (the class )?{path}, which is no[^\n]+$"):
+        decode({"class": path})
+
+
+@pytest.mark.parametrize("path", ["stable_baselines3.ppo.ppo.PPO", "s7rl.agents.ppo.RecurrentPPO"])
+def test_a_trusted_class_that_is_no_part_of_a_network_is_refused(path: str) -> None:
+    """An algorithm makes the environment that it is told to, and with it imports any module."""
+    with pytest.raises(ValueError, match="is no part of a network"):
         decode({"class": path})

@@ -206,13 +206,14 @@ def test_a_second_call_of_learn_goes_on_and_a_reset_starts_anew(core: str) -> No
 def test_before_the_first_gradient_step_the_ratio_is_1_and_the_divergence_0(
     core: str, action_space: spaces.Space[Any], n_rollouts: int
 ) -> None:
-    model = agent(clockworks(4, action_space=action_space), core=core, n_steps=11, batch_size=22, n_epochs=2)
-    model.learn(4 * 11 * n_rollouts)
+    model = agent(clockworks(4, action_space=action_space), core=core, n_steps=10, batch_size=20, n_epochs=2)
+    model.learn(4 * 10 * n_rollouts)
+    assert model.rollout_buffer.episode_starts[0].all() == (n_rollouts == 1), "the third rollout starts in mid-episode"
     for batch in model.rollout_buffer.minibatches(2):
         values, log_probs, _ = model.policy.evaluate_actions(
             batch.observations, batch.actions, batch.initial_state, batch.episode_starts
         )
-        torch.testing.assert_close(log_probs.exp() / batch.log_probs.exp(), torch.ones(11, 2), rtol=0, atol=1e-5)
+        torch.testing.assert_close(log_probs.exp() / batch.log_probs.exp(), torch.ones(10, 2), rtol=0, atol=1e-5)
         torch.testing.assert_close(values, batch.values, rtol=1e-5, atol=1e-5)
     logged = model.logger.name_to_value
     assert abs(logged["train/approx_kl"]) < 1e-5

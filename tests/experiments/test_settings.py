@@ -181,3 +181,9 @@ def test_a_value_that_cannot_be_is_named_with_its_option(changes: dict[str, Any]
 def test_core_options_must_be_assignments() -> None:
     with pytest.raises(UsageError, match="--core-kwargs 'rotation' is not name=value"):
         settings(network=NetworkOptions(core_kwargs=("rotation",)))
+
+
+def test_the_step_size_would_reach_zero_one_rollout_after_the_last_update() -> None:
+    # Rollouts of 8 x 32 = 256 steps: 12 of them for 3,000 steps, and a thirteenth that does not come.
+    derived = settings(steps=3000, n_envs=8, ppo=PPOOptions(n_steps=32))
+    assert derived.annealing == 13 * 256 / 3000

@@ -51,8 +51,9 @@ def test_an_agent_without_memory_is_never_said_to_remember() -> None:
     assert verdict(scores(100), TASK, settings("none")).startswith("This agent has no memory: return 1.00")
 
 
-def test_where_no_yardstick_is_known_the_comparison_is_named() -> None:
+def test_where_no_yardstick_is_known_the_comparison_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown: Task = replace(TASK, memoryless_return=None, optimal_return=None)
+    monkeypatch.setattr("s7rl.experiments.summary.program", lambda name: name)
     assert verdict(scores(100), unknown, settings()).endswith(
         "To compare: s7rl train s7rl/TMazePassive-v0 --agent none --steps 400000"
     )

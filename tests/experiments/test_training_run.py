@@ -172,3 +172,26 @@ def test_an_interrupted_run_leaves_a_loadable_agent_and_says_where(number: signa
     assert model.num_timesteps > 0
     assert not folder.evaluation.exists()
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_symbols_are_left_as_they_are_where_rewards_are_scaled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [*TINY[2:], "--env-kwargs", "num_decks=1", "k=4", "--steps", "256"]
+    assert main(["train", "s7rl/RepeatPrevious-v0", *small, "--out", str(tmp_path / "run")]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["settings"]["normalize_rewards"]
+    # What is reported is in the units of the task, whose returns lie in [-1, 1].
+    score = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert all(-1 <= value <= 1 for value in score["returns"])
+
+
+def test_nobody_reading_any_more_does_not_lose_the_run(tmp_path: Path) -> None:
+    words = ["train", *TINY, "--steps", "3000", "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "s7rl", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(120) == 0
+    assert RecurrentPPO.load(tmp_path / "run" / "latest.zip").num_timesteps > 0

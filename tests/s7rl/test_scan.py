@@ -221,5 +221,20 @@ def test_widths_that_do_not_fit_together_are_refused_in_one_line(width: int, rot
 
 
 def test_a_scan_of_no_steps_is_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match=r"^a has no time steps[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^there are no time steps[^\n]*$"):
         linear_scan(torch.zeros(0, 1, 3), torch.zeros(0, 1, 3), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "initial", "reset"),
+    [("initial", (1, 3), (4, 8)), ("initial", (8, 2), (4, 8)), ("reset", (8, 3), (4, 1)), ("reset", (8, 3), (3, 8))],
+)
+def test_a_shape_that_the_kernel_would_read_beyond_is_refused(
+    name: str, initial: tuple[int, int], reset: tuple[int, int]
+) -> None:
+    # Without the hook that checks shapes in tests: users do not have it.
+    unchecked = getattr(linear_scan, "__wrapped__", linear_scan)
+    with pytest.raises(ValueError, match=rf"^{name} has shape [^\n]+$"):
+        unchecked(
+            torch.zeros(4, 8, 3), torch.zeros(4, 8, 3), torch.zeros(initial), torch.zeros(reset, dtype=torch.bool)
+        )
