@@ -19,7 +19,6 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -385,7 +384,7 @@ def test_a_normalised_environment_that_an_agent_is_loaded_with_gets_its_statisti
     model.save(tmp_path / "a")
     fresh = VecNormalize(waves())
     RecurrentPPO.load(tmp_path / "a", env=fresh)
-    assert isinstance(env.obs_rms, RunningMeanStd)
-    assert isinstance(fresh.obs_rms, RunningMeanStd)
-    np.testing.assert_array_equal(fresh.obs_rms.mean, env.obs_rms.mean)
+    ours: Any = fresh.obs_rms
+    theirs: Any = env.obs_rms
+    np.testing.assert_array_equal(ours.mean, theirs.mean)
     assert fresh.training

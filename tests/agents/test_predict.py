@@ -214,4 +214,5 @@ def test_a_space_whose_values_would_be_misread_is_refused_in_one_line(
 def test_an_action_of_two_dimensions_keeps_its_shape_and_dtype() -> None:
     space = spaces.Box(-1.0, 1.0, (2, 3), np.float64)
     action, _ = agent("s7", space, spaces.Discrete(4)).predict(np.array([0, 1]))
-    assert (action.shape, action.dtype) == ((2, 2, 3), np.float64)
+    assert action.shape == (2, 2, 3)
+    assert action.dtype == np.dtype(np.float64)
