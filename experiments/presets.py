@@ -79,7 +79,8 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
 
 SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
     {
-        "memory": SuiteSettings(n_envs=32, min_n_steps=256),
+        # On a long corridor a step costs a thousandth of the goal: unscaled, errors of the value drown it.
+        "memory": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.
         # An agent that walks straight on never sees the cue: the entropy bonus keeps it looking round until that pays.
         "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.02, normalize_observations=True, d_model=128),

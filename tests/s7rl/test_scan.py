@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,13 +142,14 @@ def test_a_transition_of_exactly_0_or_of_magnitude_1_has_exact_values_and_gradie
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("scan", [linear_scan, linear_scan_reference])
 @pytest.mark.parametrize("rotating", [0, 2])
 @pytest.mark.parametrize("broken", [np.inf, np.nan])
-def test_a_broken_state_ends_with_its_episode(broken: float, rotating: int) -> None:
+def test_a_broken_state_ends_with_its_episode(broken: float, rotating: int, scan: Callable[..., Tensor]) -> None:
     case = draw(9, 2, 3, rotating, resets=0.0)
     case.b[2, 0] = broken
     case.reset[5] = True
-    states = linear_scan(*case)
+    states = scan(*case)
     assert not states[2:5, 0].isfinite().all()
     assert states[5:].isfinite().all()
     assert states[:, 1].isfinite().all(), "another row's"
