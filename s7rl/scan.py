@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 
 def linear_scan(
-    a: Float[Tensor, "T B N"],
+    a: Float[Tensor, "#T #B N"],
     b: Float[Tensor, "T B W"],
     initial: Float[Tensor, "B W"],
     reset: Bool[Tensor, "T B"] | None = None,
@@ -32,7 +32,8 @@ def linear_scan(
     r"""All states of :math:`x_t = a_t e^{i\theta} x_{t-1} + b_t`, differentiable in every argument but ``reset``.
 
     Args:
-        a: magnitude of the transition; any real value, stable in [-1, 1].
+        a: magnitude of the transition; any real value, stable in [-1, 1].  A size of 1 stands for T or B: ``[1, 1, N]``
+            is a time-invariant transition.
         b: what is added at each step, real parts first, then the imaginary parts of the rotating modes.
         initial: the state before the first step, laid out as ``b``.
         reset: true where a step is the first of an episode: the state is cleared before ``b`` is added.
@@ -47,10 +48,16 @@ def linear_scan(
             f"b has width {b.shape[-1]}, but {a.shape[-1]} modes of which {rotating} rotate need "
             f"{a.shape[-1] + rotating}: one column per mode and a second one per rotating mode."
         )
-    steps, batch = a.shape[:2]
-    check_shapes(steps, batch, b=(b, "TBW"), initial=(initial, "BW"), reset=(reset, "TB"), W=b.shape[-1])
+    steps, batch = b.shape[:2]
+    check_shapes(steps, batch, initial=(initial, "BW"), reset=(reset, "TB"), W=b.shape[-1])
+    if a.shape[0] not in (1, steps) or a.shape[1] not in (1, batch):
+        raise ValueError(
+            f"a has shape {tuple(a.shape)}, but b has {steps} steps of {batch} sequences: pass a as "
+            f"[{steps}, {batch}, N], or with a size of 1 where it is the same for all."
+        )
+    a = a.expand(steps, batch, -1)
     if reset is None:
-        reset = torch.zeros(a.shape[:2], dtype=torch.bool, device=a.device)
+        reset = torch.zeros(b.shape[:2], dtype=torch.bool, device=b.device)
     if angle is None:
         angle = a.new_zeros(0)
     if has_cpu_kernel(a):

@@ -15,6 +15,7 @@ Five laws hold for every core and are tested for every core (tests/s7rl/test_cor
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,7 +28,10 @@ class Core(nn.Module, ABC):
     Attributes:
         d_model: H, the width of input and output.
         state_size: S, how many numbers the state holds per sequence; 0 for a core without memory.
+        dynamics: names of the parameters that set time scales, see :meth:`dynamics_parameters`.
     """
+
+    dynamics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, d_model: int, state_size: int) -> None:
         super().__init__()
@@ -42,6 +46,15 @@ class Core(nn.Module, ABC):
         if parameter is None:
             return torch.zeros(batch_size, self.state_size)
         return torch.zeros(batch_size, self.state_size, dtype=parameter.dtype, device=parameter.device)
+
+    def dynamics_parameters(self) -> list[nn.Parameter]:
+        """The parameters, of this core and of those inside it, that set time scales: horizons, step sizes, token shift.
+
+        An optimiser should not decay them, since 0 is no neutral value for them, and may want another step size.
+        """
+        cores = [module for module in self.modules() if isinstance(module, Core)]
+        named = [getattr(core, name) for core in cores for name in core.dynamics]
+        return [parameter for parameter in named if isinstance(parameter, nn.Parameter)]
 
     def step(
         self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]

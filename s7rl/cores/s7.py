@@ -60,6 +60,8 @@ class S7(Core):
         ValueError: for an argument outside its range.
     """
 
+    dynamics = ("w_0", "mu")
+
     def __init__(
         self,
         d_model: int,

@@ -75,6 +75,15 @@ def test_a_stack_of_nothing_is_refused() -> None:
         Stack([])
 
 
+def test_the_dynamics_of_a_stack_are_those_of_its_layers() -> None:
+    core = make_core("s7", d_model=8, n_blocks=2)
+    first, second = (block.layer for block in core.cores)  # type: ignore[union-attr]
+    expected = {id(parameter) for parameter in (first.w_0, first.mu, second.w_0, second.mu)}
+    assert {id(parameter) for parameter in core.dynamics_parameters()} == expected
+    assert len(make_core("s7", d_model=8, token_shift=None).dynamics_parameters()) == 1
+    assert make_core("gru", d_model=8).dynamics_parameters() == []
+
+
 def test_every_public_name_is_there_and_no_other() -> None:
     for name in s7rl.__all__:
         assert getattr(s7rl, name) is not None

@@ -176,6 +176,29 @@ def test_without_resets_and_angles_it_is_the_plain_real_scan() -> None:
     assert linear_scan(a, b, torch.tensor([[4.0]])).flatten().tolist() == [3.0, 6.0, -3.0]
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 3), (7, 1)])
+@pytest.mark.parametrize("rotating", [0, 2])
+def test_a_transition_of_size_1_in_time_or_batch_stands_for_all(sizes: tuple[int, int], rotating: int) -> None:
+    case = draw(7, 3, 5, rotating, resets=0.2)
+    short, full = case.leaves(), case.leaves()
+    short = short._replace(a=case.a[: sizes[0], : sizes[1]].clone().requires_grad_())
+    full = full._replace(a=short.a.detach().expand(7, 3, 5).clone().requires_grad_())
+    one, other = linear_scan(*short), linear_scan(*full)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    (one * case.b).sum().backward()
+    (other * case.b).sum().backward()
+    total = full.gradients()["a"].sum_to_size(*sizes, 5)
+    torch.testing.assert_close(short.gradients()["a"], total)
+    torch.testing.assert_close(short.gradients()["b"], full.gradients()["b"])
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (7, 2)])
+def test_a_transition_of_another_size_is_refused(sizes: tuple[int, int]) -> None:
+    unchecked = getattr(linear_scan, "__wrapped__", linear_scan)
+    with pytest.raises(ValueError, match=r"^a has shape [^\n]+$"):
+        unchecked(torch.zeros(*sizes, 5), torch.zeros(7, 3, 5), torch.zeros(3, 5))
+
+
 def test_an_eighth_of_a_turn_comes_back_after_eight_steps() -> None:
     a, b = torch.ones(8, 1, 1, dtype=torch.float64), torch.zeros(8, 1, 2, dtype=torch.float64)
     start = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
