@@ -38,6 +38,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         d_state: N, the number of modes of a state space core; other cores ignore it.
         n_blocks: how many residual blocks the core has.
         core_kwargs: further options of the core, see :func:`s7rl.core_options`.
+        dynamics_lr_factor: learning rate of the parameters that set the core's time scales, as a share of that of all
+            others; they are never decayed.  See :meth:`s7rl.Core.dynamics_parameters`.
         net_arch: hidden layers between core and heads, as in SB3; none by default: the core's block is deep enough.
         activation_fn: activation of those layers.
         ortho_init: orthogonal initialisation of encoder and heads, as in SB3.
@@ -61,6 +63,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         d_state: int = 128,
         n_blocks: int = 1,
         core_kwargs: dict[str, Any] | None = None,
+        dynamics_lr_factor: float = 1.0,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.Tanh,
         ortho_init: bool = True,
@@ -77,9 +80,12 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             raise ValueError("use_sde is True, but state-dependent exploration is not supported: leave it out.")
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
             optimizer_kwargs = {"eps": 1e-5, "fused": True}
+        if not dynamics_lr_factor >= 0.0:
+            raise ValueError(f"dynamics_lr_factor is {dynamics_lr_factor}, but it is a share: pass a number from 0 on.")
         self.core_name = core
         self.d_model, self.d_state, self.n_blocks = d_model, d_state, n_blocks
         self.core_kwargs = dict(core_kwargs or {})
+        self.dynamics_lr_factor = dynamics_lr_factor
         super().__init__(
             observation_space,
             action_space,
@@ -94,6 +100,26 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        dynamics = self.core.dynamics_parameters()
+        if dynamics:
+            self.optimizer = self.optimizer_class(self._groups(dynamics), lr=lr_schedule(1.0), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _groups(self, dynamics: list[nn.Parameter]) -> list[dict[str, Any]]:
+        """The optimiser's two groups; ``lr_factor`` is what :meth:`set_learning_rate` goes by."""
+        known = {id(parameter) for parameter in dynamics}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [
+            {"params": others, "lr_factor": 1.0},
+            {"params": dynamics, "lr_factor": self.dynamics_lr_factor, "weight_decay": 0.0},
+        ]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of every group of the optimiser, each times its own factor."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group.get("lr_factor", 1.0)
 
     def _build_mlp_extractor(self) -> None:
         """Build encoder, core and the layers before the heads.  Called by SB3 before it builds the optimiser."""
@@ -128,6 +154,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             d_state=self.d_state,
             n_blocks=self.n_blocks,
             core_kwargs=self.core_kwargs,
+            dynamics_lr_factor=self.dynamics_lr_factor,
         )
         return parameters
 

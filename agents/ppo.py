@@ -256,7 +256,9 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
     def train(self) -> None:
         """Update the policy from the last rollout."""
         self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
+        learning_rate = self.lr_schedule(self._current_progress_remaining)
+        self.logger.record("train/learning_rate", learning_rate)
+        self.policy.set_learning_rate(learning_rate)
         clip_range = self._clip_range(self._current_progress_remaining)
         clip_range_vf = None if self._clip_range_vf is None else self._clip_range_vf(self._current_progress_remaining)
         statistics: list[dict[str, Tensor]] = []

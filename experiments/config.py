@@ -30,6 +30,8 @@ class PPOOptions:
 
     learning_rate: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
     """Adam's step size at the start. Higher learns faster until it becomes unstable."""
+    dynamics_lr_factor: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
+    """Step size of the parameters that set the memory's time scales, as a share of --learning-rate."""
     anneal: Annotated[bool | None, FOLLOWS_TASK] = None
     """Whether the step size falls linearly to 0 over the run."""
     n_steps: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None

@@ -45,6 +45,8 @@ class SuiteSettings:
     """Passes over each rollout."""
     learning_rate: float = 1e-3
     """Adam's step size at the start."""
+    dynamics_lr_factor: float = 1.0
+    """Step size of the parameters that set the memory's time scales, as a share of the step size."""
     anneal: bool = True
     """Whether the step size falls linearly to 0 over the run."""
     gamma: float = 0.99

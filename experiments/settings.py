@@ -70,6 +70,8 @@ class RunSettings:
     """Passes over each rollout."""
     learning_rate: float
     """Adam's step size at the start."""
+    dynamics_lr_factor: float
+    """Step size of the parameters that set the memory's time scales, as a share of the step size."""
     anneal: bool
     """Whether the step size falls linearly to 0 over the run."""
     gamma: float
@@ -112,7 +114,7 @@ class RunSettings:
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{_option(name)} {getattr(self, name)} must be from 0 to 1")
-        for name in ("ent_coef", "vf_coef"):
+        for name in ("ent_coef", "vf_coef", "dynamics_lr_factor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{_option(name)} {getattr(self, name)} must not be negative")
         rows, rest = divmod(self.batch_size, self.n_steps)
@@ -192,6 +194,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         batch_size=_first(ppo.batch_size, n_steps * minibatch_rows(n_envs, n_steps, suite)),
         n_epochs=_first(ppo.n_epochs, suite.n_epochs),
         learning_rate=_first(ppo.learning_rate, suite.learning_rate),
+        dynamics_lr_factor=_first(ppo.dynamics_lr_factor, suite.dynamics_lr_factor),
         anneal=_first(ppo.anneal, suite.anneal),
         gamma=_first(ppo.gamma, suite.gamma),
         gae_lambda=_first(ppo.gae_lambda, suite.gae_lambda),

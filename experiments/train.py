@@ -102,6 +102,7 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
                 "d_state": settings.d_state,
                 "n_blocks": settings.n_blocks,
                 "core_kwargs": dict(settings.core_kwargs),
+                "dynamics_lr_factor": settings.dynamics_lr_factor,
             },
             seed=settings.seed,
             device=settings.device,

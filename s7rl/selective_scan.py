@@ -1,8 +1,8 @@
 r"""The inside of the S7 layer: from the projections of the input to what C and the skip connection read.
 
 .. math::
-    w_k &= w_0 \odot (1 + s^A_k), \qquad |A_k| = 1 - \frac{1}{w_k^2 + 1/2} \\
-    x_k &= |A_k| e^{i\theta} \odot x_{k-1} + (1 - |A_k|)^p \odot (1 + s^B_k) \odot v_k \\
+    w_k &= w_0 \odot (1 + s^A_k), \qquad a_k = 1 - \frac{1}{w_k^2 + c} \\
+    x_k &= a_k e^{i\theta} \odot x_{k-1} + (1 - a_k)^p \odot (1 + s^B_k) \odot v_k \\
     r_k &= (1 + s^C_k) \odot x_k, \qquad z_k = (d + s^D_k) \odot u_k
 
 :func:`selective_scan_reference` defines the result; :func:`selective_scan` gives the same from the fastest kernel
@@ -34,19 +34,21 @@ def selective_scan(
     reset: Bool[Tensor, "T B"],
     *,
     input_scale: float,
+    offset: float = 0.5,
 ) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
-    """Differentiable in every tensor but ``angle`` and ``reset``.
+    """Differentiable in every tensor but ``reset``.
 
     Args:
         selection: the modulations s^A, s^B, s^C, s^D side by side, K = 2N + W + H.
         driven: v, the input after B.
         u: the input of the layer.
-        w_0: sqrt(tau - 1/2), tau the time constants at rest in steps.
+        w_0: sqrt(tau - c), tau the time constants at rest in steps.
         skip: d.
         angle: theta of the last R modes, radians.
         initial: the state before the first step.
         reset: true where a step is the first of an episode.
         input_scale: p, one of ``INPUT_SCALES``.
+        offset: c, at least 1/2: a lies in [1 - 1/c, 1).
 
     Returns:
         r, z, and the state after the last step.
@@ -57,12 +59,14 @@ def selective_scan(
     steps, batch, width = driven.shape
     check_shapes(steps, batch, W=width, initial=(initial, "BW"), reset=(reset, "TB"))
     if has_cpu_kernel(driven):
-        arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale]
+        arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale], offset
         if not torch.is_grad_enabled():
             return _forward(*arguments)[1]  # acting: half of the time of a step would go into autograd's bookkeeping
         result: tuple[Tensor, Tensor, Tensor] = _NumbaSelectiveScan.apply(*arguments)  # type: ignore[no-untyped-call]
         return result
-    return selective_scan_reference(selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale)
+    return selective_scan_reference(
+        selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale, offset=offset
+    )
 
 
 def selective_scan_reference(
@@ -76,16 +80,27 @@ def selective_scan_reference(
     reset: Bool[Tensor, "T B"],
     *,
     input_scale: float,
+    offset: float = 0.5,
 ) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
     """The definition of :func:`selective_scan` in tensor operations around :func:`s7rl.linear_scan`."""
     modes, rotating = len(w_0), len(angle)
     select_a, select_b, select_c, select_d = selection.split([modes, modes, modes + rotating, len(skip)], dim=-1)
-    # 1 - |A|, kept as it is: computed back from |A| it would cancel for slow modes.
-    decay = 1.0 / ((w_0 * (1.0 + select_a)).square() + 0.5)
-    gain = decay.pow(input_scale) * (1.0 + select_b)
-    gain = torch.cat([gain, gain[..., modes - rotating :]], dim=-1)
-    states = linear_scan(1.0 - decay, gain * driven, initial, reset, angle)
+    a, gain = transition(w_0 * (1.0 + select_a), input_scale=input_scale, offset=offset)
+    states = linear_scan(a, both_halves(gain * (1.0 + select_b), rotating) * driven, initial, reset, angle)
     return (1.0 + select_c) * states, (skip + select_d) * u, states[-1]
+
+
+def transition(
+    w: Float[Tensor, "*S N"], *, input_scale: float, offset: float
+) -> tuple[Float[Tensor, "*S N"], Float[Tensor, "*S N"]]:
+    """The stable reparameterisation: a of w, and the gain (1 - a)^p of the input."""
+    decay = 1.0 / (w.square() + offset)  # 1 - a, kept as it is: computed back from a it would cancel for slow modes
+    return 1.0 - decay, decay.pow(input_scale)
+
+
+def both_halves(x: Float[Tensor, "*S N"], rotating: int) -> Float[Tensor, "*S W"]:
+    """What holds for each mode, for each number of its state: the last modes have an imaginary half as well."""
+    return torch.cat([x, x[..., x.shape[-1] - rotating :]], dim=-1)
 
 
 _Kept = tuple[Tensor, ...]
@@ -95,11 +110,11 @@ def _forward(*arguments: Any) -> tuple[_Kept, tuple[Tensor, Tensor, Tensor]]:
     """Run the kernel: what its backward needs, and r, z and the last state."""
     from s7rl.kernels.cpu_selective_scan import selective_scan_forward
 
-    *tensors, square_roots = arguments
+    *tensors, square_roots, offset = arguments
     selection, driven, u, w_0, skip, angle, initial, reset = (tensor.contiguous() for tensor in tensors)
     inputs = selection, driven, u, w_0, skip, angle.cos(), angle.sin(), initial, reset
     states, read, skipped = torch.empty_like(driven), torch.empty_like(driven), torch.empty_like(u)
-    selective_scan_forward(*map(array, inputs), square_roots, *map(array, (states, read, skipped)))
+    selective_scan_forward(*map(array, inputs), square_roots, offset, *map(array, (states, read, skipped)))
     return (*inputs, states), (read, skipped, states[-1])
 
 
@@ -109,7 +124,7 @@ class _NumbaSelectiveScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         kept, (read, skipped, last) = _forward(*arguments)
-        ctx.square_roots = arguments[-1]
+        ctx.constants = arguments[-2:]
         ctx.save_for_backward(*kept)
         return read, skipped, last.clone()
 
@@ -119,9 +134,9 @@ class _NumbaSelectiveScan(torch.autograd.Function):
         from s7rl.kernels.cpu_selective_scan import selective_scan_backward
 
         *inputs, states = ctx.saved_tensors
-        selection, driven, u, w_0, skip, _, _, initial, _ = inputs
-        results = tuple(torch.empty_like(tensor) for tensor in (selection, driven, u, w_0, skip, initial))
+        selection, driven, u, w_0, skip, cosine, _, initial, _ = inputs
+        results = tuple(torch.empty_like(tensor) for tensor in (selection, driven, u, w_0, skip, cosine, initial))
         given = (states, *(grad.contiguous() for grad in grads))
-        selective_scan_backward(*map(array, inputs), ctx.square_roots, *map(array, given), *map(array, results))
-        grad_selection, grad_driven, grad_u, grad_w_0, grad_skip, grad_initial = results
-        return grad_selection, grad_driven, grad_u, grad_w_0, grad_skip, None, grad_initial, None, None
+        selective_scan_backward(*map(array, inputs), *ctx.constants, *map(array, given), *map(array, results))
+        *grads_of_inputs, grad_initial = results
+        return *grads_of_inputs, grad_initial, None, None, None

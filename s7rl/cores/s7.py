@@ -6,43 +6,59 @@ Where this layer deviates from the paper is said in :class:`S7`.
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from s7rl.cores.base import Core
-from s7rl.selective_scan import INPUT_SCALES, selective_scan
+from s7rl.cores.modulation import FullModulation, LowRankModulation
+from s7rl.scan import linear_scan
+from s7rl.selective_scan import INPUT_SCALES, both_halves, selective_scan, transition
+
+Selectivity = Literal["diagonal", "low_rank", "full"]
+AngleSpread = Literal["even", "log"]
 
 
 class S7(Core):
-    r"""S7 with diagonal selectivity, rotating modes and a token shift.
+    r"""S7 with three kinds of selectivity, rotating modes and a token shift.
 
     With input u_k (width H), a state of N modes x_k, and every matrix computed from the input (paper, eq. 4):
 
     .. math::
-        x_k &= A_k \odot x_{k-1} + B_k u_k, \qquad y_k = \mathrm{Re}(C_k x_k) + D_k \odot u_k \\
-        A_k &= \Bigl(1 - \frac{1}{w_k^2 + 1/2}\Bigr) e^{i\theta}, \qquad
-               w_k = w_0 \odot (1 + W_A u_k), \qquad w_0 = \sqrt{\tau - 1/2} \\
-        B_k u_k &= (1 - |A_k|)^p \odot (1 + W_B u_k) \odot B (u_k - \mu \odot u_{k-1}) \\
-        C_k x_k &= C \bigl((1 + W_C u_k) \odot x_k\bigr), \qquad D_k = d + W_D u_k
+        x_k &= A_k \odot x_{k-1} + (1 - |A_k|)^p \odot (B_k v_k + b_k), \qquad v_k = u_k - \mu \odot u_{k-1} \\
+        y_k &= \mathrm{Re}(C_k x_k) + D_k \odot u_k, \qquad D_k = d + W_D u_k \\
+        A_k &= \Bigl(1 - \frac{1}{w_k^2 + c}\Bigr) e^{i\theta}, \qquad
+               w_k = w_0 \odot (1 + W_A u_k), \qquad w_0 = \sqrt{\tau - c}
 
-    The parameterisation of A is the paper's *stable reparameterisation*: |A_k| <= 1 for any real w, with equality at
-    w = 0 only, and the gradient with respect to w grows no faster than w.  A mode with constant w forgets with time
-    constant tau = w^2 + 1/2 steps.
+    (|A_k| stands for the first factor, which may be negative.)  How much of B_k and C_k the input decides:
+
+    ============ =============================================== ======================== ===== ===============
+    selectivity  B_k v                                           C_k x                    b_k   cost of a step
+    ============ =============================================== ======================== ===== ===============
+    "diagonal"   (1 + W_B u_k) * B v                             C ((1 + W_C u_k) * x)    0     O(HN)
+    "low_rank"   B v + P_B (V_B u_k * Q_B v)                     likewise                 0     O(HN + r(H+N))
+    "full"       (B + W_B u_k) v, W_B a tensor [N, H, H]         (C + W_C u_k) x          yes   O(H^2 N)
+    ============ =============================================== ======================== ===== ===============
+
+    "full" with ``rotation=0, token_shift=None, input_scale=0`` is the paper's form: A_k, B_k, C_k, D_k and a state bias
+    b_k = b + W_b u_k, each affine in u_k and unrestricted.  (Its w_k = a_0 + W u_k is ours with W = w_0 W_A: a row of W
+    learns at the scale of its mode.)  The whole matrices are never built, see :mod:`s7rl.cores.modulation`.
+
+    The parameterisation of A is the paper's *stable reparameterisation*: with c = 1/2, |A_k| <= 1 for any real w, with
+    equality at w = 0 only, and the gradient with respect to w grows no faster than w.  A mode with constant w forgets
+    with time constant tau = w^2 + c steps.
 
     Where it departs from the paper:
 
-    * **Rotation.**  A share of the modes turns by a fixed angle theta each step, evenly spread over (0, pi].  The
-      magnitude stays S7's, and with it the bound.  Real modes hold what comes at irregular times; rotating modes tell
-      exact lags and ignore constants.  A rotating mode has a complex B and C, kept as real halves.
+    * **Rotation.**  A share of the modes turns by an angle theta each step.  The magnitude stays S7's, and with it the
+      bound.  Real modes hold what comes at irregular times; rotating modes tell exact lags and ignore constants.  A
+      rotating mode has a complex B and C, kept as real halves.
     * **Token shift.**  B reads u_k - mu * u_{k-1}, with mu learned from 0.95 and u_{-1} = 0 at an episode's start: a
       constant observation, repeated for hundreds of steps, would otherwise drown the one cue before it.
     * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.  R rotating
       modes tell lags up to 2 R steps apart, so theirs spread from R steps on and at least to 4 R.
-    * **Selectivity** is a diagonal modulation of static matrices: O(HN), where whole matrices B_k and C_k from the
-      input take O(H^2 N).  The paper's additive state bias is left out: linear in
-      u_k, it is a part of B u_k.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.
 
     The state is [x real parts | x imaginary parts | u_{k-1}].
@@ -50,34 +66,53 @@ class S7(Core):
     Args:
         d_model: H, the width of input and output.
         d_state: N, the number of modes.
+        selectivity: "diagonal", "low_rank" or "full", see the table.
+        rank: r of "low_rank" (None: 8).  With "diagonal", the modulations are computed from r numbers, W = U V with V
+            of r rows, which saves most of their cost; None: W is unrestricted.
         horizon: shortest and longest initial time constant tau of the modes that do not rotate, in steps; at least 1.
         rotation: share of the modes that rotate, in [0, 1].
+        angle_spread: "even": the R angles are pi/R, 2 pi/R, ... pi; "log": their periods are spread log-uniformly from
+            2 to 4 R steps.
+        learn_angles: whether the angles are learned.
         token_shift: initial mu, in [0, 1]; None: B reads u_k itself.
         input_scale: p, one of 0, 1/4 and 1/2: how much the input of a slow mode is scaled down.  1/2 makes the variance
             of the state nearly equal for every tau, 0 scales nothing.
+        allow_negative: c = 1/2, A from -1 on: a mode can alternate; False: c = 1, A from 0 on.
 
     Raises:
         ValueError: for an argument outside its range.
+        TypeError: for one of the wrong type.
     """
 
-    dynamics = ("w_0", "mu")
+    dynamics = ("w_0", "mu", "angle")
 
     def __init__(
         self,
         d_model: int,
         *,
         d_state: int = 128,
+        selectivity: Selectivity = "diagonal",
+        rank: int | None = None,
         horizon: tuple[float, float] = (2.0, 1000.0),
         rotation: float = 0.5,
+        angle_spread: AngleSpread = "even",
+        learn_angles: bool = False,
         token_shift: float | None = 0.95,
         input_scale: float = 0.25,
+        allow_negative: bool = True,
     ) -> None:
-        _check(d_state=d_state, horizon=horizon, rotation=rotation, token_shift=token_shift, input_scale=input_scale)
+        _check_numbers(rotation=rotation, token_shift=token_shift, input_scale=input_scale)
+        _check_sizes(d_state=d_state, rank=rank)
+        _check_horizon(horizon, allow_negative)
+        _check_choice("selectivity", selectivity, get_args(Selectivity))
+        _check_choice("angle_spread", angle_spread, get_args(AngleSpread))
         rotating = round(rotation * d_state)
         width = d_state + rotating
         super().__init__(d_model, state_size=width + (0 if token_shift is None else d_model))
         self.d_state = d_state
+        self.selectivity = selectivity
         self.input_scale = input_scale
+        self.offset = 0.5 if allow_negative else 1.0
         self._width = width
 
         shortest, longest = horizon
@@ -85,22 +120,38 @@ class S7(Core):
         # Shuffled, so that no angle goes with one horizon only.
         turning = _log_spaced(max(shortest, 1.0 * rotating), max(longest, 4.0 * rotating), rotating)
         turning = turning[torch.randperm(rotating)]
-        self.w_0 = nn.Parameter((torch.cat([real, turning]) - 0.5).sqrt())
-        angle = math.pi * torch.arange(1, rotating + 1) / max(rotating, 1)
+        self.w_0 = nn.Parameter((torch.cat([real, turning]) - self.offset).sqrt())
         self.angle: Tensor
-        self.register_buffer("angle", angle)
+        angle = _angles(rotating, angle_spread)
+        if learn_angles:
+            self.angle = nn.Parameter(angle)
+        else:
+            self.register_buffer("angle", angle)
         self.mu = None if token_shift is None else nn.Parameter(torch.full((d_model,), float(token_shift)))
         self.input = nn.Linear(d_model, width, bias=False)  # B
         self.output = nn.Linear(width, d_model, bias=False)  # C
-        self.selection = nn.Linear(d_model, 2 * d_state + width + d_model, bias=False)  # W_A, W_B, W_C, W_D
         self.skip = nn.Parameter(torch.randn(d_model))  # d
         nn.init.normal_(self.input.weight, std=d_model**-0.5)
         nn.init.normal_(self.output.weight, std=width**-0.5)
-        nn.init.zeros_(self.selection.weight)
+
+        gates = d_state + width if selectivity == "diagonal" else 0  # W_B, W_C
+        self.selection = _selection(d_model, d_state + gates + d_model, rank if selectivity == "diagonal" else None)
+        self.modulate_input: nn.Module | None = None
+        self.modulate_output: nn.Module | None = None
+        self.state_bias: nn.Linear | None = None
+        if selectivity == "low_rank":
+            self.modulate_input = LowRankModulation(d_model, d_model, width, rank or 8)
+            self.modulate_output = LowRankModulation(d_model, width, d_model, rank or 8)
+        elif selectivity == "full":
+            self.modulate_input = FullModulation(d_model, d_model, width)
+            self.modulate_output = FullModulation(d_model, width, d_model)
+            self.state_bias = nn.Linear(d_model, width)
+            nn.init.zeros_(self.state_bias.weight)
+            nn.init.zeros_(self.state_bias.bias)
 
     def extra_repr(self) -> str:
         """What ``print(core)`` says of the layer."""
-        return f"d_model={self.d_model}, d_state={self.d_state}, rotating={len(self.angle)}"
+        return f"d_model={self.d_model}, d_state={self.d_state}, rotating={len(self.angle)}, {self.selectivity}"
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
@@ -111,48 +162,108 @@ class S7(Core):
         if self.mu is not None:
             previous = torch.cat([previous[None], x[:-1]]).masked_fill_(reset[..., None], 0.0)
             shifted = torch.addcmul(x, self.mu, previous, value=-1)
+        run = self._scan_diagonal if self.selectivity == "diagonal" else self._scan_whole
+        y, modes = run(x, shifted, modes, reset)
+        return y, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
+
+    def _scan_diagonal(
+        self,
+        u: Float[Tensor, "T B H"],
+        v: Float[Tensor, "T B H"],
+        modes: Float[Tensor, "B W"],
+        reset: Bool[Tensor, "T B"],
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
         read, skipped, modes = selective_scan(
-            self.selection(x),
-            self.input(shifted),
-            x,
+            self.selection(u),
+            self.input(v),
+            u,
             self.w_0,
             self.skip,
             self.angle,
             modes,
             reset,
             input_scale=self.input_scale,
+            offset=self.offset,
         )
-        return self.output(read) + skipped, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
+        return self.output(read) + skipped, modes
+
+    def _scan_whole(
+        self,
+        u: Float[Tensor, "T B H"],
+        v: Float[Tensor, "T B H"],
+        modes: Float[Tensor, "B W"],
+        reset: Bool[Tensor, "T B"],
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
+        """With B_k and C_k that the input decides beyond a gate."""
+        assert self.modulate_input is not None
+        assert self.modulate_output is not None
+        select_a, select_d = self.selection(u).split([self.d_state, self.d_model], dim=-1)
+        a, gain = transition(self.w_0 * (1.0 + select_a), input_scale=self.input_scale, offset=self.offset)
+        driven = self.input(v) + self.modulate_input(u, v)
+        if self.state_bias is not None:
+            driven = driven + self.state_bias(u)
+        states = linear_scan(a, both_halves(gain, len(self.angle)) * driven, modes, reset, self.angle)
+        y = self.output(states) + self.modulate_output(u, states) + (self.skip + select_d) * u
+        return y, states[-1]
+
+
+def _selection(d_model: int, width: int, rank: int | None) -> nn.Module:
+    """The map from u_k to the modulations, zero at first; through ``rank`` numbers, or unrestricted."""
+    last = nn.Linear(rank or d_model, width, bias=False)
+    nn.init.zeros_(last.weight)
+    if rank is None:
+        return last
+    first = nn.Linear(d_model, rank, bias=False)
+    nn.init.normal_(first.weight, std=d_model**-0.5)
+    return nn.Sequential(first, last)
+
+
+def _angles(rotating: int, spread: AngleSpread) -> Float[Tensor, " R"]:
+    if spread == "log":
+        return 2.0 * math.pi / _log_spaced(2.0, max(2.0, 4.0 * rotating), rotating)
+    return math.pi * torch.arange(1, rotating + 1) / max(rotating, 1)
 
 
 def _log_spaced(shortest: float, longest: float, number: int) -> Float[Tensor, " modes"]:
     return torch.logspace(math.log10(shortest), math.log10(longest), number) if number else torch.zeros(0)
 
 
-def _check(
-    *,
-    d_state: int,
-    horizon: tuple[float, float],
-    rotation: float,
-    token_shift: float | None,
-    input_scale: float,
-) -> None:
-    numbers = {"rotation": rotation, "token_shift": token_shift, "input_scale": input_scale}
-    for name, value in numbers.items():
+def _check_numbers(*, rotation: float, token_shift: float | None, input_scale: float) -> None:
+    for name, value in {"rotation": rotation, "token_shift": token_shift, "input_scale": input_scale}.items():
         if not isinstance(value, int | float | None):
             raise TypeError(f"{name} is {value!r}, but it is a number: pass one.")
-    if not (isinstance(horizon, Sequence) and all(isinstance(tau, int | float) for tau in horizon)):
-        raise TypeError(f"horizon is {horizon!r}, but it is (shortest, longest) in steps: pass two numbers.")
-    if not isinstance(d_state, int) or d_state < 1:
-        raise ValueError(f"d_state is {d_state}, but S7 needs at least one mode: pass a positive whole number.")
-    if len(horizon) != 2 or not 1.0 <= horizon[0] <= horizon[1] < math.inf:
-        raise ValueError(
-            f"horizon is {horizon}, but it is (shortest, longest) time constant in steps: "
-            "pass two numbers with 1 <= shortest <= longest."
-        )
     if not 0.0 <= rotation <= 1.0:
         raise ValueError(f"rotation is {rotation}, but it is a share of the modes: pass a number from 0 to 1.")
     if token_shift is not None and not 0.0 <= token_shift <= 1.0:
         raise ValueError(f"token_shift is {token_shift}, but it mixes two inputs: pass None or a number from 0 to 1.")
     if input_scale not in INPUT_SCALES:
         raise ValueError(f"input_scale is {input_scale}, but it is a power: pass one of {INPUT_SCALES}.")
+
+
+def _check_sizes(*, d_state: int, rank: int | None) -> None:
+    if not isinstance(d_state, int) or d_state < 1:
+        raise ValueError(f"d_state is {d_state}, but S7 needs at least one mode: pass a positive whole number.")
+    if rank is not None and (not isinstance(rank, int) or rank < 1):
+        raise ValueError(
+            f"rank is {rank}, but the input has to decide something: pass a positive whole number or None."
+        )
+
+
+def _check_horizon(horizon: tuple[float, float], allow_negative: bool) -> None:
+    if not (isinstance(horizon, Sequence) and all(isinstance(tau, int | float) for tau in horizon)):
+        raise TypeError(f"horizon is {horizon!r}, but it is (shortest, longest) in steps: pass two numbers.")
+    if len(horizon) != 2 or not 1.0 <= horizon[0] <= horizon[1] < math.inf:
+        raise ValueError(
+            f"horizon is {horizon}, but it is (shortest, longest) time constant in steps: "
+            "pass two numbers with 1 <= shortest <= longest."
+        )
+    if horizon[0] == 1.0 and not allow_negative:
+        raise ValueError(
+            f"horizon is {horizon}, but with allow_negative=False a mode of 1 step could never change: "
+            "pass a shortest above 1."
+        )
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}, but there is no such kind: pass one of {', '.join(choices)}.")

@@ -4,6 +4,9 @@ Equations and layout are those of :mod:`s7rl.selective_scan`.  For a row (t, i) 
 four modulations ``[W_A u: N | W_B u: N | W_C u: W | W_D u: H]``.  The backward recomputes transition and gates from
 them, so that the states are all that is kept; it never divides by A.
 
+A step is taken as x - (1 - a) x, not as a x: in float32 a slow mode's ``a`` has only the last few of its digits, and
+the error would be the same at every step; so it is in the last digit of x only, and rounds up as often as down.
+
 Constants are of the arrays' own type, since a plain 1 would lift float32 arithmetic to float64.  Every loop writes one
 array and reads few: beyond a handful, LLVM gives up proving that they do not overlap and stops vectorising, which costs
 a factor of three.
@@ -22,11 +25,11 @@ Array = NDArray[np.floating]
 
 @njit(cache=True, error_model="numpy", inline="always")
 @no_type_check
-def _transition(select_a, w_0, one, half, square_roots, decay, scale):
+def _transition(select_a, w_0, one, offset, square_roots, decay, scale):
     """1 - |A| and its power p = 1/2^square_roots, or 1 for no square roots."""
     for n in range(len(w_0)):
         w = w_0[n] * (one + select_a[n])
-        decay[n] = one / (w * w + half)
+        decay[n] = one / (w * w + offset)
     if square_roots == 0:
         for n in range(len(w_0)):
             scale[n] = one
@@ -51,6 +54,7 @@ def selective_scan_forward(
     initial: Array,
     reset: NDArray[np.bool_],
     square_roots: int,
+    offset: float,
     states: Array,
     read: Array,
     skipped: Array,
@@ -59,7 +63,7 @@ def selective_scan_forward(
     steps, batch, width = driven.shape
     modes, rotating, features = len(w_0), len(cosine), len(skip)
     real = modes - rotating
-    one, half = w_0.dtype.type(1), w_0.dtype.type(0.5)
+    one, offset = w_0.dtype.type(1), w_0.dtype.type(offset)
     decay, scale = np.empty_like(w_0), np.empty_like(w_0)
     zero = np.zeros_like(initial[0])
     for t in range(steps):
@@ -68,7 +72,7 @@ def selective_scan_forward(
             select_b, select_c = row[modes : 2 * modes], row[2 * modes : 2 * modes + width]
             select_d = row[2 * modes + width :]
             x, input_, y, u_k, z = states[t, i], driven[t, i], read[t, i], u[t, i], skipped[t, i]
-            _transition(row[:modes], w_0, one, half, square_roots, decay, scale)
+            _transition(row[:modes], w_0, one, offset, square_roots, decay, scale)
             for n in range(modes):
                 scale[n] *= one + select_b[n]
             if reset[t, i]:
@@ -78,15 +82,17 @@ def selective_scan_forward(
             else:
                 previous = states[t - 1, i]
             for n in range(real):
-                x[n] = (one - decay[n]) * previous[n] + scale[n] * input_[n]
+                x[n] = previous[n] - decay[n] * previous[n] + scale[n] * input_[n]
             still, turn = x[real:modes], x[modes:]
             p, q = previous[real:modes], previous[modes:]
             input_p, input_q = input_[real:modes], input_[modes:]
             decay_r, scale_r = decay[real:], scale[real:]
             for r in range(rotating):
-                still[r] = (one - decay_r[r]) * (cosine[r] * p[r] - sine[r] * q[r]) + scale_r[r] * input_p[r]
+                turned = cosine[r] * p[r] - sine[r] * q[r]
+                still[r] = turned - decay_r[r] * turned + scale_r[r] * input_p[r]
             for r in range(rotating):
-                turn[r] = (one - decay_r[r]) * (sine[r] * p[r] + cosine[r] * q[r]) + scale_r[r] * input_q[r]
+                turned = sine[r] * p[r] + cosine[r] * q[r]
+                turn[r] = turned - decay_r[r] * turned + scale_r[r] * input_q[r]
             for n in range(width):
                 y[n] = (one + select_c[n]) * x[n]
             for h in range(features):
@@ -106,6 +112,7 @@ def selective_scan_backward(
     initial: Array,
     reset: NDArray[np.bool_],
     square_roots: int,
+    offset: float,
     states: Array,
     grad_read: Array,
     grad_skipped: Array,
@@ -115,16 +122,17 @@ def selective_scan_backward(
     grad_u: Array,
     grad_w_0: Array,
     grad_skip: Array,
+    grad_angle: Array,
     grad_initial: Array,
 ) -> None:
-    """Fill the last six arrays from the gradients of read, skipped and the last state.
+    """Fill the last seven arrays from the gradients of read, skipped and the last state.
 
     ``grad_initial`` doubles as what step t + 1 sends back to step t.
     """
     steps, batch, width = driven.shape
     modes, rotating, features = len(w_0), len(cosine), len(skip)
     real = modes - rotating
-    one, half = w_0.dtype.type(1), w_0.dtype.type(0.5)
+    one, offset = w_0.dtype.type(1), w_0.dtype.type(offset)
     power = w_0.dtype.type(0.5**square_roots if square_roots else 0.0)
     minus_two = w_0.dtype.type(-2)
     decay, scale = np.empty_like(w_0), np.empty_like(w_0)
@@ -132,6 +140,8 @@ def selective_scan_backward(
     grad_initial[:] = grad_last
     grad_w_0[:] = 0
     grad_skip[:] = 0
+    grad_angle[:] = 0
+    turned_p, turned_q = np.empty_like(cosine), np.empty_like(cosine)
     for t in range(steps - 1, -1, -1):
         for i in range(batch):
             row, grad_row = selection[t, i], grad_selection[t, i]
@@ -147,7 +157,7 @@ def selective_scan_backward(
                 grad_driven[t, i],
                 grad_initial[i],
             )
-            _transition(select_a, w_0, one, half, square_roots, decay, scale)
+            _transition(select_a, w_0, one, offset, square_roots, decay, scale)
             for h in range(features):
                 grad_select_d[h] = dz[h] * u_k[h]
             for h in range(features):
@@ -167,18 +177,24 @@ def selective_scan_backward(
                 for n in range(real):
                     grad_a[n] = g[n] * previous[n]
                 for n in range(real):
-                    carried[n] = (one - decay[n]) * g[n]
+                    carried[n] = g[n] - decay[n] * g[n]
                 p, q, g_p, g_q = previous[real:modes], previous[modes:], g[real:modes], g[modes:]
                 grad_a_r, decay_r = grad_a[real:], decay[real:]
                 carried_p, carried_q = carried[real:modes], carried[modes:]
                 for r in range(rotating):
-                    grad_a_r[r] = g_p[r] * (cosine[r] * p[r] - sine[r] * q[r])
+                    turned_p[r] = cosine[r] * p[r] - sine[r] * q[r]
                 for r in range(rotating):
-                    grad_a_r[r] += g_q[r] * (sine[r] * p[r] + cosine[r] * q[r])
+                    turned_q[r] = sine[r] * p[r] + cosine[r] * q[r]
                 for r in range(rotating):
-                    carried_p[r] = (one - decay_r[r]) * (cosine[r] * g_p[r] + sine[r] * g_q[r])
+                    grad_a_r[r] = g_p[r] * turned_p[r] + g_q[r] * turned_q[r]
                 for r in range(rotating):
-                    carried_q[r] = (one - decay_r[r]) * (cosine[r] * g_q[r] - sine[r] * g_p[r])
+                    grad_angle[r] += (one - decay_r[r]) * (g_q[r] * turned_p[r] - g_p[r] * turned_q[r])
+                for r in range(rotating):
+                    turned = cosine[r] * g_p[r] + sine[r] * g_q[r]
+                    carried_p[r] = turned - decay_r[r] * turned
+                for r in range(rotating):
+                    turned = cosine[r] * g_q[r] - sine[r] * g_p[r]
+                    carried_q[r] = turned - decay_r[r] * turned
             # Gain of the input: scale(decay) * (1 + W_B u), shared by both halves of a rotating mode.
             for n in range(modes):
                 grad_gain[n] = g[n] * input_[n]
