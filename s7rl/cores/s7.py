@@ -166,6 +166,31 @@ class S7(Core):
         y, modes = run(x, shifted, modes, reset)
         return y, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
 
+    def step(
+        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
+        """See :meth:`Core.step`.  Acting does without what only sequences need."""
+        if torch.is_grad_enabled() or self.selectivity != "diagonal":
+            return super().step(x, state, reset)
+        modes, shifted = state[:, : self._width], x
+        if self.mu is not None:
+            previous = state[:, self._width :].masked_fill(reset[:, None], 0.0)
+            shifted = torch.addcmul(x, self.mu, previous, value=-1)
+        read, skipped, modes = selective_scan(
+            self.selection(x)[None],
+            self.input(shifted)[None],
+            x[None],
+            self.w_0,
+            self.skip,
+            self.angle,
+            modes,
+            reset[None],
+            input_scale=self.input_scale,
+            offset=self.offset,
+        )
+        y = torch.addmm(skipped[0], read[0], self.output.weight.t())
+        return y, modes if self.mu is None else torch.cat([modes, x], dim=-1)
+
     def _scan_diagonal(
         self,
         u: Float[Tensor, "T B H"],

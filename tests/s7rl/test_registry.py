@@ -59,7 +59,7 @@ def test_a_wrong_value_is_refused_in_one_line(arguments: dict[str, Any], message
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize(("name", "options"), [("s7", "d_state, horizon"), ("gru", "none"), ("none", "none")])
+@pytest.mark.parametrize(("name", "options"), [("s7", "d_state, selectivity"), ("gru", "none"), ("none", "none")])
 def test_an_option_that_there_is_not_is_refused_with_those_that_there_are(name: str, options: str) -> None:
     with pytest.raises(TypeError, match=rf"^core '{name}' has no option 'heads': its options are: {options}[^\n]*$"):
         make_core(name, heads=2)

@@ -214,3 +214,25 @@ def test_the_extremes_of_every_argument_work() -> None:
 
 def test_a_layer_prints_its_sizes() -> None:
     assert "d_model=4, d_state=8, rotating=4" in repr(layer(d_state=8))
+
+
+@pytest.mark.parametrize("token_shift", [None, 0.9])
+@pytest.mark.parametrize("rank", [None, 2])
+def test_acting_without_gradients_gives_what_learning_sees(token_shift: float | None, rank: int | None) -> None:
+    s7 = layer(d_state=6, token_shift=token_shift, rank=rank)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in s7.selection.parameters():
+            parameter.normal_(std=0.3, generator=generator)
+    x = torch.randn(30, 3, 4, generator=generator)
+    reset = torch.rand(30, 3, generator=generator) < 0.2
+    assert reset[1:].any()
+    start = torch.randn(3, s7.state_size, generator=generator)
+    expected, last = s7.scan(x, start, reset)
+    state, ys = start, []
+    with torch.no_grad():
+        for x_t, reset_t in zip(x, reset, strict=True):
+            y, state = s7.step(x_t, state, reset_t)
+            ys.append(y)
+    torch.testing.assert_close(torch.stack(ys), expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(state, last.detach(), rtol=1e-5, atol=1e-5)

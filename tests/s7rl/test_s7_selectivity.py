@@ -63,7 +63,7 @@ def test_full_selectivity_without_our_additions_is_the_papers_recurrence(steps: 
         np.testing.assert_allclose(y[t, 0], c_k @ x + d_k * u_k, rtol=1e-9, atol=1e-9)
 
 
-def written_out(s7: S7, u: Tensor, state: Tensor, reset: Tensor) -> tuple[Array, Array]:
+def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) -> tuple[Array, Array]:
     """The equations of the class's docstring on complex modes, with every matrix built; outputs and last modes."""
     p = weights(s7)
     rotating = len(s7.angle)
@@ -98,7 +98,7 @@ def written_out(s7: S7, u: Tensor, state: Tensor, reset: Tensor) -> tuple[Array,
             c = c + np.einsum("ohn,h->on", p["modulate_output.weight"], u_k)
         v = u_k - (p["mu"] * before if s7.mu is not None else 0)
         bias = p["state_bias.weight"] @ u_k + p["state_bias.bias"] if s7.state_bias is not None else np.zeros(width)
-        a = 1 - 1 / ((p["w_0"] * (1 + s[:N])) ** 2 + s7.offset)
+        a = 1 - 1 / ((p["w_0"] * (1 + s[:N])) ** 2 + offset)
         x = a * np.exp(1j * theta) * x + (1 - a) ** s7.input_scale * to_complex(b @ v + bias)
         parts = np.concatenate([x.real, x.imag[still:]])
         ys.append(c @ parts + (p["skip"] + s[-H:]) * u_k)
@@ -126,7 +126,7 @@ def test_every_kind_is_its_equations_with_the_matrices_written_out(
 ) -> None:
     s7 = layer(seed, **options)
     u, state, reset = draw(steps, seed, s7)
-    expected, last = written_out(s7, u, state, reset)
+    expected, last = written_out(s7, 0.5 if options.get("allow_negative", True) else 1.0, u, state, reset)
     with torch.no_grad():
         y, state = s7.scan(u, state, reset)
     np.testing.assert_allclose(y[:, 0], expected, rtol=1e-8, atol=1e-8)
