@@ -10,16 +10,25 @@ Setting ``a_t = 0`` at an episode's first step is all that a reset takes (state-
 operator of Lu et al. 2023, arXiv 2303.03982): the gradient across the boundary is exactly 0, and a state of inf or nan
 is dropped, not multiplied.
 
-:func:`linear_scan_reference` defines the result; :func:`linear_scan` gives the same from the fastest kernel there is
-for the tensors' device.
+:func:`linear_scan_reference` defines the result; :func:`linear_scan` gives the same from the fastest code there is for
+the tensors: numba on the CPU (float32 and float64), Triton on CUDA, a parallel scan of tensor operations elsewhere.
+:mod:`s7rl.backends` chooses, and ``S7RL_SCAN=numba|triton|torch|reference`` in the environment forces one.
 """
 
+from importlib import import_module
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from s7rl.backends import backend
+
+_KERNELS = {
+    "numba": "s7rl.kernels.cpu_scan",
+    "torch": "s7rl.kernels.torch_scan",
+    "triton": "s7rl.kernels.triton_scan",
+}
 
 
 def linear_scan(
@@ -55,15 +64,16 @@ def linear_scan(
             f"a has shape {tuple(a.shape)}, but b has {steps} steps of {batch} sequences: pass a as "
             f"[{steps}, {batch}, N], or with a size of 1 where it is the same for all."
         )
-    a = a.expand(steps, batch, -1)
     if reset is None:
         reset = torch.zeros(b.shape[:2], dtype=torch.bool, device=b.device)
     if angle is None:
         angle = a.new_zeros(0)
-    if has_cpu_kernel(a):
-        states: Tensor = _NumbaScan.apply(a, b, initial, reset, angle)  # type: ignore[no-untyped-call]
-        return states
-    return linear_scan_reference(a, b, initial, reset, angle)
+    name = backend(b)
+    if name == "reference":
+        return linear_scan_reference(a.expand(steps, batch, -1), b, initial, reset, angle)
+    # Imported when it is needed: numba and triton take a while, and either may be missing.
+    states: Tensor = import_module(_KERNELS[name]).scan(a, b, initial, reset, angle)
+    return states
 
 
 def linear_scan_reference(
@@ -101,33 +111,6 @@ def _advance(
     return torch.cat(rotated, dim=-1) + b
 
 
-class _NumbaScan(torch.autograd.Function):
-    """:mod:`s7rl.kernels.cpu_scan` under autograd.  Only the states are kept for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor, reset: Tensor, angle: Tensor) -> Tensor:
-        from s7rl.kernels.cpu_scan import scan_forward
-
-        a, b, initial, reset = a.contiguous(), b.contiguous(), initial.contiguous(), reset.contiguous()
-        cosine, sine = angle.cos(), angle.sin()
-        states = torch.empty_like(b)
-        scan_forward(*(array(x) for x in (a, b, cosine, sine, initial, reset, states)))
-        ctx.save_for_backward(a, initial, reset, cosine, sine, states)
-        return states
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
-        from s7rl.kernels.cpu_scan import scan_backward
-
-        a, initial, reset, cosine, sine, states = ctx.saved_tensors
-        grad_states = grad_states.contiguous()
-        grads = torch.empty_like(a), torch.empty_like(states), torch.empty_like(cosine), torch.empty_like(initial)
-        scan_backward(*(array(x) for x in (a, cosine, sine, initial, reset, states, grad_states, *grads)))
-        grad_a, grad_b, grad_angle, grad_initial = grads
-        return grad_a, grad_b, grad_initial, None, grad_angle
-
-
 def check_shapes(steps: int, batch: int, *, W: int, **tensors: tuple[Tensor | None, str]) -> None:
     """Check tensors against letters of their shape; the kernels would read beyond those that are too small.
 
@@ -144,11 +127,6 @@ def check_shapes(steps: int, batch: int, *, W: int, **tensors: tuple[Tensor | No
                 f"{name} has shape {tuple(tensor.shape)}, but {steps} steps of {batch} sequences with {W} numbers of "
                 f"state need {wanted}: pass it as [{', '.join(letters)}]."
             )
-
-
-def has_cpu_kernel(x: Tensor) -> bool:
-    """Whether the numba kernels can work on this tensor."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def array(x: Tensor) -> Any:

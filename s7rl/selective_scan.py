@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from s7rl.scan import array, check_shapes, has_cpu_kernel, linear_scan
+from s7rl.backends import backend
+from s7rl.scan import array, check_shapes, linear_scan
 
 _SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
 INPUT_SCALES = tuple(_SQUARE_ROOTS)
@@ -58,7 +59,7 @@ def selective_scan(
     """
     steps, batch, width = driven.shape
     check_shapes(steps, batch, W=width, initial=(initial, "BW"), reset=(reset, "TB"))
-    if has_cpu_kernel(driven):
+    if backend(driven) == "numba":
         arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale], offset
         if not torch.is_grad_enabled():
             return _forward(*arguments)[1]  # acting: half of the time of a step would go into autograd's bookkeeping

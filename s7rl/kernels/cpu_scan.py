@@ -1,8 +1,12 @@
 """The linear scan on the CPU: numba kernels, forward and backward, float32 and float64.
 
 Sequential in time, one pass over memory: on a CPU the limit is bandwidth, and a tree scan would read everything
-log T times.  The inner loops run over contiguous modes, so that LLVM vectorises them.  Layout and equations are those
-of :mod:`s7rl.scan`; ``N`` modes, of which the last ``R = len(cosine)`` rotate, ``W = N + R`` numbers of state.
+log T times.  Layout and equations are those of :mod:`s7rl.scan`; ``N`` modes, of which the last ``R = len(cosine)``
+rotate, ``W = N + R`` numbers of state.  ``a`` may have a size of 1 in time or in batch; it is then read where it lies,
+and its gradient is summed as it arises.
+
+The inner loops run over contiguous modes, and every loop writes one array and reads few: beyond a handful, LLVM gives
+up proving that they do not overlap and stops vectorising, which costs a factor of three.
 
 The backward never divides by ``a`` (it may be 0): with ``g_t`` the gradient that reaches ``x_t``,
 
@@ -10,15 +14,60 @@ The backward never divides by ``a`` (it may be 0): with ``g_t`` the gradient tha
     dtheta = sum_t a_t <g_t, i e^{i theta} x_{t-1}>,   all with a_t = 0 where reset_t.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Float
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
+from s7rl.kernels.memory import empty_like
 
 Array = NDArray[np.floating]
+
+
+def scan(
+    a: Float[Tensor, "#T #B N"],
+    b: Float[Tensor, "T B W"],
+    initial: Float[Tensor, "B W"],
+    reset: Bool[Tensor, "T B"],
+    angle: Float[Tensor, " R"],
+) -> Float[Tensor, "T B W"]:
+    """:func:`s7rl.linear_scan` after its checks."""
+    a, initial, angle = (x.to(b.dtype) for x in (a, initial, angle))
+    states: Tensor = _NumbaScan.apply(a, b, initial, reset, angle)  # type: ignore[no-untyped-call]
+    return states
+
+
+class _NumbaScan(torch.autograd.Function):
+    """Only the states are kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor, reset: Tensor, angle: Tensor) -> Tensor:
+        a, b, initial, reset = a.contiguous(), b.contiguous(), initial.contiguous(), reset.contiguous()
+        cosine, sine = angle.cos(), angle.sin()
+        states = empty_like(b)
+        scan_forward(*map(_array, (a, b, cosine, sine, initial, reset, states)))
+        ctx.save_for_backward(a, initial, reset, cosine, sine, states)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
+        a, initial, reset, cosine, sine, states = ctx.saved_tensors
+        grad_states = grad_states.contiguous()
+        grads = tuple(empty_like(x) for x in (a, states, cosine, initial))
+        scan_backward(*map(_array, (a, cosine, sine, initial, reset, states, grad_states, *grads)))
+        grad_a, grad_b, grad_angle, grad_initial = grads
+        return grad_a, grad_b, grad_initial, None, grad_angle
+
+
+def _array(x: Tensor) -> Any:
+    return x.detach().numpy()
 
 
 @njit(cache=True, error_model="numpy")
@@ -26,25 +75,28 @@ Array = NDArray[np.floating]
 def scan_forward(
     a: Array, b: Array, cosine: Array, sine: Array, initial: Array, reset: NDArray[np.bool_], states: Array
 ) -> None:
-    """Fill ``states`` [T, B, W] from a [T, B, N], b [T, B, W], initial [B, W] and reset [T, B]."""
-    steps, batch, modes = a.shape
+    """Fill ``states`` [T, B, W] from a [T or 1, B or 1, N], b [T, B, W], initial [B, W] and reset [T, B]."""
+    steps, batch, width = b.shape
     rotating = cosine.shape[0]
+    modes = width - rotating
     real = modes - rotating
     for t in range(steps):
         for i in range(batch):
-            x, a_t, b_t = states[t, i], a[t, i], b[t, i]
+            x, a_t, b_t = states[t, i], a[t % a.shape[0], i % a.shape[1]], b[t, i]
             if reset[t, i]:
-                for n in range(modes + rotating):
-                    x[n] = b_t[n]
+                x[:] = b_t
                 continue
             previous = initial[i] if t == 0 else states[t - 1, i]
             for n in range(real):
                 x[n] = a_t[n] * previous[n] + b_t[n]
+            if rotating == 0:
+                continue
+            a_r, u, v = a_t[real:], previous[real:modes], previous[modes:]
+            x_u, x_v, b_u, b_v = x[real:modes], x[modes:], b_t[real:modes], b_t[modes:]
             for r in range(rotating):
-                n, m = real + r, modes + r
-                u, v = previous[n], previous[m]
-                x[n] = a_t[n] * (cosine[r] * u - sine[r] * v) + b_t[n]
-                x[m] = a_t[n] * (sine[r] * u + cosine[r] * v) + b_t[m]
+                x_u[r] = a_r[r] * (cosine[r] * u[r] - sine[r] * v[r]) + b_u[r]
+            for r in range(rotating):
+                x_v[r] = a_r[r] * (sine[r] * u[r] + cosine[r] * v[r]) + b_v[r]
 
 
 @njit(cache=True, error_model="numpy")
@@ -66,35 +118,51 @@ def scan_backward(
 
     ``grad_initial`` doubles as the running gradient that step t + 1 sends to step t.
     """
-    steps, batch, modes = a.shape
+    steps, batch, width = states.shape
     rotating = cosine.shape[0]
+    modes = width - rotating
     real = modes - rotating
-    grad_initial[:] = 0.0
-    grad_angle[:] = 0.0
+    shared = grad_a.shape[0] < steps or grad_a.shape[1] < batch
+    row = np.empty_like(grad_a[0, 0])
+    if shared:
+        grad_a[:] = 0
+    grad_initial[:] = 0
+    grad_angle[:] = 0
     for t in range(steps - 1, -1, -1):
         for i in range(batch):
-            carried, a_t, da, g, dy = grad_initial[i], a[t, i], grad_a[t, i], grad_b[t, i], grad_states[t, i]
+            carried, g, dy = grad_initial[i], grad_b[t, i], grad_states[t, i]
+            total = grad_a[t % grad_a.shape[0], i % grad_a.shape[1]]
+            for n in range(width):
+                g[n] = dy[n] + carried[n]
             if reset[t, i]:
-                for n in range(modes + rotating):
-                    g[n] = dy[n] + carried[n]
-                    carried[n] = 0.0
-                for n in range(modes):
-                    da[n] = 0.0
+                carried[:] = 0
+                if not shared:
+                    total[:] = 0
                 continue
+            a_t = a[t % a.shape[0], i % a.shape[1]]
             previous = initial[i] if t == 0 else states[t - 1, i]
+            da = row if shared else total
             for n in range(real):
-                g_n = dy[n] + carried[n]
-                g[n] = g_n
-                da[n] = g_n * previous[n]
-                carried[n] = a_t[n] * g_n
-            for r in range(rotating):
-                n, m = real + r, modes + r
-                g_n, g_m = dy[n] + carried[n], dy[m] + carried[m]
-                g[n] = g_n
-                g[m] = g_m
-                u = cosine[r] * previous[n] - sine[r] * previous[m]
-                v = sine[r] * previous[n] + cosine[r] * previous[m]
-                da[n] = g_n * u + g_m * v
-                grad_angle[r] += a_t[n] * (g_m * u - g_n * v)
-                carried[n] = a_t[n] * (cosine[r] * g_n + sine[r] * g_m)
-                carried[m] = a_t[n] * (cosine[r] * g_m - sine[r] * g_n)
+                da[n] = g[n] * previous[n]
+            for n in range(real):
+                carried[n] = a_t[n] * g[n]
+            if rotating > 0:
+                a_r, da_r = a_t[real:], da[real:]
+                u, v, g_u, g_v = previous[real:modes], previous[modes:], g[real:modes], g[modes:]
+                carried_u, carried_v = carried[real:modes], carried[modes:]
+                for r in range(rotating):
+                    carried_u[r] = cosine[r] * g_u[r] + sine[r] * g_v[r]
+                for r in range(rotating):
+                    carried_v[r] = cosine[r] * g_v[r] - sine[r] * g_u[r]
+                # <g, e^{i theta} x> = <e^{-i theta} g, x>, which is what is carried but for its factor a.
+                for r in range(rotating):
+                    da_r[r] = carried_u[r] * u[r] + carried_v[r] * v[r]
+                for r in range(rotating):
+                    carried_u[r] *= a_r[r]
+                for r in range(rotating):
+                    carried_v[r] *= a_r[r]
+                for r in range(rotating):
+                    grad_angle[r] += carried_v[r] * u[r] - carried_u[r] * v[r]
+            if shared:
+                for n in range(modes):
+                    total[n] += da[n]

@@ -1,0 +1,145 @@
+"""Which backend serves which tensors, and what is said where it cannot."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from torch import Tensor
+
+from s7rl import backends, linear_scan
+from s7rl.backends import backend
+from s7rl.selective_scan import selective_scan
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_and_nothing_said(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("S7RL_SCAN", raising=False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    for cached in (backends.missing, backends._say_once):
+        cached.cache_clear()
+    yield
+    for cached in (backends.missing, backends._say_once):
+        cached.cache_clear()
+
+
+def on(device: str, dtype: torch.dtype = torch.float32) -> Any:
+    """What looks like a tensor there: most machines have no such device."""
+    return Mock(spec=Tensor, device=torch.device(device), dtype=dtype)
+
+
+@pytest.fixture
+def triton_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", Mock())
+
+
+@pytest.mark.usefixtures("triton_is_here")
+@pytest.mark.parametrize(
+    ("device", "dtype", "expected"),
+    [
+        ("cpu", torch.float32, "numba"),
+        ("cpu", torch.float64, "numba"),
+        ("cpu", torch.bfloat16, "torch"),
+        ("cpu", torch.float16, "torch"),
+        ("cuda", torch.float32, "triton"),
+        ("cuda:1", torch.bfloat16, "triton"),
+        ("mps", torch.float32, "torch"),
+        ("xpu", torch.float32, "torch"),
+    ],
+)
+def test_unasked_each_device_and_dtype_has_its_fastest(device: str, dtype: torch.dtype, expected: str) -> None:
+    assert backend(on(device, dtype)) == expected
+
+
+@pytest.mark.usefixtures("triton_is_here")
+@pytest.mark.parametrize(
+    ("asked", "device"),
+    [("numba", "cpu"), ("triton", "cuda"), *((x, y) for x in ("torch", "reference") for y in ("cpu", "cuda", "mps"))],
+)
+def test_the_environment_forces_a_backend(asked: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S7RL_SCAN", asked)
+    assert backend(on(device)) == asked
+
+
+def test_a_name_that_is_no_backend_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S7RL_SCAN", "cuda")
+    with pytest.raises(
+        ValueError, match=r"^S7RL_SCAN is 'cuda', but the scans are numba, reference, torch, triton: [^\n]+$"
+    ):
+        linear_scan(torch.zeros(2, 1, 3), torch.zeros(2, 1, 3), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "dtype"),
+    [
+        ("numba", "cpu", torch.bfloat16),
+        ("numba", "cuda", torch.float32),
+        ("triton", "cpu", torch.float32),
+        ("triton", "mps", torch.float32),
+    ],
+)
+def test_a_backend_that_cannot_serve_the_tensors_is_refused(
+    asked: str, device: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S7RL_SCAN", asked)
+    with pytest.raises(
+        ValueError, match=rf"^S7RL_SCAN is '{asked}', which serves [^\n]+ the tensors are {dtype} on {device}: [^\n]+$"
+    ):
+        backend(on(device, dtype))
+
+
+@pytest.mark.parametrize(("asked", "device"), [("numba", "cpu"), ("triton", "cuda")])
+def test_a_library_that_is_asked_for_and_missing_is_an_error_of_one_line(
+    asked: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S7RL_SCAN", asked)
+    monkeypatch.setitem(sys.modules, asked, None)
+    with pytest.raises(
+        ValueError, match=rf"^S7RL_SCAN is '{asked}', but {asked} cannot be imported \([^\n]+: install[^\n]+$"
+    ):
+        backend(on(device))
+
+
+@pytest.mark.parametrize(("library", "device"), [("numba", "cpu"), ("triton", "cuda")])
+def test_a_missing_library_is_said_once_and_replaced(
+    library: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.warns(RuntimeWarning, match=rf"^{library} cannot be imported \([^\n]+\): scans use parallel[^\n]+$"):
+        assert backend(on(device)) == "torch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert backend(on(device)) == "torch"
+
+
+def test_a_library_that_breaks_while_it_is_imported_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise OSError(f"lib{name}.so: cannot open\nshared object file")
+
+    monkeypatch.setattr(backends, "import_module", broken)
+    assert backends.missing("triton") == "libtriton.so: cannot open shared object file"
+
+
+@pytest.mark.parametrize(("asked", "composed"), [("numba", 0), ("torch", 1), ("reference", 1)])
+def test_the_inside_of_s7_is_fused_only_in_numba(asked: str, composed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Mock(side_effect=linear_scan)
+    monkeypatch.setattr("s7rl.selective_scan.linear_scan", spy)
+    monkeypatch.setenv("S7RL_SCAN", asked)
+    steps, batch, modes, features = 3, 2, 4, 5
+    selective_scan(
+        torch.zeros(steps, batch, 3 * modes + features),
+        torch.ones(steps, batch, modes),
+        torch.ones(steps, batch, features),
+        torch.ones(modes),
+        torch.ones(features),
+        torch.zeros(0),
+        torch.zeros(batch, modes),
+        torch.zeros(steps, batch, dtype=torch.bool),
+        input_scale=0.5,
+    )
+    assert spy.call_count == composed
