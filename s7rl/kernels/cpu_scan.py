@@ -80,9 +80,10 @@ def scan_forward(
     rotating = cosine.shape[0]
     modes = width - rotating
     real = modes - rotating
+    each_step, each_row = int(a.shape[0] == steps), int(a.shape[1] == batch)
     for t in range(steps):
         for i in range(batch):
-            x, a_t, b_t = states[t, i], a[t % a.shape[0], i % a.shape[1]], b[t, i]
+            x, a_t, b_t = states[t, i], a[t * each_step, i * each_row], b[t, i]
             if reset[t, i]:
                 x[:] = b_t
                 continue
@@ -122,7 +123,8 @@ def scan_backward(
     rotating = cosine.shape[0]
     modes = width - rotating
     real = modes - rotating
-    shared = grad_a.shape[0] < steps or grad_a.shape[1] < batch
+    each_step, each_row = int(a.shape[0] == steps), int(a.shape[1] == batch)
+    shared = not (each_step and each_row)
     row = np.empty_like(grad_a[0, 0])
     if shared:
         grad_a[:] = 0
@@ -131,7 +133,7 @@ def scan_backward(
     for t in range(steps - 1, -1, -1):
         for i in range(batch):
             carried, g, dy = grad_initial[i], grad_b[t, i], grad_states[t, i]
-            total = grad_a[t % grad_a.shape[0], i % grad_a.shape[1]]
+            total = grad_a[t * each_step, i * each_row]
             for n in range(width):
                 g[n] = dy[n] + carried[n]
             if reset[t, i]:
@@ -139,7 +141,7 @@ def scan_backward(
                 if not shared:
                     total[:] = 0
                 continue
-            a_t = a[t % a.shape[0], i % a.shape[1]]
+            a_t = a[t * each_step, i * each_row]
             previous = initial[i] if t == 0 else states[t - 1, i]
             da = row if shared else total
             for n in range(real):
