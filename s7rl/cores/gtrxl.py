@@ -76,7 +76,7 @@ class GTrXL(Core):
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
         """See :meth:`Core.scan`."""
         steps, size = len(x), self.window
-        memory, number = state[:, :-1].unflatten(1, (size, self.d_model)), state[:, -1]
+        memory, number = state[:, :-1].unflatten(1, (size, self.d_model)), state[:, -1].round()
         inputs = torch.cat([memory.transpose(0, 1), x])  # [M + T, B, H]
         # An episode's number for every input: that of the state's is 0, the slots before its start have none (-1).
         filled = torch.arange(size, 0, -1, device=x.device)[:, None] <= number

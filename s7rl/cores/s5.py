@@ -48,12 +48,12 @@ class S5(Core):
         self.input = nn.Linear(d_model, 2 * d_state, bias=False)  # B
         self.output = nn.Linear(2 * d_state, d_model, bias=False)  # [2 Re C | -2 Im C]
         self.skip = nn.Parameter(torch.randn(d_model))  # D
-        # Drawn in the space of the HiPPO matrix (Lecun normal: variance 1 / fan-in), then turned into its eigenbasis.
+        # B is drawn real in the space of the HiPPO matrix, of variance 1 / fan-in, then turned into its eigenbasis.  C,
+        # whose real and imaginary parts have that variance, is the same in any basis.
         b = basis.mH @ _complex(torch.randn(2 * d_state, d_model) * d_model**-0.5)
-        c = torch.complex(*(torch.randn(2, d_model, 2 * d_state, dtype=torch.double) * (2 * d_state) ** -0.5)) @ basis
         with torch.no_grad():
             self.input.weight.copy_(torch.cat([b.real, b.imag]))
-            self.output.weight.copy_(torch.cat([2 * c.real, -2 * c.imag], dim=1))
+        nn.init.normal_(self.output.weight, std=2 * (2 * d_state) ** -0.5)
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

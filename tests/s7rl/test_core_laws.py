@@ -203,6 +203,15 @@ def test_5_cutting_a_sequence_and_carrying_the_state_over_changes_nothing(
 
 
 @every_core
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    case = make(name, 1, steps=5, cut=2, batch=2, dtype=torch.float64, seed=3, resets=0.2)
+    assert case.reset.any()
+    assert not case.reset[1:].all()
+    inputs = case.x, case.state
+    assert torch.autograd.gradcheck(lambda x, state: case.core.scan(x, state, case.reset), inputs)
+
+
+@every_core
 @every_depth
 def test_a_core_remembers_if_and_only_if_it_has_a_state(name: str, n_blocks: int) -> None:
     core = build(name, n_blocks, torch.float64, seed=0)
