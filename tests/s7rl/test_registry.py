@@ -58,8 +58,7 @@ def test_a_core_is_a_stack_of_layers_of_its_name_in_blocks_unless_they_stand_alo
     assert len(core.cores) == 3
     sizes = []
     for block in core.cores:
-        if name != "gtrxl":
-            assert isinstance(block, ResidualBlock)
+        assert isinstance(block, ResidualBlock) == (name != "gtrxl")
         assert isinstance(block.layer if isinstance(block, ResidualBlock) else block, LAYERS[name])
         assert isinstance(block, Core)
         sizes.append(block.state_size)
