@@ -94,9 +94,7 @@ def test_a_wrong_value_is_refused_in_one_line(arguments: dict[str, Any], message
 
 
 @pytest.mark.parametrize(
-@pytest.mark.parametrize(
     ("name", "options"), [("s7", "d_state, selectivity"), ("gru", "none"), ("none", "none"), ("stack", "n_frames")]
-)
 )
 def test_an_option_that_there_is_not_is_refused_with_those_that_there_are(name: str, options: str) -> None:
     with pytest.raises(TypeError, match=rf"^core '{name}' has no option 'heads': its options are: {options}[^\n]*$"):
