@@ -35,8 +35,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         lr_schedule: learning rate as a function of the remaining progress (1 to 0).
         core: name of the sequence model, see :func:`s7rl.core_names`.
         d_model: H, the width of encoder, core and features.
-        d_state: N, the number of modes of a state space core; other cores ignore it.
-        n_blocks: how many residual blocks the core has.
+        d_state: N, the number of modes of a state space core; None leaves it to the core, and other cores ignore it.
+        n_blocks: how many blocks the core has.
         core_kwargs: further options of the core, see :func:`s7rl.core_options`.
         dynamics_lr_factor: learning rate of the parameters that set the core's time scales, as a share of that of all
             others; they are never decayed.  See :meth:`s7rl.Core.dynamics_parameters`.
@@ -60,7 +60,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         *,
         core: str = "s7",
         d_model: int = 64,
-        d_state: int = 128,
+        d_state: int | None = None,
         n_blocks: int = 1,
         core_kwargs: dict[str, Any] | None = None,
         dynamics_lr_factor: float = 1.0,
@@ -137,7 +137,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             if self.ortho_init:
                 self.encoder.apply(partial(self.init_weights, gain=2**0.5))
         options = dict(self.core_kwargs)
-        if "d_state" in core_options(self.core_name):
+        if self.d_state is not None and "d_state" in core_options(self.core_name):
             options.setdefault("d_state", self.d_state)
         self.core = make_core(self.core_name, d_model=self.d_model, n_blocks=self.n_blocks, **options)
         self.mlp_extractor = MlpExtractor(self.d_model, net_arch=self.net_arch, activation_fn=self.activation_fn)

@@ -22,7 +22,9 @@ class AgentPreset:
     has_memory: bool = True
     """Whether anything is carried from one step to the next."""
     has_modes: bool = False
-    """Whether the core is a state space model: it takes ``d_state`` and the option ``horizon``."""
+    """Whether the core is a state space model: it takes ``d_state``."""
+    has_horizon: bool = False
+    """Whether the core takes the option ``horizon``, which then follows from the task."""
     d_model: int = 64
     """Features between the blocks."""
     d_state: int = 128
@@ -73,8 +75,31 @@ class SuiteSettings:
 
 AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
     {
-        "s7": AgentPreset(summary="S7, an input-dependent state space model (the default)", core="s7", has_modes=True),
+        "s7": AgentPreset(
+            summary="S7, an input-dependent state space model (the default)",
+            core="s7",
+            has_modes=True,
+            has_horizon=True,
+        ),
+        "s5": AgentPreset(summary="S5, the same dynamics whatever the input: S7's ancestor", core="s5", has_modes=True),
+        "s4d": AgentPreset(
+            summary="S4D, a state space per feature: a wide state, slow here",
+            core="s4d",
+            has_modes=True,
+            d_state=32,
+        ),
+        "mamba": AgentPreset(
+            summary="Mamba, input-dependent step sizes, per channel: a wide state, slow here",
+            core="mamba",
+            has_modes=True,
+            d_state=16,
+        ),
+        "lru": AgentPreset(summary="linear recurrent unit, modes on a ring", core="lru", has_modes=True),
+        "mingru": AgentPreset(summary="minimal gated recurrent unit, small and linear in time", core="mingru"),
         "gru": AgentPreset(summary="gated recurrent unit, the classic", core="gru"),
+        "lstm": AgentPreset(summary="long short-term memory, what most recurrent agents have", core="lstm"),
+        "gtrxl": AgentPreset(summary="gated transformer: sees the last 64 steps and nothing older", core="gtrxl"),
+        "stack": AgentPreset(summary="the last 4 steps side by side: the control for short memory", core="stack"),
         "none": AgentPreset(summary="no memory: what can be had without", core="none", has_memory=False),
     }
 )

@@ -168,9 +168,9 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
     n_steps = ppo.n_steps if ppo.n_steps is not None else rollout_length(reach, suite)
     n_envs = config.n_envs if config.n_envs is not None else environments(n_steps, suite)
     core_kwargs: dict[str, Any] = {}
-    if agent.has_modes:
+    if agent.has_horizon:
         core_kwargs["horizon"] = (2.0, float(suite.horizon_factor * (reach or UNKNOWN_SPAN)))
-    elif network.d_state is not None:
+    if network.d_state is not None and not agent.has_modes:
         raise UsageError(
             f"--d-state {network.d_state} is for state space models, agent {config.agent} is none: leave it out"
         )

@@ -19,6 +19,7 @@ from rich.text import Text
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.evaluation import Evaluation
+from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.settings import RunSettings
 
 CLEARLY = 0.25
@@ -47,7 +48,7 @@ def print_settings(
     span = f", {plural(task.memory_span, 'step')} to remember" if task.memory_span else ""
     horizon = settings.core_kwargs.get("horizon")
     memory = f", memory from {horizon[0]:g} to {horizon[1]:,g} steps" if isinstance(horizon, (tuple, list)) else ""
-    states = f"{settings.d_state} states, " if memory else ""
+    states = f"{settings.d_state} states, " if AGENTS[settings.agent].has_modes else ""
     rows = settings.batch_size // settings.n_steps
     lines = {
         "task": f"{settings.env_id}{kwargs}: {spaces}{length}{span}",

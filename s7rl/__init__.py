@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from s7rl.cores import GRU as GRU
+    from s7rl.cores import LRU as LRU
+    from s7rl.cores import LSTM as LSTM
+    from s7rl.cores import S4D as S4D
+    from s7rl.cores import S5 as S5
     from s7rl.cores import S7 as S7
     from s7rl.cores import Core as Core
+    from s7rl.cores import FrameStack as FrameStack
+    from s7rl.cores import GTrXL as GTrXL
+    from s7rl.cores import Mamba as Mamba
     from s7rl.cores import Memoryless as Memoryless
+    from s7rl.cores import MinGRU as MinGRU
     from s7rl.cores import ResidualBlock as ResidualBlock
     from s7rl.cores import Stack as Stack
     from s7rl.cores import core_names as core_names
@@ -27,9 +35,17 @@ _HOMES = {
     "linear_scan": "s7rl.scan",
     "linear_scan_reference": "s7rl.scan",
     "Core": "s7rl.cores",
+    "FrameStack": "s7rl.cores",
     "GRU": "s7rl.cores",
+    "GTrXL": "s7rl.cores",
+    "LRU": "s7rl.cores",
+    "LSTM": "s7rl.cores",
+    "Mamba": "s7rl.cores",
     "Memoryless": "s7rl.cores",
+    "MinGRU": "s7rl.cores",
     "ResidualBlock": "s7rl.cores",
+    "S4D": "s7rl.cores",
+    "S5": "s7rl.cores",
     "S7": "s7rl.cores",
     "Stack": "s7rl.cores",
     "core_names": "s7rl.cores",

@@ -29,9 +29,12 @@ class Core(nn.Module, ABC):
         d_model: H, the width of input and output.
         state_size: S, how many numbers the state holds per sequence; 0 for a core without memory.
         dynamics: names of the parameters that set time scales, see :meth:`dynamics_parameters`.
+        stands_alone: whether the layer has norm and residual connection of its own, so that it stacks without a
+            :class:`~s7rl.cores.block.ResidualBlock` around it.
     """
 
     dynamics: ClassVar[tuple[str, ...]] = ()
+    stands_alone: ClassVar[bool] = False
 
     def __init__(self, d_model: int, state_size: int) -> None:
         super().__init__()

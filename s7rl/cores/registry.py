@@ -2,16 +2,35 @@
 
 import difflib
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from s7rl.cores.base import Core
 from s7rl.cores.block import ResidualBlock, Stack
+from s7rl.cores.frame_stack import FrameStack
 from s7rl.cores.gru import GRU
+from s7rl.cores.gtrxl import GTrXL
+from s7rl.cores.lru import LRU
+from s7rl.cores.lstm import LSTM
+from s7rl.cores.mamba import Mamba
 from s7rl.cores.memoryless import Memoryless
+from s7rl.cores.mingru import MinGRU
+from s7rl.cores.s4d import S4D
+from s7rl.cores.s5 import S5
 from s7rl.cores.s7 import S7
 
-_LAYERS: dict[str, Callable[..., Core]] = {"s7": S7, "gru": GRU, "none": Memoryless}
+_LAYERS: dict[str, type[Core]] = {
+    "s7": S7,
+    "s5": S5,
+    "s4d": S4D,
+    "mamba": Mamba,
+    "lru": LRU,
+    "mingru": MinGRU,
+    "gru": GRU,
+    "lstm": LSTM,
+    "gtrxl": GTrXL,
+    "stack": FrameStack,
+    "none": Memoryless,
+}
 
 
 def core_names() -> tuple[str, ...]:
@@ -29,7 +48,7 @@ def core_options(name: str) -> tuple[str, ...]:
 
 
 def make_core(name: str, *, d_model: int = 64, n_blocks: int = 1, **options: Any) -> Core:
-    """Build a stack of residual blocks around the layer of that name.
+    """Build a stack of layers of that name, each in a residual block unless it stands alone (``Core.stands_alone``).
 
     Args:
         name: one of :func:`core_names`.
@@ -48,10 +67,11 @@ def make_core(name: str, *, d_model: int = 64, n_blocks: int = 1, **options: Any
         known = ", ".join(core_options(name)) or "none"
         raise TypeError(f"core {name!r} has no option {unknown[0]!r}: its options are: {known}.")
     layer = _layer(name)
-    return Stack([ResidualBlock(layer(d_model, **options)) for _ in range(n_blocks)])
+    layers = [layer(d_model, **options) for _ in range(n_blocks)]
+    return Stack(layers if layer.stands_alone else [ResidualBlock(one) for one in layers])
 
 
-def _layer(name: str) -> Callable[..., Core]:
+def _layer(name: str) -> type[Core]:
     if name not in _LAYERS:
         close = difflib.get_close_matches(name, _LAYERS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose one of: {', '.join(_LAYERS)}."

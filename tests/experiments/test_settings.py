@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s7rl import core_names, core_options, make_core
 from s7rl.envs import Task
 from s7rl.experiments.config import NetworkOptions, PPOOptions, TrainConfig
 from s7rl.experiments.errors import UsageError
@@ -92,9 +93,27 @@ def test_modes_are_for_cores_that_have_them() -> None:
         settings(agent="gru", network=NetworkOptions(d_state=8))
 
 
+def test_modes_need_no_horizon() -> None:
+    assert settings(agent="lru", network=NetworkOptions(d_state=8)).d_state == 8
+    assert settings(agent="mamba").d_state == 16
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_is_said_to_take_what_its_core_takes(name: str) -> None:
+    agent = AGENTS[name]
+    assert agent.has_modes == ("d_state" in core_options(agent.core))
+    assert agent.has_horizon == ("horizon" in core_options(agent.core))
+    assert agent.has_memory == (make_core(agent.core).state_size > 0)
+
+
+def test_there_is_an_agent_for_every_core() -> None:
+    assert {agent.core for agent in AGENTS.values()} == set(core_names())
+
+
 def test_only_cores_with_horizons_get_them() -> None:
     assert settings(corridor(100), agent="s7").core_kwargs == {"horizon": (2.0, 1010.0)}
     assert settings(corridor(100), agent="gru").core_kwargs == {}
+    assert settings(corridor(100), agent="lru").core_kwargs == {}
 
 
 def test_what_the_user_gives_wins_over_what_follows() -> None:

@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import inspect
+import math
+import re
 from typing import Any
 
 import pytest
 
 import s7rl
-from s7rl import GRU, S7, Core, Memoryless, ResidualBlock, Stack, core_names, core_options, make_core
+from s7rl import (
+    GRU,
+    LRU,
+    LSTM,
+    S4D,
+    S5,
+    S7,
+    Core,
+    FrameStack,
+    GTrXL,
+    Mamba,
+    Memoryless,
+    MinGRU,
+    ResidualBlock,
+    Stack,
+    core_names,
+    core_options,
+    make_core,
+)
+from s7rl.cores.checks import check_sizes, check_span
 
-LAYERS: dict[str, type[Core]] = {"s7": S7, "gru": GRU, "none": Memoryless}
+LAYERS: dict[str, type[Core]] = {
+    "s7": S7,
+    "s5": S5,
+    "s4d": S4D,
+    "mamba": Mamba,
+    "lru": LRU,
+    "mingru": MinGRU,
+    "gru": GRU,
+    "lstm": LSTM,
+    "gtrxl": GTrXL,
+    "stack": FrameStack,
+    "none": Memoryless,
+}
 
 
 def test_the_names_are_those_of_the_layers() -> None:
-    assert set(core_names()) >= set(LAYERS)
+    assert core_names() == tuple(LAYERS)
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_core_is_a_stack_of_blocks_around_the_layer_of_its_name(name: str) -> None:
+def test_a_core_is_a_stack_of_layers_of_its_name_in_blocks_unless_they_stand_alone(name: str) -> None:
     core = make_core(name, d_model=12, n_blocks=3)
     assert isinstance(core, Stack)
     assert core.d_model == 12
     assert len(core.cores) == 3
     sizes = []
     for block in core.cores:
-        assert isinstance(block, ResidualBlock)
-        assert isinstance(block.layer, LAYERS[name])
+        assert isinstance(block, ResidualBlock) == (name != "gtrxl")
+        assert isinstance(block.layer if isinstance(block, ResidualBlock) else block, LAYERS[name])
+        assert isinstance(block, Core)
         sizes.append(block.state_size)
     assert core.state_size == sum(sizes)
 
@@ -47,7 +81,7 @@ def test_the_options_are_those_of_the_constructor(name: str) -> None:
     ("arguments", "message"),
     [
         ({"name": "s77"}, "there is no core named 's77': did you mean 's7'?"),
-        ({"name": "transformer"}, "there is no core named 'transformer': choose one of: s7, gru, none"),
+        ({"name": "transformer"}, "there is no core named 'transformer': choose one of: s7, s5, s4d, mamba"),
         ({"name": "s7", "n_blocks": 0}, "n_blocks is 0"),
         ({"name": "gru", "d_model": 0}, "d_model is 0"),
         ({"name": "s7", "d_state": 0}, "d_state is 0"),
@@ -59,15 +93,17 @@ def test_a_wrong_value_is_refused_in_one_line(arguments: dict[str, Any], message
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize(("name", "options"), [("s7", "d_state, selectivity"), ("gru", "none"), ("none", "none")])
+@pytest.mark.parametrize(
+    ("name", "options"), [("s7", "d_state, selectivity"), ("gru", "none"), ("none", "none"), ("stack", "n_frames")]
+)
 def test_an_option_that_there_is_not_is_refused_with_those_that_there_are(name: str, options: str) -> None:
     with pytest.raises(TypeError, match=rf"^core '{name}' has no option 'heads': its options are: {options}[^\n]*$"):
         make_core(name, heads=2)
 
 
 def test_options_of_a_core_that_there_is_not_are_refused() -> None:
-    with pytest.raises(ValueError, match="no core named 'lru'"):
-        core_options("lru")
+    with pytest.raises(ValueError, match="no core named 'rwkv'"):
+        core_options("rwkv")
 
 
 def test_a_stack_of_nothing_is_refused() -> None:
@@ -82,6 +118,56 @@ def test_the_dynamics_of_a_stack_are_those_of_its_layers() -> None:
     assert {id(parameter) for parameter in core.dynamics_parameters()} == expected
     assert len(make_core("s7", d_model=8, token_shift=None).dynamics_parameters()) == 1
     assert make_core("gru", d_model=8).dynamics_parameters() == []
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_a_layer_names_as_its_dynamics_are_parameters(name: str) -> None:
+    core = make_core(name, d_model=8)
+    found = len(core.dynamics_parameters())
+    # S7 has angles and a token shift that may be no parameters; every other name is one.
+    assert found == len(LAYERS[name].dynamics) if name != "s7" else found > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("s5", {"d_state": 0}, "d_state is 0, but it is a size: pass"),
+        ("s5", {"step_range": (0.1, 0.01)}, r"step_range is \(0.1, 0.01\), but .* pass two numbers above 0, the"),
+        ("s5", {"step_range": (0.0, 0.01)}, r"step_range is \(0.0, 0.01\), but .* pass"),
+        ("s4d", {"d_state": True}, "d_state is True, but .* pass"),
+        ("s4d", {"step_range": (-1.0, 0.01)}, r"step_range is \(-1.0, 0.01\), but .* pass"),
+        ("mamba", {"d_state": -1}, "d_state is -1, but .* pass"),
+        ("mamba", {"expand": 0}, "expand is 0, but .* pass"),
+        ("mamba", {"d_conv": 0}, "d_conv is 0, but .* pass"),
+        ("mamba", {"step_range": (0.1, math.nan)}, r"step_range is \(0.1, nan\), but .* pass"),
+        ("lru", {"d_state": 0}, "d_state is 0, but .* pass"),
+        ("lru", {"r_range": (0.9, 1.0)}, r"r_range is \(0.9, 1.0\), but .* pass two numbers above 0 and below 1, the"),
+        ("lru", {"max_phase": 0.0}, "max_phase is 0.0, but .* pass"),
+        ("lru", {"max_phase": 7.0}, "max_phase is 7.0, but .* pass"),
+        ("mingru", {"horizon_range": (1.0, 9.0)}, r"horizon_range is \(1.0, 9.0\), but .* pass"),
+        ("lstm", {"horizon_range": (9.0, 2.0)}, r"horizon_range is \(9.0, 2.0\), but .* pass"),
+        ("gtrxl", {"window": 0}, "window is 0, but .* pass"),
+        ("gtrxl", {"n_heads": 0}, "n_heads is 0, but .* pass"),
+        ("gtrxl", {"d_head": 0}, "d_head is 0, but .* pass"),
+        ("gtrxl", {"expansion": 0}, "expansion is 0, but .* pass"),
+        ("stack", {"n_frames": 0}, "n_frames is 0, but .* pass"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_in_one_line(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{message}[^\n]*$"):
+        make_core(name, d_model=4, **options)
+
+
+@pytest.mark.parametrize("value", [3.0, (1.0,), (2.0, "9"), (2.0, 3.0, 4.0), "29", None])
+def test_a_span_that_is_not_two_numbers_is_refused_in_one_line(value: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^r is {re.escape(repr(value))}, but it is a range: pass two numbers\.$"):
+        check_span("r", value, above=0.0, meaning="a range")
+
+
+@pytest.mark.parametrize("value", [2.5, "3", None, True])
+def test_a_size_that_is_not_a_whole_number_is_refused_in_one_line(value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^width is {value!r}, but it is a size: pass a positive whole number\.$"):
+        check_sizes(depth=3, width=value)
 
 
 def test_every_public_name_is_there_and_no_other() -> None:

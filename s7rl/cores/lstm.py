@@ -1,0 +1,54 @@
+"""The long short-term memory (Hochreiter and Schmidhuber 1997; with forget gate, Gers et al. 2000) as a core."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from s7rl.cores.base import Core
+from s7rl.cores.checks import check_span
+from s7rl.cores.fused import scan_between_resets
+from s7rl.cores.modes import log_uniform
+
+
+class LSTM(Core):
+    r"""torch's LSTM with episode resets, see :func:`s7rl.cores.fused.scan_between_resets`.
+
+    The state is [h | c], the output is h.
+
+    Args:
+        d_model: H, the width of input and output; also of the hidden state.
+        horizon_range: shortest and longest initial time constant of the cells in steps, above 1, drawn log-uniformly
+            per cell: the forget gate's bias is log(horizon - 1) and the input gate's its negative, the chrono
+            initialisation of Tallec and Ollivier 2018 (arXiv 1804.11188).  None: torch's own, which forgets within
+            about two steps.
+
+    Raises:
+        TypeError: if ``horizon_range`` is neither None nor two numbers.
+        ValueError: if they are out of range.
+    """
+
+    def __init__(self, d_model: int, *, horizon_range: tuple[float, float] | None = None) -> None:
+        if horizon_range is not None:
+            meaning = "None or (shortest, longest) time constant in steps"
+            check_span("horizon_range", horizon_range, above=1.0, meaning=meaning)
+        super().__init__(d_model, state_size=2 * d_model)
+        self.lstm = nn.LSTM(d_model, d_model)
+        if horizon_range is not None:
+            bias = torch.log(log_uniform((d_model,), horizon_range).exp() - 1)
+            with torch.no_grad():
+                # torch orders the gates: input, forget, cell, output; and adds two biases.
+                self.lstm.get_parameter("bias_ih_l0")[: 2 * d_model] = torch.cat([-bias, bias])
+                self.lstm.get_parameter("bias_hh_l0")[: 2 * d_model] = 0.0
+
+    def scan(
+        self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
+        """See :meth:`Core.scan`."""
+        return scan_between_resets(self._run, x, state, reset)
+
+    def _run(
+        self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
+        hidden, cell = (half.contiguous() for half in state[None].chunk(2, dim=-1))
+        y, (hidden, cell) = self.lstm(x, (hidden, cell))
+        return y, torch.cat([hidden[0], cell[0]], dim=-1)

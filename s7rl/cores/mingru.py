@@ -1,0 +1,51 @@
+r"""The minimal gated recurrent unit (Feng et al. 2024, "Were RNNs All We Needed?", arXiv 2410.01201)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from s7rl.cores.base import Core
+from s7rl.cores.checks import check_span
+from s7rl.cores.modes import log_uniform
+from s7rl.scan import linear_scan
+
+
+class MinGRU(Core):
+    r"""A GRU whose gate does not look at the state, so that it is a linear recurrence.
+
+    .. math::
+        x_k = (1 - z_k) \odot x_{k-1} + z_k \odot \tilde x_k, \qquad z_k = \sigma(W_z u_k + \beta), \qquad
+        \tilde x_k = W u_k + c, \qquad y_k = x_k
+
+    This is the paper's plain form.  Its log-space form has positive states only and loses digits on long sequences; the
+    scan here needs neither.
+
+    Args:
+        d_model: H, the width of input, output and state.
+        horizon_range: shortest and longest initial time constant in steps, above 1, drawn log-uniformly per unit:
+            beta = -log(horizon - 1), the chrono initialisation of Tallec and Ollivier 2018 (arXiv 1804.11188).  With
+            beta = 0, as in the paper, half of the state is gone after every step.
+
+    Raises:
+        TypeError: if ``horizon_range`` is not two numbers.
+        ValueError: if they are out of range.
+    """
+
+    dynamics = ("gate_bias",)
+
+    def __init__(self, d_model: int, *, horizon_range: tuple[float, float] = (2.0, 1000.0)) -> None:
+        check_span("horizon_range", horizon_range, above=1.0, meaning="(shortest, longest) time constant in steps")
+        super().__init__(d_model, state_size=d_model)
+        self.gate = nn.Linear(d_model, d_model, bias=False)  # W_z
+        horizon = log_uniform((d_model,), horizon_range).exp()
+        self.gate_bias = nn.Parameter(-torch.log(horizon - 1))  # beta
+        self.candidate = nn.Linear(d_model, d_model)
+
+    def scan(
+        self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
+        """See :meth:`Core.scan`."""
+        logit = self.gate(x) + self.gate_bias
+        # 1 - z as the sigmoid of the negative logit keeps the digits of a gate that is nearly closed.
+        states = linear_scan(torch.sigmoid(-logit), torch.sigmoid(logit) * self.candidate(x), state, reset)
+        return states, states[-1]
