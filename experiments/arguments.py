@@ -53,6 +53,7 @@ def _optional_number(metavar: str, read: Callable[[str], int | float]) -> Primit
 
 
 WholeNumber: TypeAlias = Annotated[int, _optional_number("INT", whole_number)]
+RealNumber: TypeAlias = Annotated[float, _optional_number("FLOAT", real_number)]
 OptionalWholeNumber: TypeAlias = Annotated["int | None", _optional_number("INT", whole_number)]
 OptionalRealNumber: TypeAlias = Annotated["float | None", _optional_number("FLOAT", real_number)]
 OptionalText: TypeAlias = Annotated[

@@ -17,6 +17,7 @@ from typing import Annotated, TypeAlias
 import tyro
 from rich.console import Console
 
+from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import EvaluateConfig, ListConfig, NetworkOptions, PPOOptions, TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import did_you_mean, named
@@ -25,14 +26,17 @@ DESCRIPTION = """Agents that remember: train, test and compare them on tasks tha
 
 Begin with `s7rl train`, and see `s7rl list envs`.
 """
-COMMANDS: dict[str, type[TrainConfig | EvaluateConfig | ListConfig]] = {
+AnyConfig: TypeAlias = TrainConfig | EvaluateConfig | BenchConfig | ListConfig
+COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "bench": BenchConfig,
     "list": ListConfig,
 }
 Request: TypeAlias = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
     | Annotated[ListConfig, tyro.conf.subcommand("list")]
 )
 
@@ -47,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for a request that cannot be fulfilled, 128 and a signal's number after that signal.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    program = " ".join(["s7rl", *(word for word in words[:1] if word in COMMANDS)])
+    program = " ".join(["s7rl", *_command(words)])
     try:
         request = parse(words)
         return request if isinstance(request, int) else _run(request, words)
@@ -75,7 +79,7 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def parse(words: Sequence[str]) -> TrainConfig | EvaluateConfig | ListConfig | int:
+def parse(words: Sequence[str]) -> AnyConfig | int:
     """Reads a command line.
 
     Returns:
@@ -84,9 +88,13 @@ def parse(words: Sequence[str]) -> TrainConfig | EvaluateConfig | ListConfig | i
     Raises:
         UsageError: it cannot be read.
     """
-    words = list(words) or ["--help"]
+    words = list(words)
+    if words in ([], ["bench"]):
+        words.append("--help")
     if not words[0].startswith("-"):
         named("command", words[0], COMMANDS, "see `s7rl --help`")
+    if words[0] == "bench" and not words[1].startswith("-"):
+        named("benchmark", words[1], BENCHES, "see `s7rl bench --help`")
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
@@ -96,13 +104,13 @@ def parse(words: Sequence[str]) -> TrainConfig | EvaluateConfig | ListConfig | i
     except SystemExit as end:
         if end.code in (0, None):
             return 0
-        raise UsageError(f"{_one_line(complaint.getvalue())} ({_help(words[0])})") from None
+        raise UsageError(f"{_one_line(complaint.getvalue())} ({_help(_command(words))})") from None
     if unknown:
-        raise UsageError(_unknown_word(unknown[0], words[0]))
+        raise UsageError(_unknown_word(unknown[0], _command(words)))
     return request
 
 
-def _run(request: TrainConfig | EvaluateConfig | ListConfig, words: Sequence[str]) -> int:
+def _run(request: AnyConfig, words: Sequence[str]) -> int:
     console = _Console(highlight=False)
     if isinstance(request, ListConfig):
         from s7rl.experiments.listing import show_list
@@ -112,6 +120,10 @@ def _run(request: TrainConfig | EvaluateConfig | ListConfig, words: Sequence[str
         from s7rl.experiments.evaluate import evaluate
 
         return evaluate(request, console)
+    if isinstance(request, BenchConfig):
+        from s7rl.experiments.bench.benchmarks import bench
+
+        return bench(request, ["s7rl", *words], console)
     from s7rl.experiments.plan import plan
 
     # Before torch is imported, so that a mistyped name is answered at once.
@@ -121,20 +133,31 @@ def _run(request: TrainConfig | EvaluateConfig | ListConfig, words: Sequence[str
     return train(request, settings, task, ["s7rl", *words], console)
 
 
-def _unknown_word(word: str, command: str) -> str:
+def _command(words: Sequence[str]) -> list[str]:
+    """The words at the beginning that name a command: none, one, or two for a benchmark."""
+    command = [word for word in words[:1] if word in COMMANDS]
+    return command + [word for word in words[1:2] if command == ["bench"] and word in BENCHES]
+
+
+def _unknown_word(word: str, command: Sequence[str]) -> str:
     if not word.startswith("-"):
         return f"'{word}' is one word too many ({_help(command)})"
     flag = word.split("=", 1)[0]
     return f"there is no option {flag}{did_you_mean(flag, _flags(command))} ({_help(command)})"
 
 
-def _help(command: str) -> str:
-    return f"see `s7rl {command} --help`" if command in COMMANDS else "see `s7rl --help`"
+def _help(command: Sequence[str]) -> str:
+    return f"see `{' '.join(['s7rl', *command, '--help'])}`"
 
 
-def _flags(command: str) -> list[str]:
-    groups = (COMMANDS[command], PPOOptions, NetworkOptions) if command == "train" else (COMMANDS[command],)
-    names = {field.name for group in groups for field in fields(group)} - {"env", "run", "what", "ppo", "network"}
+def _flags(command: Sequence[str]) -> list[str]:
+    groups: tuple[type, ...] = (COMMANDS[command[0]],)
+    if command[0] == "train":
+        groups += (PPOOptions, NetworkOptions)
+    if len(command) > 1:
+        groups = (BENCHES[command[1]], CommonOptions)
+    names = {field.name for group in groups for field in fields(group)}
+    names -= {"env", "run", "what", "ppo", "network", "common"}
     return sorted(f"--{name.replace('_', '-')}" for name in names)
 
 

@@ -102,7 +102,7 @@ def create_run_folder(settings: RunSettings, command: Sequence[str], *, out: str
         UsageError: the folder exists or cannot be made.
     """
     now = datetime.now().astimezone()
-    path = Path(out) if out is not None else _unused(Path(runs) / _name(settings, now))
+    path = Path(out) if out is not None else unused(Path(runs) / _name(settings, now))
     check_is_free(path)
     try:
         path.mkdir(parents=True)
@@ -180,7 +180,8 @@ def _name(settings: RunSettings, now: datetime) -> str:
     return f"{env}-{settings.agent}-seed{settings.seed}-{now:%Y%m%d-%H%M%S}"
 
 
-def _unused(path: Path) -> Path:
+def unused(path: Path) -> Path:
+    """The path, or with the first number behind it under which nothing is there yet."""
     candidate, number = path, 2
     while candidate.exists():
         candidate, number = path.with_name(f"{path.name}-{number}"), number + 1

@@ -1,0 +1,37 @@
+"""From a request to the benchmark that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from s7rl.agents.threads import torch_threads
+from s7rl.experiments.bench.config import BenchConfig, ScanBench, quickened
+from s7rl.experiments.bench.cores import bench_cores
+from s7rl.experiments.bench.scan import bench_scan
+from s7rl.experiments.train import check_device
+
+
+def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
+    """Runs one benchmark.
+
+    Args:
+        config: the request.
+        command: the words it was made of, for the folder.
+        console: where everything is shown.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: the request cannot be fulfilled.
+    """
+    request = quickened(config.what)
+    check_device(request.common.device)
+    with torch_threads(request.common.threads):
+        if isinstance(request, ScanBench):
+            bench_scan(request, command, console)
+        else:
+            bench_cores(request, command, console)
+    return 0

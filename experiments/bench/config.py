@@ -1,0 +1,153 @@
+"""What can be asked of `s7rl bench`: one frozen dataclass per benchmark, whose attribute docstrings are ``--help``.
+
+Without torch, and without the names of the cores: those are checked by the benchmark itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+
+import tyro
+
+from s7rl.experiments.arguments import OptionalText, RealNumber, WholeNumber
+from s7rl.experiments.errors import UsageError
+
+LENGTHS = (64, 256, 1024, 4096, 16384, 65536)
+ALL = tyro.conf.arg(metavar="[NAME ...]", help_behavior_hint="(default: all)")
+NUMBERS = tyro.conf.arg(metavar="INT [INT ...]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """How it runs."""
+
+    out: Annotated[
+        OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: a new one in runs/bench)")
+    ] = None
+    """The folder for results.csv, the picture and machine.json. It must not exist yet."""
+    quick: bool = False
+    """Take less than a minute, for a first impression: fewer and smaller cells, wherever no option says otherwise."""
+    threads: WholeNumber = 1
+    """Threads of torch. One compares the work that is done; more also compare how well it is spread."""
+    device: str = "cpu"
+    """Where it runs: cpu, cuda, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanBench:
+    """The linear recurrence alone: forward and backward of every implementation, over the length.
+
+    Its yardsticks are a copy of as much memory as it has to touch, which no implementation can beat, and the loop over
+    time that one writes first.
+    """
+
+    QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType({"lengths": (64, 1024, 4096), "repeats": 7})
+
+    lengths: Annotated[tuple[WholeNumber, ...], NUMBERS] = LENGTHS
+    """Steps of the sequences."""
+    batch_size: WholeNumber = 8
+    """Sequences side by side."""
+    modes: WholeNumber = 128
+    """Numbers in the state of each sequence."""
+    repeats: WholeNumber = 31
+    """Rounds that are timed, fewer where they would not fit into the budget, but never fewer than 5."""
+    budget_seconds: RealNumber = 60.0
+    """What may be spent on one cell of the table; where 5 rounds take longer, it is left out, and marked."""
+    common: tyro.conf.OmitArgPrefixes[CommonOptions] = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        _check_positive(self, "lengths", "batch_size", "modes", "repeats", "budget_seconds")
+        _check_threads(self.common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoresBench:
+    """The sequence models: time and memory of a training step over the length, latency of acting over the batch.
+
+    At equal width, and at the width that gives each as many parameters as S7. torch's bare LSTM and GRU run beside
+    them. All take turns, so that whatever else the machine does meets all alike.
+    """
+
+    QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"lengths": (64, 1024), "batch_sizes": (1, 64), "repeats": 5, "budget_seconds": 3.0}
+    )
+
+    cores: Annotated[tuple[str, ...], ALL] = ()
+    """Which of the cores to compare with S7."""
+    lengths: Annotated[tuple[WholeNumber, ...], NUMBERS] = LENGTHS
+    """Steps of the sequences in training."""
+    batch_size: WholeNumber = 8
+    """Sequences side by side in training."""
+    batch_sizes: Annotated[tuple[WholeNumber, ...], NUMBERS] = (1, 4, 16, 64, 256, 1024)
+    """Sequences side by side in acting."""
+    d_model: WholeNumber = 64
+    """Width at equal width, and of the S7 whose parameters are counted."""
+    repeats: WholeNumber = 15
+    """Rounds that are timed, fewer where they would not fit into the budget, but never fewer than 5; acting, which
+    takes microseconds, gets 20 times as many."""
+    budget_seconds: RealNumber = 60.0
+    """What may be spent on one cell of the table; where 5 rounds take longer, it is left out, and marked."""
+    memory_gb: RealNumber = 8.0
+    """What one training step may take in 10^9 bytes; a cell that takes more is left out, and marked."""
+    common: tyro.conf.OmitArgPrefixes[CommonOptions] = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        _check_positive(
+            self, "lengths", "batch_size", "batch_sizes", "d_model", "repeats", "budget_seconds", "memory_gb"
+        )
+        _check_threads(self.common)
+
+
+BenchRequest: TypeAlias = ScanBench | CoresBench
+BENCHES: Mapping[str, type[BenchRequest]] = MappingProxyType({"scan": ScanBench, "cores": CoresBench})
+What: TypeAlias = (
+    Annotated[ScanBench, tyro.conf.subcommand("scan", prefix_name=False)]
+    | Annotated[CoresBench, tyro.conf.subcommand("cores", prefix_name=False)]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """Measure what the sequence models cost, and what they can remember.
+
+    Writes a folder with a table, a picture and a description of the machine, as it goes: a run that is stopped leaves
+    what it had.
+    """
+
+    what: tyro.conf.OmitArgPrefixes[What]
+    """What to measure."""
+
+
+Request = TypeVar("Request", bound=BenchRequest)
+
+
+def quickened(request: Request) -> Request:
+    """The request with ``--quick`` worked in: what the user left at its default is replaced by less."""
+    if not request.common.quick:
+        return request
+    defaults = {option.name: option.default for option in fields(request)}
+    less = {name: value for name, value in request.QUICK.items() if getattr(request, name) == defaults[name]}
+    return replace(request, **less)
+
+
+def _check_positive(request: Any, *names: str) -> None:
+    """Raises UsageError where an option has no number, or one that is not positive."""
+    for name in names:
+        value = getattr(request, name)
+        option = f"--{name.replace('_', '-')}"
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers:
+            raise UsageError(f"{option} is empty, and there is nothing to measure: give one number or more")
+        for number in numbers:
+            if number <= 0:
+                raise UsageError(f"{option} {number} must be positive: give a number above 0")
+
+
+def _check_threads(common: CommonOptions) -> None:
+    if common.threads < 1:
+        raise UsageError(f"--threads {common.threads} must be positive: give 1, or the number of free cores")

@@ -1,0 +1,231 @@
+"""The sequence models as things to measure: by name, at a width, ready to train or to act.
+
+``CORES`` of s7rl stand in their residual block, as they are used; torch's LSTM and GRU are bare, the yardsticks that
+everybody has. Names of cores stand here only where a benchmark needs to treat one in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from s7rl import Core, core_names, core_options, make_core
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.suggestions import named
+
+REFERENCE = "s7"
+"""The core that all are compared with."""
+BARE: Mapping[str, Callable[[int, int], nn.LSTM | nn.GRU]] = MappingProxyType(
+    {"torch.nn.LSTM": nn.LSTM, "torch.nn.GRU": nn.GRU}
+)
+"""The yardsticks."""
+FULL_ATTENTION: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"gtrxl": ("window", "memory", "memory_length", "context", "context_length")}
+)
+"""Cores that attend to a window, and what the option for its length may be called: training sets it to T, so that the
+whole sequence is attended to, as the others remember all of it."""
+SEED = 0
+
+
+def chosen_cores(names: Sequence[str]) -> tuple[str, ...]:
+    """The cores of an option ``--cores``, all where it is empty, S7 first.
+
+    Raises:
+        UsageError: there is no such core, or it is named twice.
+    """
+    known = {name: name for name in core_names()}
+    for name in names:
+        named("core", name, known, f"--cores takes any of {', '.join(known)}")
+        if names.count(name) > 1:
+            raise UsageError(f"--cores names '{name}' twice: give it once")
+    chosen = [name for name in names or known if name != REFERENCE]
+    return (REFERENCE, *chosen)
+
+
+def make_module(name: str, d_model: int, length: int | None = None) -> nn.Module:
+    """A core by its name, or a yardstick.
+
+    Args:
+        name: of ``core_names()`` or of ``BARE``.
+        d_model: the width of input, output and hidden state.
+        length: the steps that a core which attends to a window shall see; None for its own default.
+    """
+    if name in BARE:
+        return BARE[name](d_model, d_model)
+    options = {}
+    if length is not None:
+        options = {option: length for option in FULL_ATTENTION.get(name, ()) if option in core_options(name)}
+    return make_core(name, d_model=d_model, **options)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers it learns."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def matching_width(count: Callable[[int], int | None], target: int) -> int:
+    """The width whose number of parameters comes nearest to a target; of two as near, the smaller.
+
+    Args:
+        count: parameters at a width, which grow with it; None where there can be no such width.
+        target: how many there should be.
+    """
+    largest = 1
+    while (_count_from(count, largest)[1]) < target:
+        largest *= 2
+    low, high = 0, largest  # At low there are too few, at high enough.
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _count_from(count, middle)[1] < target:
+            low = middle
+        else:
+            high = middle
+    above, enough = _count_from(count, high)
+    below = next((width for width in range(low, 0, -1) if count(width) is not None), None)
+    if below is None:
+        return above
+    too_few = count(below)
+    assert too_few is not None
+    return below if target - too_few <= enough - target else above
+
+
+def _count_from(count: Callable[[int], int | None], width: int) -> tuple[int, int]:
+    """The first width from one on that there can be, and its parameters."""
+    for candidate in range(width, 2 * width + 64):
+        number = count(candidate)
+        if number is not None:
+            return candidate, number
+    raise UsageError(f"no width from {width} on can be made: leave the core out of --cores")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model at a width."""
+
+    name: str
+    """Of ``core_names()`` or of ``BARE``."""
+    d_model: int
+    """Its width."""
+    parameters: int
+    """How many numbers it learns."""
+    state_size: int
+    """How many numbers it carries from step to step for each sequence."""
+    matchings: tuple[str, ...]
+    """What it has in common with S7: ``width``, ``parameters`` or both."""
+
+    @property
+    def key(self) -> str:
+        """Tells it from the others."""
+        return f"{self.name} {self.d_model}"
+
+
+def contenders(names: Sequence[str], d_model: int) -> list[Contender]:
+    """Each model at the width of S7, and at the width that gives it as many parameters.
+
+    Raises:
+        UsageError: a core cannot be made at that width.
+    """
+    try:
+        target = parameter_count(make_module(REFERENCE, d_model))
+        found = []
+        for name in (*names, *BARE):
+            widths = {"width": d_model, "parameters": matching_width(partial(_count, name), target)}
+            for width in sorted(set(widths.values())):
+                module = make_module(name, width)
+                found.append(
+                    Contender(
+                        name=name,
+                        d_model=width,
+                        parameters=parameter_count(module),
+                        state_size=_state_size(module),
+                        matchings=tuple(matching for matching, its in widths.items() if its == width),
+                    )
+                )
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"--d-model {d_model} does not do for every core: {error}") from error
+    return found
+
+
+def _count(name: str, d_model: int) -> int | None:
+    try:
+        return parameter_count(make_module(name, d_model))
+    except ValueError:
+        return None  # As where the width has to be a multiple of the heads.
+
+
+def _state_size(module: nn.Module) -> int:
+    if isinstance(module, Core):
+        return module.state_size
+    assert isinstance(module, nn.LSTM | nn.GRU)
+    return module.hidden_size * (2 if isinstance(module, nn.LSTM) else 1)
+
+
+class TrainingStep:
+    """Forward and backward through one minibatch, from the features below the model back to them.
+
+    No loss and no optimiser: they are the same for all models. Nor any episode boundary but the first: cores that loop
+    over boundaries would take longer with more.
+    """
+
+    def __init__(self, name: str, d_model: int, *, length: int, batch_size: int, device: str) -> None:
+        """Makes the model and its data; the same for every call with the same arguments."""
+        torch.manual_seed(SEED)
+        self._device = torch.device(device)
+        self._module = make_module(name, d_model, length).to(self._device)
+        self._x = torch.randn(length, batch_size, d_model, device=self._device, requires_grad=True)
+        self._gradient = torch.randn(length, batch_size, d_model, device=self._device)
+        self._reset = torch.zeros(length, batch_size, dtype=torch.bool, device=self._device)
+        self._reset[0] = True
+
+    def __call__(self) -> None:
+        """Runs it once, to the end also on a GPU."""
+        self._x.grad = None
+        self._module.zero_grad(set_to_none=True)
+        self._forward().backward(self._gradient)
+        synchronize(self._device)
+
+    def _forward(self) -> Tensor:
+        if isinstance(self._module, Core):
+            state = self._module.initial_state(self._x.shape[1])
+            y: Tensor = self._module.scan(self._x, state, self._reset)[0]
+            return y
+        output: Tensor = self._module(self._x)[0]
+        return output
+
+
+class ActingStep:
+    """One step of a batch of sequences, without gradients."""
+
+    def __init__(self, name: str, d_model: int, *, batch_size: int, device: str) -> None:
+        """Makes the model and its data; the same for every call with the same arguments."""
+        torch.manual_seed(SEED)
+        self._device = torch.device(device)
+        self._module = make_module(name, d_model).to(self._device)
+        self._x = torch.randn(batch_size, d_model, device=self._device)
+        self._reset = torch.zeros(batch_size, dtype=torch.bool, device=self._device)
+        if isinstance(self._module, Core):
+            self._state = self._module.initial_state(batch_size)
+        else:
+            self._state = torch.zeros(1, batch_size, d_model, device=self._device)
+
+    def __call__(self) -> None:
+        """Runs it once, to the end also on a GPU."""
+        with torch.no_grad():
+            if isinstance(self._module, Core):
+                self._module.step(self._x, self._state, self._reset)
+            elif isinstance(self._module, nn.LSTM):
+                self._module(self._x[None], (self._state, self._state))
+            else:
+                self._module(self._x[None], self._state)
+        synchronize(self._device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for a GPU, which would otherwise be timed at giving it work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,140 @@
+"""One training step in a process of its own: what memory it takes at its peak, and about how long it lasts.
+
+The process has a limit of memory and of time, so that a cell which takes too much fails by itself and takes neither
+the benchmark nor the machine with it. Each is forked from a server that has imported torch and done nothing else, which
+is as good as fresh and does not wait for the import.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from s7rl.experiments.bench.measuring import FAILED, MIN_ROUNDS, failure
+
+STARTUP_SECONDS = 120.0
+"""What importing torch may take on a busy machine, and loading the kernels."""
+SLACK = 512 * 2**20
+"""Bytes of addresses beyond the limit: allocators reserve some that they never use."""
+WARM_UP_LENGTH = 8
+NO_MEMORY = ("can't allocate memory", "out of memory", "Unable to allocate", "Cannot allocate memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRequest:
+    """A training step and its limits."""
+
+    name: str
+    """The model."""
+    d_model: int
+    """Its width."""
+    length: int
+    """Steps of the sequences."""
+    batch_size: int
+    """Sequences side by side."""
+    device: str
+    """Where it runs."""
+    threads: int
+    """Threads of torch."""
+    memory_bytes: int
+    """The limit of its memory."""
+    budget_seconds: float
+    """It is given up where ``MIN_ROUNDS`` runs would take longer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """What came of it: two numbers, or the reason why not."""
+
+    peak_bytes: int = 0
+    """The most memory at once."""
+    seconds: float = 0.0
+    """How long it took, the first time at this length."""
+    left_out: str | None = None
+    """Why there are no numbers."""
+
+
+def probe(request: ProbeRequest) -> ProbeResult:
+    """Runs a training step once, in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    # Heard only before the server starts. OpenMP reads its number of threads when torch is loaded, there.
+    context.set_forkserver_preload(["s7rl.experiments.bench.memory", "s7rl.experiments.bench.models"])
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(request.threads)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(request, theirs), daemon=True)
+    try:
+        process.start()
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+    theirs.close()
+    allowed = request.budget_seconds / MIN_ROUNDS
+    try:
+        if not ours.poll(STARTUP_SECONDS + allowed):
+            return ProbeResult(left_out=f"over budget: {MIN_ROUNDS} x more than {allowed:.3g} s")
+        result: ProbeResult = ours.recv()
+        return result
+    except EOFError:
+        process.join()
+        return ProbeResult(left_out=f"{FAILED}: its process ended with code {process.exitcode}")
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+        ours.close()
+
+
+def run_here(request: ProbeRequest) -> ProbeResult:
+    """Runs it in this process, which it limits for good."""
+    import torch
+
+    from s7rl.experiments.bench.memory import address_space, peak_bytes
+    from s7rl.experiments.bench.models import TrainingStep
+
+    torch.set_num_threads(request.threads)
+    device = torch.device(request.device)
+    seconds = 0.0
+
+    def make(length: int) -> TrainingStep:
+        return TrainingStep(
+            request.name, request.d_model, length=length, batch_size=request.batch_size, device=request.device
+        )
+
+    def run() -> None:
+        nonlocal seconds
+        step = make(request.length)  # Made inside, so that parameters and input count.
+        began = time.perf_counter()
+        step()
+        seconds = time.perf_counter() - began
+
+    try:
+        # Kernels are compiled and libraries loaded here, and do not count.
+        make(min(WARM_UP_LENGTH, request.length))()
+        if device.type == "cpu":
+            limit = address_space() + request.memory_bytes + SLACK
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        peak = peak_bytes(run, device)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+            return ProbeResult(left_out=over_memory(request.memory_bytes))
+        return ProbeResult(left_out=failure(error))
+    if peak > request.memory_bytes:
+        return ProbeResult(left_out=over_memory(request.memory_bytes))
+    return ProbeResult(peak_bytes=peak, seconds=seconds)
+
+
+def over_memory(limit_bytes: int) -> str:
+    """The reason of a cell that takes more memory than it may."""
+    return f"over memory: more than {limit_bytes / 1e9:g} GB"
+
+
+def _answer(request: ProbeRequest, connection: Connection) -> None:
+    connection.send(run_here(request))
+    connection.close()

@@ -1,0 +1,79 @@
+"""Which models are compared, and at which width."""
+
+import pytest
+import torch
+
+from s7rl import core_names, make_core
+from s7rl.experiments.bench.models import (
+    BARE,
+    ActingStep,
+    TrainingStep,
+    chosen_cores,
+    contenders,
+    make_module,
+    matching_width,
+    parameter_count,
+)
+from s7rl.experiments.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("target", "width"),
+    # Squares: 10 and 11 are nearest to 9; 12 is as near to 9 as 13 to 16; below 1 there is nothing.
+    [(9, 3), (11, 3), (14, 4), (1, 1), (0, 1), (1_000_000, 1000), (12, 3), (13, 4)],
+)
+def test_the_width_with_the_nearest_number_of_parameters_is_found(target: int, width: int) -> None:
+    assert matching_width(lambda d: d * d, target) == width
+
+
+def test_widths_that_cannot_be_made_are_passed_over() -> None:
+    def multiples_of_four(d: int) -> int | None:
+        return d if d % 4 == 0 else None
+
+    assert [matching_width(multiples_of_four, target) for target in (1, 4, 5, 6, 7, 8, 101)] == [4, 4, 4, 4, 8, 8, 100]
+
+
+def test_every_model_stands_at_equal_width_and_at_equal_parameters() -> None:
+    every = contenders(chosen_cores(()), 16)
+    target = parameter_count(make_core("s7", d_model=16))
+    assert {contender.name for contender in every} == {*core_names(), *BARE}
+    for name in {contender.name for contender in every}:
+        its = [contender for contender in every if contender.name == name]
+        assert sorted(matching for contender in its for matching in contender.matchings) == ["parameters", "width"]
+    for contender in every:
+        assert contender.parameters == parameter_count(make_module(contender.name, contender.d_model))
+        if "width" in contender.matchings:
+            assert contender.d_model == 16
+        if "parameters" in contender.matchings:
+            # No width has a nearer number; networks grow with the square of the width, so neighbours are close.
+            assert abs(contender.parameters - target) <= target / 4
+    seven = [contender for contender in every if contender.name == "s7"]
+    assert [contender.matchings for contender in seven] == [("width", "parameters")]
+
+
+def test_s7_is_always_there_and_comes_first() -> None:
+    assert chosen_cores(["gru"]) == ("s7", "gru")
+    assert chosen_cores(["gru", "s7"]) == ("s7", "gru")
+    assert set(chosen_cores(())) == set(core_names())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["gruu"], "there is no core 'gruu'; did you mean gru"), (["gru", "gru"], "--cores names 'gru' twice")],
+)
+def test_a_core_that_is_not_there_or_there_twice_is_refused(names: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        chosen_cores(names)
+
+
+@pytest.mark.parametrize("name", [*core_names(), *BARE])
+def test_every_model_trains_and_acts(name: str) -> None:
+    step = TrainingStep(name, 8, length=5, batch_size=3, device="cpu")
+    step()
+    first = [None if p.grad is None else p.grad.clone() for p in step._module.parameters()]
+    assert step._x.grad is not None
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in first)
+    step()  # Gradients are not added up.
+    for gradient, parameter in zip(first, step._module.parameters(), strict=True):
+        assert gradient is None or torch.equal(gradient, parameter.grad)  # type: ignore[arg-type]
+    ActingStep(name, 8, batch_size=3, device="cpu")()
