@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from s7rl.agents.threads import torch_threads
-from s7rl.experiments.bench.config import BenchConfig, ScanBench, quickened
+from s7rl.experiments.bench.config import BenchConfig, CoresBench, ScanBench, quickened
 from s7rl.experiments.bench.cores import bench_cores
+from s7rl.experiments.bench.recall import bench_recall
 from s7rl.experiments.bench.scan import bench_scan
 from s7rl.experiments.train import check_device
 
@@ -32,6 +33,8 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
     with torch_threads(request.common.threads):
         if isinstance(request, ScanBench):
             bench_scan(request, command, console)
-        else:
+        elif isinstance(request, CoresBench):
             bench_cores(request, command, console)
+        else:
+            bench_recall(request, command, console)
     return 0

@@ -103,11 +103,55 @@ class CoresBench:
         _check_threads(self.common)
 
 
-BenchRequest: TypeAlias = ScanBench | CoresBench
-BENCHES: Mapping[str, type[BenchRequest]] = MappingProxyType({"scan": ScanBench, "cores": CoresBench})
+@dataclass(frozen=True, kw_only=True)
+class RecallBench:
+    """What the sequence models can remember: supervised tasks of pure memory, trained in minutes.
+
+    copying: repeat 8 tokens, seen at random places among noise, in order. recall: 8 pairs of a key and a value among
+    noise, then the keys; say their values. parity: whether the number of ones so far is odd, after every bit.
+    """
+
+    QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"lengths": (64,), "seeds": 1, "steps": 100, "batch_size": 16, "budget_seconds": 1.5}
+    )
+
+    tasks: Annotated[tuple[str, ...], ALL] = ()
+    """Which tasks: copying, recall, parity."""
+    cores: Annotated[tuple[str, ...], ALL] = ()
+    """Which of the cores to compare with S7."""
+    lengths: Annotated[tuple[WholeNumber, ...], NUMBERS] = (64, 256, 1024)
+    """Steps of the sequences, in training and in the test."""
+    seeds: WholeNumber = 3
+    """How many times each is trained: with the seeds 0, 1, ..."""
+    steps: WholeNumber = 2000
+    """The most updates; training ends early once the task is solved."""
+    batch_size: WholeNumber = 32
+    """Sequences in an update; each is new."""
+    d_model: WholeNumber = 64
+    """Width of the network."""
+    n_blocks: WholeNumber = 2
+    """Blocks on top of each other."""
+    learning_rate: RealNumber = 2e-3
+    """AdamW's largest step size: it rises over the first tenth of the updates, and falls along a cosine."""
+    budget_seconds: RealNumber = 600.0
+    """What may be spent on one training run; one that takes longer ends there, and is marked."""
+    common: tyro.conf.OmitArgPrefixes[CommonOptions] = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        sizes = ("lengths", "seeds", "steps", "batch_size", "d_model", "n_blocks", "learning_rate", "budget_seconds")
+        _check_positive(self, *sizes)
+        _check_threads(self.common)
+
+
+BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench
+BENCHES: Mapping[str, type[BenchRequest]] = MappingProxyType(
+    {"scan": ScanBench, "cores": CoresBench, "recall": RecallBench}
+)
 What: TypeAlias = (
     Annotated[ScanBench, tyro.conf.subcommand("scan", prefix_name=False)]
     | Annotated[CoresBench, tyro.conf.subcommand("cores", prefix_name=False)]
+    | Annotated[RecallBench, tyro.conf.subcommand("recall", prefix_name=False)]
 )
 
 

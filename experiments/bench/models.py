@@ -47,20 +47,21 @@ def chosen_cores(names: Sequence[str]) -> tuple[str, ...]:
     return (REFERENCE, *chosen)
 
 
-def make_module(name: str, d_model: int, length: int | None = None) -> nn.Module:
+def make_module(name: str, d_model: int, length: int | None = None, n_blocks: int = 1) -> nn.Module:
     """A core by its name, or a yardstick.
 
     Args:
         name: of ``core_names()`` or of ``BARE``.
         d_model: the width of input, output and hidden state.
         length: the steps that a core which attends to a window shall see; None for its own default.
+        n_blocks: blocks of a core on top of each other.
     """
     if name in BARE:
         return BARE[name](d_model, d_model)
     options = {}
     if length is not None:
         options = {option: length for option in FULL_ATTENTION.get(name, ()) if option in core_options(name)}
-    return make_core(name, d_model=d_model, **options)
+    return make_core(name, d_model=d_model, n_blocks=n_blocks, **options)
 
 
 def parameter_count(module: nn.Module) -> int:
