@@ -106,7 +106,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     if panel.share:
-        axes.set_ylim(-0.02, 1.04)
+        axes.set_ylim(-0.02, 1.1)
     else:
         axes.set_yscale("log")
         low, high = axes.get_ylim()

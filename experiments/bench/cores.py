@@ -29,6 +29,7 @@ from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, sprea
 from s7rl.experiments.bench.probe import ProbeRequest, over_memory, probe
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
+from s7rl.experiments.summary import plural
 
 MATCHINGS: Mapping[str, str] = {"width": "at equal width", "parameters": "at as many parameters as S7"}
 TRAIN, ACT = "train", "act"
@@ -328,7 +329,7 @@ def _draw(folder: BenchFolder, request: CoresBench, every: Sequence[Contender], 
         )
     title = (
         f"sequence models: width {request.d_model} or as many parameters, training B = {request.batch_size}, "
-        f"{request.common.threads} thread(s), {request.common.device}"
+        f"{plural(request.common.threads, 'thread')}, {request.common.device}"
     )
     draw(panels, folder.picture, title=title)
 

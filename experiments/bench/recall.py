@@ -31,6 +31,7 @@ from s7rl.experiments.bench.tables import ending
 from s7rl.experiments.bench.tasks import NOT_ASKED, SEQUENCE_TASKS, SequenceTask
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import named
+from s7rl.experiments.summary import plural
 
 SOLVED = 0.999
 """Validation accuracy from which on a task counts as solved, where it lasts for ``SOLVED_TIMES`` validations."""
@@ -363,6 +364,6 @@ def _draw(
         )
     title = (
         f"recall: {request.n_blocks} blocks of width {request.d_model}, at most {request.steps:,} updates of "
-        f"{request.batch_size} sequences, median and range of {request.seeds} seed(s)"
+        f"{request.batch_size} sequences, median and range of {plural(request.seeds, 'seed')}"
     )
     draw([panels], folder.picture, title=title)

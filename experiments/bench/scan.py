@@ -26,6 +26,7 @@ from s7rl.experiments.bench.models import SEED, synchronize
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
+from s7rl.experiments.summary import plural
 
 Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 Scan: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -246,7 +247,7 @@ def _draw(
         )
     title = (
         f"linear scan, forward and backward: float32, B = {request.batch_size}, N = {request.modes}, "
-        f"{request.common.threads} thread(s), {request.common.device}"
+        f"{plural(request.common.threads, 'thread')}, {request.common.device}"
     )
     panel = Panel(title="", xlabel="steps T of the sequences", ylabel="microseconds per step", lines=lines)
     draw([[panel]], folder.picture, title=title)

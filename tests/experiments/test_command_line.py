@@ -153,7 +153,18 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "train --help", "list envs", "list agents", "train Nowhere-v0", "train --out ."]
+    "words",
+    [
+        "--help",
+        "train --help",
+        "list envs",
+        "list agents",
+        "train Nowhere-v0",
+        "train --out .",
+        "bench",
+        "bench scan --help",
+        "bench scan --lengths 0",
+    ],
 )
 def test_quick_answers_do_not_wait_for_torch(words: str) -> None:
     code = (
