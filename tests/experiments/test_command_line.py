@@ -40,7 +40,7 @@ MISTAKES = [
     ("train --n-steps 100 --batch-size 256", "s7rl train: --batch-size 256 must be --n-steps 100 times a divisor"),
     ("train CartPol-v1", "s7rl train: unknown environment 'CartPol-v1': did you mean 'CartPole-v1'"),
     ("train --agent gruu", "s7rl train: there is no agent 'gruu'; did you mean gru? (see `s7rl list agents`)"),
-    ("train --agent lstm", "s7rl train: there is no agent 'lstm'; there are s7, gru, none (see `s7rl list agents`)"),
+    ("train --agent abacus", "s7rl train: there is no agent 'abacus' (see `s7rl list agents`)"),
     ("train --env-kwargs 50", "s7rl train: --env-kwargs '50' is not name=value"),
     ("train --env-kwargs corridor=50", "s7rl train: unknown keyword argument 'corridor'"),
     ("train --env-kwargs corridor_length=0", "s7rl train: corridor_length (0) must be at least 1"),
