@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from s7rl.agents.buffer import SequenceBuffer, Sequences, rows_per_minibatch
 from s7rl.agents.checkpoint import CheckpointMixin
+from s7rl.agents.memory import keep_freed_memory
 from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env
@@ -188,6 +189,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 ``learn`` stopped.
             progress_bar: show SB3's progress bar.
         """
+        keep_freed_memory()
         with torch_threads(self.threads):
             return super().learn(
                 total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar

@@ -16,7 +16,6 @@ the tensors: numba on the CPU (float32 and float64), Triton on CUDA, a parallel 
 """
 
 from importlib import import_module
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,7 +57,7 @@ def linear_scan(
             f"{a.shape[-1] + rotating}: one column per mode and a second one per rotating mode."
         )
     steps, batch = b.shape[:2]
-    check_shapes(steps, batch, initial=(initial, "BW"), reset=(reset, "TB"), W=b.shape[-1])
+    check_shapes(steps, batch, b.shape[-1], initial, reset)
     if a.shape[0] not in (1, steps) or a.shape[1] not in (1, batch):
         raise ValueError(
             f"a has shape {tuple(a.shape)}, but b has {steps} steps of {batch} sequences: pass a as "
@@ -111,24 +110,20 @@ def _advance(
     return torch.cat(rotated, dim=-1) + b
 
 
-def check_shapes(steps: int, batch: int, *, W: int, **tensors: tuple[Tensor | None, str]) -> None:
-    """Check tensors against letters of their shape; the kernels would read beyond those that are too small.
+def check_shapes(
+    steps: int, batch: int, width: int, initial: Float[Tensor, "..."], reset: Bool[Tensor, "..."] | None
+) -> None:
+    """Check what a state and its resets have to fit; the kernels would read beyond tensors that are too small.
 
     Raises:
         ValueError: if one does not fit, or there are no steps.
     """
     if steps == 0:
         raise ValueError("there are no time steps (T = 0), so there is no state to return: pass at least one step.")
-    sizes = {"T": steps, "B": batch, "W": W}
-    for name, (tensor, letters) in tensors.items():
-        wanted = tuple(sizes[letter] for letter in letters)
-        if tensor is not None and tuple(tensor.shape) != wanted:
+    wanted = {"initial": (initial, (batch, width), "B, W"), "reset": (reset, (steps, batch), "T, B")}
+    for name, (tensor, shape, letters) in wanted.items():
+        if tensor is not None and tensor.shape != shape:
             raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, but {steps} steps of {batch} sequences with {W} numbers of "
-                f"state need {wanted}: pass it as [{', '.join(letters)}]."
+                f"{name} has shape {tuple(tensor.shape)}, but {steps} steps of {batch} sequences with {width} numbers "
+                f"of state need {shape}: pass it as [{letters}]."
             )
-
-
-def array(x: Tensor) -> Any:
-    """The tensor's memory as a numpy array, for a kernel to read or write."""
-    return x.detach().numpy()

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from s7rl.backends import backend
-from s7rl.scan import array, check_shapes, linear_scan
+from s7rl.kernels.memory import array, empty_like
+from s7rl.scan import check_shapes, linear_scan
 
 _SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
 INPUT_SCALES = tuple(_SQUARE_ROOTS)
@@ -58,7 +59,7 @@ def selective_scan(
         ValueError: if the shapes of state and resets do not fit, or T is 0.
     """
     steps, batch, width = driven.shape
-    check_shapes(steps, batch, W=width, initial=(initial, "BW"), reset=(reset, "TB"))
+    check_shapes(steps, batch, width, initial, reset)
     if backend(driven) == "numba":
         arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale], offset
         if not torch.is_grad_enabled():
@@ -114,7 +115,7 @@ def _forward(*arguments: Any) -> tuple[_Kept, tuple[Tensor, Tensor, Tensor]]:
     *tensors, square_roots, offset = arguments
     selection, driven, u, w_0, skip, angle, initial, reset = (tensor.contiguous() for tensor in tensors)
     inputs = selection, driven, u, w_0, skip, angle.cos(), angle.sin(), initial, reset
-    states, read, skipped = torch.empty_like(driven), torch.empty_like(driven), torch.empty_like(u)
+    states, read, skipped = empty_like(driven), empty_like(driven), empty_like(u)
     selective_scan_forward(*map(array, inputs), square_roots, offset, *map(array, (states, read, skipped)))
     return (*inputs, states), (read, skipped, states[-1])
 
@@ -136,7 +137,7 @@ class _NumbaSelectiveScan(torch.autograd.Function):
 
         *inputs, states = ctx.saved_tensors
         selection, driven, u, w_0, skip, cosine, _, initial, _ = inputs
-        results = tuple(torch.empty_like(tensor) for tensor in (selection, driven, u, w_0, skip, cosine, initial))
+        results = tuple(empty_like(tensor) for tensor in (selection, driven, u, w_0, skip, cosine, initial))
         given = (states, *(grad.contiguous() for grad in grads))
         selective_scan_backward(*map(array, inputs), *ctx.constants, *map(array, given), *map(array, results))
         *grads_of_inputs, grad_initial = results

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from s7rl.agents.memory import keep_freed_memory
 from s7rl.agents.threads import torch_threads
 from s7rl.experiments.bench.config import BenchConfig, CoresBench, ScanBench, quickened
 from s7rl.experiments.bench.cores import bench_cores
@@ -30,6 +31,7 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
     """
     request = quickened(config.what)
     check_device(request.common.device)
+    keep_freed_memory()  # as the trainer does
     with torch_threads(request.common.threads):
         if isinstance(request, ScanBench):
             bench_scan(request, command, console)

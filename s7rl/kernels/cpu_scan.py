@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
-from s7rl.kernels.memory import empty_like
+from s7rl.kernels.memory import array, empty_like
 
 Array = NDArray[np.floating]
 
@@ -51,7 +51,7 @@ class _NumbaScan(torch.autograd.Function):
         a, b, initial, reset = a.contiguous(), b.contiguous(), initial.contiguous(), reset.contiguous()
         cosine, sine = angle.cos(), angle.sin()
         states = empty_like(b)
-        scan_forward(*map(_array, (a, b, cosine, sine, initial, reset, states)))
+        scan_forward(*map(array, (a, b, cosine, sine, initial, reset, states)))
         ctx.save_for_backward(a, initial, reset, cosine, sine, states)
         return states
 
@@ -61,13 +61,9 @@ class _NumbaScan(torch.autograd.Function):
         a, initial, reset, cosine, sine, states = ctx.saved_tensors
         grad_states = grad_states.contiguous()
         grads = tuple(empty_like(x) for x in (a, states, cosine, initial))
-        scan_backward(*map(_array, (a, cosine, sine, initial, reset, states, grad_states, *grads)))
+        scan_backward(*map(array, (a, cosine, sine, initial, reset, states, grad_states, *grads)))
         grad_a, grad_b, grad_angle, grad_initial = grads
         return grad_a, grad_b, grad_initial, None, grad_angle
-
-
-def _array(x: Tensor) -> Any:
-    return x.detach().numpy()
 
 
 @njit(cache=True, error_model="numpy")

@@ -1,4 +1,6 @@
-"""Memory for what the CPU kernels return."""
+"""Tensors as the CPU kernels see them, and memory for what they return."""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,3 +22,8 @@ def empty_like(x: Tensor) -> Tensor:
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     skipped = -memory.ctypes.data % _ALIGNMENT
     return torch.from_numpy(memory[skipped : skipped + size]).view(x.dtype).view(x.shape)
+
+
+def array(x: Tensor) -> Any:
+    """The tensor's memory as a numpy array, for a kernel to read or write."""
+    return x.detach().numpy()
