@@ -88,7 +88,7 @@ class CoresBench:
     """Width at equal width, and of the S7 whose parameters are counted."""
     repeats: WholeNumber = 15
     """Rounds that are timed, fewer where they would not fit into the budget, but never fewer than 5; acting, which
-    takes microseconds, gets 20 times as many."""
+    takes less, gets 3 times as many."""
     budget_seconds: RealNumber = 60.0
     """What may be spent on one cell of the table; where 5 rounds take longer, it is left out, and marked."""
     memory_gb: RealNumber = 8.0

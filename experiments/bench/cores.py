@@ -19,7 +19,7 @@ from s7rl.experiments.bench.measuring import FAILED, Forecast, Spread, Times, me
 from s7rl.experiments.bench.models import (
     BARE,
     REFERENCE,
-    ActingStep,
+    Acting,
     Contender,
     TrainingStep,
     chosen_cores,
@@ -33,8 +33,8 @@ from s7rl.experiments.summary import plural
 
 MATCHINGS: Mapping[str, str] = {"width": "at equal width", "parameters": "at as many parameters as S7"}
 TRAIN, ACT = "train", "act"
-ACTING_ROUNDS = 20
-"""So many times the rounds of training: a step of acting takes microseconds, and any other process disturbs it."""
+ACTING_ROUNDS = 3
+"""So many times the rounds of training: acting takes less than a millisecond, and any other process disturbs it."""
 COLUMNS = (
     "measured",
     "core",
@@ -107,9 +107,7 @@ def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -
 
 def _measure_acting(request: CoresBench, every: Sequence[Contender], batch_size: int, results: Results) -> None:
     def maker(contender: Contender) -> Callable[[], Callable[[], None]]:
-        return lambda: ActingStep(
-            contender.name, contender.d_model, batch_size=batch_size, device=request.common.device
-        )
+        return lambda: Acting(contender.name, contender.d_model, batch_size=batch_size, device=request.common.device)
 
     makers = {contender: maker(contender) for contender in every}
     _take_turns(request, ACT, makers, batch_size, results, repeats=ACTING_ROUNDS * request.repeats)
@@ -186,7 +184,8 @@ def _take_turns(
     by_key = {contender.key: contender for contender in makers}
     thunks = {contender.key: make() for contender, make in makers.items()}
     measured = measure(thunks, repeats=repeats, budget_seconds=request.budget_seconds)
-    results.times |= {(what, by_key[key], size): times for key, times in measured.times.items()}
+    steps = Acting.STEPS if what == ACT else 1
+    results.times |= {(what, by_key[key], size): times / steps for key, times in measured.times.items()}
     results.left_out |= {(what, by_key[key], size): reason for key, reason in measured.left_out.items()}
 
 

@@ -199,8 +199,13 @@ class TrainingStep:
         return output
 
 
-class ActingStep:
-    """One step of a batch of sequences, without gradients."""
+class Acting:
+    """Steps of a batch of sequences one after the other, without gradients.
+
+    As many in a row as keep the caches warm with one model: an agent acts for a whole rollout, too.
+    """
+
+    STEPS = 20
 
     def __init__(self, name: str, d_model: int, *, batch_size: int, device: str) -> None:
         """Makes the model and its data; the same for every call with the same arguments."""
@@ -215,14 +220,15 @@ class ActingStep:
             self._state = torch.zeros(1, batch_size, d_model, device=self._device)
 
     def __call__(self) -> None:
-        """Runs it once, to the end also on a GPU."""
+        """Runs ``STEPS`` steps, to the end also on a GPU."""
         with torch.no_grad():
-            if isinstance(self._module, Core):
-                self._module.step(self._x, self._state, self._reset)
-            elif isinstance(self._module, nn.LSTM):
-                self._module(self._x[None], (self._state, self._state))
-            else:
-                self._module(self._x[None], self._state)
+            for _ in range(self.STEPS):
+                if isinstance(self._module, Core):
+                    self._module.step(self._x, self._state, self._reset)
+                elif isinstance(self._module, nn.LSTM):
+                    self._module(self._x[None], (self._state, self._state))
+                else:
+                    self._module(self._x[None], self._state)
         synchronize(self._device)
 
 

@@ -6,7 +6,7 @@ import torch
 from s7rl import core_names, make_core
 from s7rl.experiments.bench.models import (
     BARE,
-    ActingStep,
+    Acting,
     TrainingStep,
     chosen_cores,
     contenders,
@@ -83,4 +83,4 @@ def test_every_model_trains_and_acts(name: str) -> None:
     step()  # Gradients are not added up.
     for gradient, parameter in zip(first, step._module.parameters(), strict=True):
         assert gradient is None or torch.equal(gradient, parameter.grad)  # type: ignore[arg-type]
-    ActingStep(name, 8, batch_size=3, device="cpu")()
+    Acting(name, 8, batch_size=3, device="cpu")()
