@@ -23,7 +23,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from s7rl.agents.categorical import LogitsCategorical
-from s7rl.cores import core_options, make_core
+from s7rl.cores import core_options, make_core, split_dynamics
 
 
 class RecurrentActorCriticPolicy(ActorCriticPolicy):
@@ -103,23 +103,17 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
-        dynamics = self.core.dynamics_parameters()
-        if dynamics:
-            self.optimizer = self.optimizer_class(self._groups(dynamics), lr=lr_schedule(1.0), **self.optimizer_kwargs)  # type: ignore[call-arg]
-
-    def _groups(self, dynamics: list[nn.Parameter]) -> list[dict[str, Any]]:
-        """The optimiser's two groups; ``lr_factor`` is what :meth:`set_learning_rate` goes by."""
-        known = {id(parameter) for parameter in dynamics}
-        others = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        return [
+        others, dynamics = split_dynamics(self)
+        groups = [
             {"params": others, "lr_factor": 1.0},
             {"params": dynamics, "lr_factor": self.dynamics_lr_factor, "weight_decay": 0.0},
         ]
+        self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1.0), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the learning rate of every group of the optimiser, each times its own factor."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group.get("lr_factor", 1.0)
+            group["lr"] = learning_rate * group["lr_factor"]
 
     def _build_mlp_extractor(self) -> None:
         """Build encoder, core and the layers before the heads.  Called by SB3 before it builds the optimiser."""

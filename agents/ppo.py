@@ -18,9 +18,9 @@ from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.buffer import SequenceBuffer, Sequences, rows_per_minibatch
 from s7rl.agents.checkpoint import CheckpointMixin
-from s7rl.agents.memory import keep_freed_memory
 from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env

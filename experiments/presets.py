@@ -95,9 +95,13 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
             d_state=16,
         ),
         "lru": AgentPreset(summary="linear recurrent unit, modes on a ring", core="lru", has_modes=True),
-        "mingru": AgentPreset(summary="minimal gated recurrent unit, small and linear in time", core="mingru"),
+        "mingru": AgentPreset(
+            summary="minimal gated recurrent unit, small and linear in time", core="mingru", has_horizon=True
+        ),
         "gru": AgentPreset(summary="gated recurrent unit, the classic", core="gru"),
-        "lstm": AgentPreset(summary="long short-term memory, what most recurrent agents have", core="lstm"),
+        "lstm": AgentPreset(
+            summary="long short-term memory, its gates set for the task's horizon", core="lstm", has_horizon=True
+        ),
         "gtrxl": AgentPreset(summary="gated transformer: sees the last 64 steps and nothing older", core="gtrxl"),
         "stack": AgentPreset(summary="the last 4 steps side by side: the control for short memory", core="stack"),
         "none": AgentPreset(summary="no memory: what can be had without", core="none", has_memory=False),

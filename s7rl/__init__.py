@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from s7rl.cores import core_names as core_names
     from s7rl.cores import core_options as core_options
     from s7rl.cores import make_core as make_core
+    from s7rl.cores import split_dynamics as split_dynamics
     from s7rl.scan import linear_scan as linear_scan
     from s7rl.scan import linear_scan_reference as linear_scan_reference
 
@@ -51,6 +52,7 @@ _HOMES = {
     "core_names": "s7rl.cores",
     "core_options": "s7rl.cores",
     "make_core": "s7rl.cores",
+    "split_dynamics": "s7rl.cores",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -5,24 +5,20 @@ r"""The inside of the S7 layer: from the projections of the input to what C and 
     x_k &= a_k e^{i\theta} \odot x_{k-1} + (1 - a_k)^p \odot (1 + s^B_k) \odot v_k \\
     r_k &= (1 + s^C_k) \odot x_k, \qquad z_k = (d + s^D_k) \odot u_k
 
-:func:`selective_scan_reference` defines the result; :func:`selective_scan` gives the same from the fastest kernel
-there is for the tensors' device.  The layout of states and angles is that of :mod:`s7rl.scan`.
+:func:`selective_scan_reference` defines the result.  :func:`selective_scan` gives the same, on the CPU from one fused
+kernel, elsewhere from tensor operations around whichever :func:`s7rl.linear_scan` there is.  The layout of states and
+angles is that of :mod:`s7rl.scan`.
 """
-
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s7rl.backends import backend
-from s7rl.kernels.memory import array, empty_like
 from s7rl.scan import check_shapes, linear_scan
 
-_SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
-INPUT_SCALES = tuple(_SQUARE_ROOTS)
-"""The powers p that the kernels know: none, two or one square roots."""
+INPUT_SCALES = (0.0, 0.5, 0.25)
+"""The powers p that the kernel knows."""
 
 
 def selective_scan(
@@ -36,7 +32,7 @@ def selective_scan(
     reset: Bool[Tensor, "T B"],
     *,
     input_scale: float,
-    offset: float = 0.5,
+    offset: float,
 ) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
     """Differentiable in every tensor but ``reset``.
 
@@ -61,11 +57,11 @@ def selective_scan(
     steps, batch, width = driven.shape
     check_shapes(steps, batch, width, initial, reset)
     if backend(driven) == "numba":
-        arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale], offset
-        if not torch.is_grad_enabled():
-            return _forward(*arguments)[1]  # acting: half of the time of a step would go into autograd's bookkeeping
-        result: tuple[Tensor, Tensor, Tensor] = _NumbaSelectiveScan.apply(*arguments)  # type: ignore[no-untyped-call]
-        return result
+        from s7rl.kernels import cpu_selective_scan  # only now: numba takes a while, and may be missing
+
+        return cpu_selective_scan.scan(
+            selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale, offset=offset
+        )
     return selective_scan_reference(
         selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale, offset=offset
     )
@@ -82,7 +78,7 @@ def selective_scan_reference(
     reset: Bool[Tensor, "T B"],
     *,
     input_scale: float,
-    offset: float = 0.5,
+    offset: float,
 ) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
     """The definition of :func:`selective_scan` in tensor operations around :func:`s7rl.linear_scan`."""
     modes, rotating = len(w_0), len(angle)
@@ -103,42 +99,3 @@ def transition(
 def both_halves(x: Float[Tensor, "*S N"], rotating: int) -> Float[Tensor, "*S W"]:
     """What holds for each mode, for each number of its state: the last modes have an imaginary half as well."""
     return torch.cat([x, x[..., x.shape[-1] - rotating :]], dim=-1)
-
-
-_Kept = tuple[Tensor, ...]
-
-
-def _forward(*arguments: Any) -> tuple[_Kept, tuple[Tensor, Tensor, Tensor]]:
-    """Run the kernel: what its backward needs, and r, z and the last state."""
-    from s7rl.kernels.cpu_selective_scan import selective_scan_forward
-
-    *tensors, square_roots, offset = arguments
-    selection, driven, u, w_0, skip, angle, initial, reset = (tensor.contiguous() for tensor in tensors)
-    inputs = selection, driven, u, w_0, skip, angle.cos(), angle.sin(), initial, reset
-    states, read, skipped = empty_like(driven), empty_like(driven), empty_like(u)
-    selective_scan_forward(*map(array, inputs), square_roots, offset, *map(array, (states, read, skipped)))
-    return (*inputs, states), (read, skipped, states[-1])
-
-
-class _NumbaSelectiveScan(torch.autograd.Function):
-    """:mod:`s7rl.kernels.cpu_selective_scan` under autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        kept, (read, skipped, last) = _forward(*arguments)
-        ctx.constants = arguments[-2:]
-        ctx.save_for_backward(*kept)
-        return read, skipped, last.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from s7rl.kernels.cpu_selective_scan import selective_scan_backward
-
-        *inputs, states = ctx.saved_tensors
-        selection, driven, u, w_0, skip, cosine, _, initial, _ = inputs
-        results = tuple(empty_like(tensor) for tensor in (selection, driven, u, w_0, skip, cosine, initial))
-        given = (states, *(grad.contiguous() for grad in grads))
-        selective_scan_backward(*map(array, inputs), *ctx.constants, *map(array, given), *map(array, results))
-        *grads_of_inputs, grad_initial = results
-        return *grads_of_inputs, grad_initial, None, None, None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from s7rl.agents.memory import keep_freed_memory
+from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.threads import torch_threads
 from s7rl.experiments.bench.config import BenchConfig, CoresBench, ScanBench, quickened
 from s7rl.experiments.bench.cores import bench_cores

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from s7rl import Core
+from s7rl import Core, split_dynamics
 from s7rl.experiments.bench.chart import Line, Panel, draw
 from s7rl.experiments.bench.config import RecallBench
 from s7rl.experiments.bench.measuring import FAILED, Spread, failure
@@ -213,11 +213,9 @@ def train_and_test(
 
 def make_optimizer(model: SequenceModel, learning_rate: float) -> torch.optim.AdamW:
     """AdamW that leaves the time scales of the core where they are put: 0 is no neutral value for them."""
-    dynamics = {id(parameter) for parameter in model.core.dynamics_parameters()}
-    decayed = [parameter for parameter in model.parameters() if id(parameter) not in dynamics]
-    free = [parameter for parameter in model.parameters() if id(parameter) in dynamics]
+    decayed, free = split_dynamics(model)
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+    return torch.optim.AdamW(groups, lr=learning_rate)
 
 
 def step_size(update: int, updates: int) -> float:

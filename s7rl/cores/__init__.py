@@ -1,6 +1,7 @@
 """Sequence models under one contract, see :mod:`s7rl.cores.base`."""
 
 from s7rl.cores.base import Core as Core
+from s7rl.cores.base import split_dynamics as split_dynamics
 from s7rl.cores.block import ResidualBlock as ResidualBlock
 from s7rl.cores.block import Stack as Stack
 from s7rl.cores.frame_stack import FrameStack as FrameStack

@@ -71,3 +71,11 @@ class Core(nn.Module, ABC):
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
         """Consume whole sequences; return all features and the state after the last step."""
+
+
+def split_dynamics(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters of a module that set no time scale, and those of the cores inside it that do, for an optimiser."""
+    cores = [part for part in module.modules() if isinstance(part, Core)]
+    dynamics = {id(parameter): parameter for core in cores for parameter in core.dynamics_parameters()}
+    others = [parameter for parameter in module.parameters() if id(parameter) not in dynamics]
+    return others, list(dynamics.values())

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from s7rl.cores.base import Core
 from s7rl.cores.checks import check_span
 from s7rl.cores.fused import scan_between_resets
-from s7rl.cores.modes import log_uniform
+from s7rl.cores.initialisation import chrono_bias
 
 
 class LSTM(Core):
@@ -17,24 +17,23 @@ class LSTM(Core):
 
     Args:
         d_model: H, the width of input and output; also of the hidden state.
-        horizon_range: shortest and longest initial time constant of the cells in steps, above 1, drawn log-uniformly
-            per cell: the forget gate's bias is log(horizon - 1) and the input gate's its negative, the chrono
-            initialisation of Tallec and Ollivier 2018 (arXiv 1804.11188).  None: torch's own, which forgets within
-            about two steps.
+        horizon: shortest and longest initial time constant of the cells in steps, above 1, drawn log-uniformly
+            per cell: :func:`~s7rl.cores.initialisation.chrono_bias` for the forget gate, its negative for the input
+            gate.  None: torch's own, which forgets within about two steps.
 
     Raises:
-        TypeError: if ``horizon_range`` is neither None nor two numbers.
+        TypeError: if ``horizon`` is neither None nor two numbers.
         ValueError: if they are out of range.
     """
 
-    def __init__(self, d_model: int, *, horizon_range: tuple[float, float] | None = None) -> None:
-        if horizon_range is not None:
+    def __init__(self, d_model: int, *, horizon: tuple[float, float] | None = None) -> None:
+        if horizon is not None:
             meaning = "None or (shortest, longest) time constant in steps"
-            check_span("horizon_range", horizon_range, above=1.0, meaning=meaning)
+            check_span("horizon", horizon, above=1.0, meaning=meaning)
         super().__init__(d_model, state_size=2 * d_model)
         self.lstm = nn.LSTM(d_model, d_model)
-        if horizon_range is not None:
-            bias = torch.log(log_uniform((d_model,), horizon_range).exp() - 1)
+        if horizon is not None:
+            bias = chrono_bias(d_model, horizon)
             with torch.no_grad():
                 # torch orders the gates: input, forget, cell, output; and adds two biases.
                 self.lstm.get_parameter("bias_ih_l0")[: 2 * d_model] = torch.cat([-bias, bias])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from s7rl.cores.base import Core
 from s7rl.cores.checks import check_sizes, check_span
-from s7rl.cores.modes import log_uniform
+from s7rl.cores.initialisation import log_uniform
 from s7rl.cores.window import lagged
 from s7rl.scan import linear_scan
 
@@ -64,7 +64,7 @@ class Mamba(Core):
         self.convolution_bias = nn.Parameter(torch.empty(channels).uniform_(-1, 1) * d_conv**-0.5)
         self.selection = nn.Linear(channels, self.rank + 2 * d_state, bias=False)  # W_r, W_B, W_C
         self.to_step = nn.Linear(self.rank, channels, bias=False)  # W_Delta
-        step = log_uniform((channels,), step_range).exp()
+        step = log_uniform((channels,), step_range)
         self.step_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus of it is the step
         self.log_decay = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(channels, 1))  # log(-A)
         self.skip = nn.Parameter(torch.ones(channels))  # D

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from s7rl.cores.base import Core
 from s7rl.cores.checks import check_span
-from s7rl.cores.modes import log_uniform
+from s7rl.cores.initialisation import chrono_bias
 from s7rl.scan import linear_scan
 
 
@@ -22,23 +22,22 @@ class MinGRU(Core):
 
     Args:
         d_model: H, the width of input, output and state.
-        horizon_range: shortest and longest initial time constant in steps, above 1, drawn log-uniformly per unit:
-            beta = -log(horizon - 1), the chrono initialisation of Tallec and Ollivier 2018 (arXiv 1804.11188).  With
-            beta = 0, as in the paper, half of the state is gone after every step.
+        horizon: shortest and longest initial time constant in steps, above 1, drawn log-uniformly per unit:
+            beta is the negative of :func:`~s7rl.cores.initialisation.chrono_bias`.  With beta = 0, as in the paper,
+            half of the state is gone after every step.
 
     Raises:
-        TypeError: if ``horizon_range`` is not two numbers.
+        TypeError: if ``horizon`` is not two numbers.
         ValueError: if they are out of range.
     """
 
     dynamics = ("gate_bias",)
 
-    def __init__(self, d_model: int, *, horizon_range: tuple[float, float] = (2.0, 1000.0)) -> None:
-        check_span("horizon_range", horizon_range, above=1.0, meaning="(shortest, longest) time constant in steps")
+    def __init__(self, d_model: int, *, horizon: tuple[float, float] = (2.0, 1000.0)) -> None:
+        check_span("horizon", horizon, above=1.0, meaning="(shortest, longest) time constant in steps")
         super().__init__(d_model, state_size=d_model)
         self.gate = nn.Linear(d_model, d_model, bias=False)  # W_z
-        horizon = log_uniform((d_model,), horizon_range).exp()
-        self.gate_bias = nn.Parameter(-torch.log(horizon - 1))  # beta
+        self.gate_bias = nn.Parameter(-chrono_bias(d_model, horizon))  # beta
         self.candidate = nn.Linear(d_model, d_model)
 
     def scan(

@@ -3,17 +3,9 @@ r"""Complex modes kept as two real halves, ``[N real parts | N imaginary parts]`
 A complex number g = g_r + i g_i acts on the halves as :math:`(r, s) \mapsto (g_r r - g_i s,\; g_r s + g_i r)`.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-
-def log_uniform(shape: tuple[int, ...], span: tuple[float, float]) -> Float[Tensor, "..."]:
-    """Draw the logarithms of numbers that are spread log-uniformly over the span."""
-    low, high = math.log(span[0]), math.log(span[1])
-    return low + (high - low) * torch.rand(shape)
 
 
 def zero_order_hold(

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from s7rl.cores.base import Core
 from s7rl.cores.checks import check_sizes, check_span
-from s7rl.cores.modes import log_uniform, zero_order_hold
+from s7rl.cores.initialisation import log_uniform
+from s7rl.cores.modes import zero_order_hold
 from s7rl.scan import linear_scan
 
 
@@ -46,7 +47,7 @@ class S4D(Core):
         super().__init__(d_model, state_size=2 * d_model * d_state)
         self.log_decay = nn.Parameter(torch.full((d_model, d_state), math.log(0.5)))
         self.frequency = nn.Parameter(math.pi * torch.arange(d_state, dtype=torch.float).repeat(d_model, 1))
-        self.log_step = nn.Parameter(log_uniform((d_model, 1), step_range))
+        self.log_step = nn.Parameter(log_uniform((d_model, 1), step_range).log())
         self.output = nn.Parameter(math.sqrt(0.5) * torch.randn(2, d_model, d_state))  # C, of variance 1 in all
         self.skip = nn.Parameter(torch.randn(d_model))  # D
         self.mix = nn.Linear(d_model, 2 * d_model)  # W, c

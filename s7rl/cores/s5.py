@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from s7rl.cores.base import Core
 from s7rl.cores.checks import check_sizes, check_span
-from s7rl.cores.modes import log_uniform, scale_halves, zero_order_hold
+from s7rl.cores.initialisation import log_uniform
+from s7rl.cores.modes import scale_halves, zero_order_hold
 from s7rl.scan import linear_scan
 
 
@@ -44,7 +45,7 @@ class S5(Core):
         eigenvalues, basis = hippo_normal(d_state)
         self.log_decay = nn.Parameter((-eigenvalues.real).log().float())
         self.frequency = nn.Parameter(eigenvalues.imag.float())
-        self.log_step = nn.Parameter(log_uniform((d_state,), step_range))
+        self.log_step = nn.Parameter(log_uniform((d_state,), step_range).log())
         self.input = nn.Linear(d_model, 2 * d_state, bias=False)  # B
         self.output = nn.Linear(2 * d_state, d_model, bias=False)  # [2 Re C | -2 Im C]
         self.skip = nn.Parameter(torch.randn(d_model))  # D

@@ -5,7 +5,7 @@ Where this layer deviates from the paper is said in :class:`S7`.
 """
 
 import math
-from collections.abc import Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from s7rl.cores.base import Core
+from s7rl.cores.checks import check_sizes, check_span
 from s7rl.cores.modulation import FullModulation, LowRankModulation
 from s7rl.scan import linear_scan
 from s7rl.selective_scan import INPUT_SCALES, both_halves, selective_scan, transition
@@ -68,8 +69,8 @@ class S7(Core):
         d_state: N, the number of modes.
         selectivity: "diagonal", "low_rank" or "full", see the table.
         rank: r of "low_rank" (None: 8).  With "diagonal", the modulations are computed from r numbers, W = U V with V
-            of r rows, which saves most of their cost; None: W is unrestricted.
-        horizon: shortest and longest initial time constant tau of the modes that do not rotate, in steps; at least 1.
+            of r rows, which saves most of their cost; None: W is unrestricted.  "full" has none.
+        horizon: shortest and longest initial time constant tau of the modes that do not rotate, in steps; above c.
         rotation: share of the modes that rotate, in [0, 1].
         angle_spread: "even": the R angles are pi/R, 2 pi/R, ... pi; "log": their periods are spread log-uniformly from
             2 to 4 R steps.
@@ -101,18 +102,23 @@ class S7(Core):
         input_scale: float = 0.25,
         allow_negative: bool = True,
     ) -> None:
+        offset = 0.5 if allow_negative else 1.0
+        check_sizes(d_state=d_state)
+        check_span("horizon", horizon, above=offset, meaning="(shortest, longest) time constant in steps")
         _check_numbers(rotation=rotation, token_shift=token_shift, input_scale=input_scale)
-        _check_sizes(d_state=d_state, rank=rank)
-        _check_horizon(horizon, allow_negative)
         _check_choice("selectivity", selectivity, get_args(Selectivity))
         _check_choice("angle_spread", angle_spread, get_args(AngleSpread))
+        if rank is not None:
+            check_sizes(rank=rank)
+            if selectivity == "full":
+                raise ValueError(f"rank is {rank}, but full selectivity has no rank: leave it out, or pass low_rank.")
         rotating = round(rotation * d_state)
         width = d_state + rotating
         super().__init__(d_model, state_size=width + (0 if token_shift is None else d_model))
         self.d_state = d_state
         self.selectivity = selectivity
         self.input_scale = input_scale
-        self.offset = 0.5 if allow_negative else 1.0
+        self.offset = offset
         self._width = width
 
         shortest, longest = horizon
@@ -136,16 +142,13 @@ class S7(Core):
 
         gates = d_state + width if selectivity == "diagonal" else 0  # W_B, W_C
         self.selection = _selection(d_model, d_state + gates + d_model, rank if selectivity == "diagonal" else None)
-        self.modulate_input: nn.Module | None = None
-        self.modulate_output: nn.Module | None = None
-        self.state_bias: nn.Linear | None = None
-        if selectivity == "low_rank":
-            self.modulate_input = LowRankModulation(d_model, d_model, width, rank or 8)
-            self.modulate_output = LowRankModulation(d_model, width, d_model, rank or 8)
-        elif selectivity == "full":
-            self.modulate_input = FullModulation(d_model, d_model, width)
-            self.modulate_output = FullModulation(d_model, width, d_model)
-            self.state_bias = nn.Linear(d_model, width)
+        self.modulate_input: nn.Module
+        self.modulate_output: nn.Module
+        if selectivity != "diagonal":
+            make = FullModulation if selectivity == "full" else partial(LowRankModulation, rank=rank or 8)
+            self.modulate_input, self.modulate_output = make(d_model, d_model, width), make(d_model, width, d_model)
+        self.state_bias = nn.Linear(d_model, width) if selectivity == "full" else None
+        if self.state_bias is not None:
             nn.init.zeros_(self.state_bias.weight)
             nn.init.zeros_(self.state_bias.bias)
 
@@ -165,31 +168,6 @@ class S7(Core):
         run = self._scan_diagonal if self.selectivity == "diagonal" else self._scan_whole
         y, modes = run(x, shifted, modes, reset)
         return y, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
-
-    def step(
-        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
-        """See :meth:`Core.step`.  Acting does without what only sequences need."""
-        if torch.is_grad_enabled() or self.selectivity != "diagonal":
-            return super().step(x, state, reset)
-        modes, shifted = state[:, : self._width], x
-        if self.mu is not None:
-            previous = state[:, self._width :].masked_fill(reset[:, None], 0.0)
-            shifted = torch.addcmul(x, self.mu, previous, value=-1)
-        read, skipped, modes = selective_scan(
-            self.selection(x)[None],
-            self.input(shifted)[None],
-            x[None],
-            self.w_0,
-            self.skip,
-            self.angle,
-            modes,
-            reset[None],
-            input_scale=self.input_scale,
-            offset=self.offset,
-        )
-        y = torch.addmm(skipped[0], read[0], self.output.weight.t())
-        return y, modes if self.mu is None else torch.cat([modes, x], dim=-1)
 
     def _scan_diagonal(
         self,
@@ -220,8 +198,6 @@ class S7(Core):
         reset: Bool[Tensor, "T B"],
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
         """With B_k and C_k that the input decides beyond a gate."""
-        assert self.modulate_input is not None
-        assert self.modulate_output is not None
         select_a, select_d = self.selection(u).split([self.d_state, self.d_model], dim=-1)
         a, gain = transition(self.w_0 * (1.0 + select_a), input_scale=self.input_scale, offset=self.offset)
         driven = self.input(v) + self.modulate_input(u, v)
@@ -263,30 +239,6 @@ def _check_numbers(*, rotation: float, token_shift: float | None, input_scale: f
         raise ValueError(f"token_shift is {token_shift}, but it mixes two inputs: pass None or a number from 0 to 1.")
     if input_scale not in INPUT_SCALES:
         raise ValueError(f"input_scale is {input_scale}, but it is a power: pass one of {INPUT_SCALES}.")
-
-
-def _check_sizes(*, d_state: int, rank: int | None) -> None:
-    if not isinstance(d_state, int) or d_state < 1:
-        raise ValueError(f"d_state is {d_state}, but S7 needs at least one mode: pass a positive whole number.")
-    if rank is not None and (not isinstance(rank, int) or rank < 1):
-        raise ValueError(
-            f"rank is {rank}, but the input has to decide something: pass a positive whole number or None."
-        )
-
-
-def _check_horizon(horizon: tuple[float, float], allow_negative: bool) -> None:
-    if not (isinstance(horizon, Sequence) and all(isinstance(tau, int | float) for tau in horizon)):
-        raise TypeError(f"horizon is {horizon!r}, but it is (shortest, longest) in steps: pass two numbers.")
-    if len(horizon) != 2 or not 1.0 <= horizon[0] <= horizon[1] < math.inf:
-        raise ValueError(
-            f"horizon is {horizon}, but it is (shortest, longest) time constant in steps: "
-            "pass two numbers with 1 <= shortest <= longest."
-        )
-    if horizon[0] == 1.0 and not allow_negative:
-        raise ValueError(
-            f"horizon is {horizon}, but with allow_negative=False a mode of 1 step could never change: "
-            "pass a shortest above 1."
-        )
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
-from s7rl.kernels.memory import array, empty_like
+from s7rl.kernels.arrays import array, empty_like
 
 Array = NDArray[np.floating]
 

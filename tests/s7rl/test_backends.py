@@ -141,5 +141,6 @@ def test_the_inside_of_s7_is_fused_only_in_numba(asked: str, composed: int, monk
         torch.zeros(batch, modes),
         torch.zeros(steps, batch, dtype=torch.bool),
         input_scale=0.5,
+        offset=0.5,
     )
     assert spy.call_count == composed

@@ -7,7 +7,7 @@ import torch
 
 from s7rl import linear_scan, linear_scan_reference
 from s7rl.kernels import cpu_scan
-from s7rl.kernels.memory import empty_like
+from s7rl.kernels.arrays import empty_like
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 3), (7, 1)])

@@ -90,7 +90,7 @@ def test_the_fused_kernel_is_called_once_per_time_at_which_an_episode_starts(
 
 
 def test_a_mingru_begins_with_horizons_spread_log_uniformly() -> None:
-    core = build(MinGRU, 300, horizon_range=(3.0, 3000.0))
+    core = build(MinGRU, 300, horizon=(3.0, 3000.0))
     with torch.no_grad():
         core.get_parameter("candidate.bias").zero_()
         after, _ = core.step(torch.zeros(1, 300), torch.ones(1, 300), torch.tensor([False]))
@@ -100,7 +100,7 @@ def test_a_mingru_begins_with_horizons_spread_log_uniformly() -> None:
 
 
 def test_an_lstm_begins_with_the_horizons_that_it_is_given() -> None:
-    core = build(LSTM, 300, horizon_range=(3.0, 3000.0))
+    core = build(LSTM, 300, horizon=(3.0, 3000.0))
     with torch.no_grad():
         _, state = core.step(torch.zeros(1, 300), torch.tensor([[0.0] * 300 + [1.0] * 300]), torch.tensor([False]))
     bias = numbers(core)["lstm.bias_ih_l0"] + numbers(core)["lstm.bias_hh_l0"]

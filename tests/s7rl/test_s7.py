@@ -30,6 +30,7 @@ def magnitude(w: float, dtype: torch.dtype = torch.float64) -> float:
         torch.ones(1, 1, dtype=dtype),
         torch.zeros(1, 1, dtype=torch.bool),
         input_scale=0.0,
+        offset=0.5,
     )
     return read.item()
 

@@ -1,4 +1,4 @@
-"""The linear scan against a loop over complex numbers in numpy, written without looking at any implementation.
+"""The linear scan against an independent loop over complex numbers in numpy.
 
 Every property holds for every backend that can run here.  Under ``TRITON_INTERPRET=1`` that is Triton alone, on the
 CPU and slowly, hence with shorter sequences and fewer examples; test_triton_scan.py runs this file so.

@@ -161,7 +161,7 @@ def test_all_gradients_are_difference_quotients(scale: float, rotating: int) -> 
 
     def scan(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         given_ = case._replace(**dict(zip(DIFFERENTIABLE, tensors, strict=True)))
-        return selective_scan(*given_, input_scale=scale)
+        return selective_scan(*given_, input_scale=scale, offset=0.5)
 
     assert case.reset.any()
     assert torch.autograd.gradcheck(scan, tuple(getattr(case, name) for name in DIFFERENTIABLE))
@@ -177,10 +177,10 @@ def test_values_and_gradients_are_finite_where_the_transition_is_minus_1_or_0_or
     case.w_0[:] = w
     case.selection[..., :4] = 0.0  # the modulation of w
     ours, theirs = case.leaves(), case.leaves(torch.float64)
-    results = selective_scan(*ours, input_scale=scale)
+    results = selective_scan(*ours, input_scale=scale, offset=0.5)
     assert all(result.isfinite().all() for result in results)
     loss(results).backward()
-    loss(selective_scan_reference(*theirs, input_scale=scale)).backward()
+    loss(selective_scan_reference(*theirs, input_scale=scale, offset=0.5)).backward()
     for name in DIFFERENTIABLE:
         got, expected = getattr(ours, name).grad, getattr(theirs, name).grad
         size = 1.0 + float(expected.abs().max())
@@ -189,9 +189,9 @@ def test_values_and_gradients_are_finite_where_the_transition_is_minus_1_or_0_or
 
 def test_acting_without_gradients_gives_what_learning_sees() -> None:
     case = draw(7, 3, 5, 2)
-    learning = selective_scan(*case.leaves(), input_scale=0.25)
+    learning = selective_scan(*case.leaves(), input_scale=0.25, offset=0.5)
     with torch.no_grad():
-        acting = selective_scan(*case, input_scale=0.25)
+        acting = selective_scan(*case, input_scale=0.25, offset=0.5)
     for one, other in zip(acting, learning, strict=True):
         assert torch.equal(one, other)
         assert not one.requires_grad
@@ -200,8 +200,8 @@ def test_acting_without_gradients_gives_what_learning_sees() -> None:
 def test_a_gradient_that_reaches_one_result_only_leaves_out_the_others() -> None:
     for k in range(3):
         ours, theirs = draw(6, 2, 4, 2).leaves(), draw(6, 2, 4, 2).leaves()
-        selective_scan(*ours, input_scale=0.5)[k].square().sum().backward()
-        expected = selective_scan_reference(*theirs, input_scale=0.5)[k]
+        selective_scan(*ours, input_scale=0.5, offset=0.5)[k].square().sum().backward()
+        expected = selective_scan_reference(*theirs, input_scale=0.5, offset=0.5)[k]
         expected.square().sum().backward()
         for name in DIFFERENTIABLE:
             reference = getattr(theirs, name).grad
@@ -215,7 +215,7 @@ def test_a_broken_state_ends_with_its_episode(broken: float) -> None:
     case = draw(6, 2, 3, 1, resets=0.0)
     case.initial[0] = broken
     case.reset[3] = True
-    read, _, last = selective_scan(*case, input_scale=0.25)
+    read, _, last = selective_scan(*case, input_scale=0.25, offset=0.5)
     assert not read[2, 0].isfinite().all()
     assert read[3:].isfinite().all()
     assert last.isfinite().all()
@@ -225,7 +225,7 @@ def test_the_gradient_of_an_earlier_episode_is_exactly_0() -> None:
     case = draw(12, 1, 4, 2, resets=0.0)
     case.reset[5] = True
     ours = case.leaves()
-    read, _, last = selective_scan(*ours, input_scale=0.25)
+    read, _, last = selective_scan(*ours, input_scale=0.25, offset=0.5)
     (read[5:].square().sum() + last.square().sum()).backward()
     for name in ("driven", "selection"):
         assert not getattr(ours, name).grad[:5].any(), name
