@@ -7,9 +7,7 @@ size: it reads four and writes four. It writes into memory that is there, where 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -22,6 +20,7 @@ from s7rl import linear_scan
 from s7rl.backends import BACKENDS, VARIABLE
 from s7rl.experiments.bench.chart import Line, Panel, draw
 from s7rl.experiments.bench.config import ScanBench
+from s7rl.experiments.bench.environment import environment_variable
 from s7rl.experiments.bench.measuring import Forecast, Spread, Times, measure, ratio, too_long
 from s7rl.experiments.bench.models import SEED, synchronize
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
@@ -112,23 +111,10 @@ def loop(a: Tensor, b: Tensor, initial: Tensor, reset: Tensor) -> Tensor:
 
 def _chosen(backend: str) -> Scan:
     def scan(a: Tensor, b: Tensor, initial: Tensor, reset: Tensor) -> Tensor:
-        with _switched(backend):
+        with environment_variable(VARIABLE, backend):
             return linear_scan(a, b, initial, reset)
 
     return scan
-
-
-@contextmanager
-def _switched(backend: str) -> Iterator[None]:
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = backend
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
 
 
 def _works(scan: Scan, tensors: Arrays) -> bool:
