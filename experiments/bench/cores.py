@@ -74,7 +74,7 @@ def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -
         console: where everything is shown.
 
     Raises:
-        UsageError: a core is not known or cannot be made, or the folder cannot be made.
+        UsageError: a core is not known, or the folder cannot be made.
     """
     every = contenders(chosen_cores(request.cores), request.d_model)
     lengths, batch_sizes = sorted(set(request.lengths)), sorted(set(request.batch_sizes))

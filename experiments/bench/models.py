@@ -6,6 +6,7 @@ everybody has. Names of cores stand here only where a benchmark needs to treat o
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,39 +70,18 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def matching_width(count: Callable[[int], int | None], target: int) -> int:
+def matching_width(count: Callable[[int], int], target: int) -> int:
     """The width whose number of parameters comes nearest to a target; of two as near, the smaller.
 
     Args:
-        count: parameters at a width, which grow with it; None where there can be no such width.
+        count: parameters at a width, which grow with it.
         target: how many there should be.
     """
     largest = 1
-    while (_count_from(count, largest)[1]) < target:
+    while count(largest) < target:
         largest *= 2
-    low, high = 0, largest  # At low there are too few, at high enough.
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _count_from(count, middle)[1] < target:
-            low = middle
-        else:
-            high = middle
-    above, enough = _count_from(count, high)
-    below = next((width for width in range(low, 0, -1) if count(width) is not None), None)
-    if below is None:
-        return above
-    too_few = count(below)
-    assert too_few is not None
-    return below if target - too_few <= enough - target else above
-
-
-def _count_from(count: Callable[[int], int | None], width: int) -> tuple[int, int]:
-    """The first width from one on that there can be, and its parameters."""
-    for candidate in range(width, 2 * width + 64):
-        number = count(candidate)
-        if number is not None:
-            return candidate, number
-    raise UsageError(f"no width from {width} on can be made: leave the core out of --cores")
+    enough = 1 + bisect_left(range(1, largest), target, key=count)
+    return min((width for width in (enough - 1, enough) if width > 0), key=lambda width: abs(count(width) - target))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,37 +106,27 @@ class Contender:
 
 
 def contenders(names: Sequence[str], d_model: int) -> list[Contender]:
-    """Each model at the width of S7, and at the width that gives it as many parameters.
-
-    Raises:
-        UsageError: a core cannot be made at that width.
-    """
-    try:
-        target = parameter_count(make_module(REFERENCE, d_model))
-        found = []
-        for name in (*names, *BARE):
-            widths = {"width": d_model, "parameters": matching_width(partial(_count, name), target)}
-            for width in sorted(set(widths.values())):
-                module = make_module(name, width)
-                found.append(
-                    Contender(
-                        name=name,
-                        d_model=width,
-                        parameters=parameter_count(module),
-                        state_size=_state_size(module),
-                        matchings=tuple(matching for matching, its in widths.items() if its == width),
-                    )
+    """Each model at the width of S7, and at the width that gives it as many parameters."""
+    target = parameter_count(make_module(REFERENCE, d_model))
+    found = []
+    for name in (*names, *BARE):
+        widths = {"width": d_model, "parameters": matching_width(partial(_count, name), target)}
+        for width in sorted(set(widths.values())):
+            module = make_module(name, width)
+            found.append(
+                Contender(
+                    name=name,
+                    d_model=width,
+                    parameters=parameter_count(module),
+                    state_size=_state_size(module),
+                    matchings=tuple(matching for matching, its in widths.items() if its == width),
                 )
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"--d-model {d_model} does not do for every core: {error}") from error
+            )
     return found
 
 
-def _count(name: str, d_model: int) -> int | None:
-    try:
-        return parameter_count(make_module(name, d_model))
-    except ValueError:
-        return None  # As where the width has to be a multiple of the heads.
+def _count(name: str, d_model: int) -> int:
+    return parameter_count(make_module(name, d_model))
 
 
 def _state_size(module: nn.Module) -> int:

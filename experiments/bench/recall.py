@@ -110,11 +110,6 @@ def bench_recall(request: RecallBench, command: Sequence[str], console: Console)
     tasks = chosen_tasks(request)
     names = chosen_cores(request.cores)
     lengths = sorted(set(request.lengths))
-    try:
-        for name in names:
-            make_module(name, request.d_model, lengths[0], request.n_blocks)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"--d-model {request.d_model} does not do for every core: {error}") from error
     folder = BenchFolder("recall", COLUMNS, command, request.common)
     outcomes: dict[tuple[str, int, str], list[Outcome]] = {}
     reasons: dict[tuple[str, int, str], str] = {}
