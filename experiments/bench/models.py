@@ -15,7 +15,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from s7rl import Core, core_names, core_options, make_core
+from s7rl import Core, core_names, make_core
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import named
 
@@ -25,11 +25,9 @@ BARE: Mapping[str, Callable[[int, int], nn.LSTM | nn.GRU]] = MappingProxyType(
     {"torch.nn.LSTM": nn.LSTM, "torch.nn.GRU": nn.GRU}
 )
 """The yardsticks."""
-FULL_ATTENTION: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"gtrxl": ("window", "memory", "memory_length", "context", "context_length")}
-)
-"""Cores that attend to a window, and what the option for its length may be called: training sets it to T, so that the
-whole sequence is attended to, as the others remember all of it."""
+FULL_ATTENTION: Mapping[str, str] = MappingProxyType({"gtrxl": "window"})
+"""Cores that attend to a window, and the option for its length: training sets it to T, so that the whole sequence is
+attended to, as the others remember all of it."""
 SEED = 0
 
 
@@ -59,9 +57,7 @@ def make_module(name: str, d_model: int, length: int | None = None, n_blocks: in
     """
     if name in BARE:
         return BARE[name](d_model, d_model)
-    options = {}
-    if length is not None:
-        options = {option: length for option in FULL_ATTENTION.get(name, ()) if option in core_options(name)}
+    options = {FULL_ATTENTION[name]: length} if length is not None and name in FULL_ATTENTION else {}
     return make_core(name, d_model=d_model, n_blocks=n_blocks, **options)
 
 
