@@ -67,27 +67,21 @@ def ratio(numerator: Times, denominator: Times) -> Spread:
 
 
 def interleave(
-    thunks: Mapping[str, Thunk],
-    rounds: int,
-    *,
-    warm_up: int = 1,
-    clock: Clock = time.perf_counter,
+    thunks: Mapping[str, Thunk], rounds: int, *, clock: Clock = time.perf_counter
 ) -> dict[str, Times]:
-    """Runs things in turns and times each.
+    """Runs things in turns and times each, after one round that is not timed: memory is mapped in it.
 
     Args:
         thunks: what to run, by name, in this order in every round. What runs on a GPU has to wait for it.
         rounds: how often each is timed.
-        warm_up: rounds before those, not timed: kernels are compiled and memory is mapped in them.
         clock: seconds since some moment.
 
     Returns:
         Seconds, ``rounds`` numbers for each name; the n-th of all names were taken in the same round.
     """
     times = {name: np.empty(rounds) for name in thunks}
-    for _ in range(warm_up):
-        for thunk in thunks.values():
-            thunk()
+    for thunk in thunks.values():
+        thunk()
     gc.collect()
     collects = gc.isenabled()
     gc.disable()  # A collection would be charged to whichever thing happens to run, or to run next.
@@ -116,8 +110,9 @@ def measure(
 ) -> Measured:
     """Times things in turns, within a budget for each.
 
-    Each runs twice first: once to compile its kernels, then for an estimate. What cannot run ``MIN_ROUNDS`` times in
-    the budget is left out; of the others the slowest says how many rounds there are, the same for all.
+    Each runs twice first, alone: once to compile its kernels, then for an estimate. What cannot run ``MIN_ROUNDS``
+    times in the budget is left out. The others run a third time, in turns; the rounds after that are timed. The slowest
+    says how many there are, the same for all.
 
     Args:
         thunks: what to run, by name.
@@ -141,9 +136,9 @@ def measure(
     if not estimates:
         return Measured(times={}, left_out=left_out)
     affordable = int(budget_seconds / max(*estimates.values(), 1e-9))
-    rounds = max(min(repeats, affordable), min(MIN_ROUNDS, repeats))
+    rounds = min(repeats, affordable)
     kept = {name: thunks[name] for name in estimates}
-    return Measured(times=interleave(kept, rounds, warm_up=1, clock=clock), left_out=left_out)
+    return Measured(times=interleave(kept, rounds, clock=clock), left_out=left_out)
 
 
 def too_long(seconds: float, budget_seconds: float) -> str | None:
