@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ WARM_UP = 0.1
 """Share of the updates over which the step size rises."""
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT = 1.0
+Ending: TypeAlias = Literal["solved", "all updates made", "over budget"]
 TRAINING, VALIDATION, TEST = 0, 1, 2
 """Second number of the seed of each kind of data."""
 COLUMNS = (
@@ -74,7 +75,7 @@ class Outcome:
     """How many were made."""
     seconds: float
     """How long they took, with the validations."""
-    ended: Literal["solved", "all updates made", "over budget"]
+    ended: Ending
     """Why there were no more."""
 
 
@@ -177,7 +178,7 @@ def train_and_test(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: step_size(update, request.steps))
     every = max(request.steps // VALIDATIONS, VALIDATED_EVERY)
     solved, update = 0, 0
-    ended: Literal["solved", "all updates made", "over budget"] = "all updates made"
+    ended: Ending = "all updates made"
     began = time.perf_counter()
     for update in range(1, request.steps + 1):
         tokens, asked, answers = _batch(task, rng, length, request.batch_size, request.common.device)
