@@ -95,11 +95,6 @@ class Contender:
     matchings: tuple[str, ...]
     """What it has in common with S7: ``width``, ``parameters`` or both."""
 
-    @property
-    def key(self) -> str:
-        """Tells it from the others."""
-        return f"{self.name} {self.d_model}"
-
 
 def contenders(names: Sequence[str], d_model: int) -> list[Contender]:
     """Each model at the width of S7, and at the width that gives it as many parameters."""
