@@ -18,6 +18,7 @@ from s7rl.experiments.bench.findings import findings
 from s7rl.experiments.bench.measuring import FAILED, Forecast, Spread, Thunk, Times, measure, ratio, too_long
 from s7rl.experiments.bench.models import (
     BARE,
+    MATCHINGS,
     REFERENCE,
     Acting,
     Contender,
@@ -31,7 +32,6 @@ from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
 from s7rl.experiments.summary import plural
 
-MATCHINGS: Mapping[str, str] = {"width": "at equal width", "parameters": "at as many parameters as S7"}
 TRAIN, ACT = "train", "act"
 ACTING_ROUNDS = 3
 """So many times the rounds of training: acting takes less than a millisecond, and any other process disturbs it."""
@@ -223,9 +223,9 @@ def _tables(
     batch_sizes: Sequence[int],
     results: Results,
 ) -> Iterable[Table]:
-    for matching, heading in MATCHINGS.items():
+    for matching, words in MATCHINGS.items():
         its = [contender for contender in every if matching in contender.matchings]
-        training = f"Training {heading}, B = {request.batch_size}: "
+        training = f"Training at {words}, B = {request.batch_size}: "
         yield _matrix(
             f"{training}microseconds per step, forward and backward, ± half the distance between the quartiles",
             "T =",
@@ -241,7 +241,7 @@ def _tables(
             lambda contender, length: _peak(results, contender, length),
         )
         yield _matrix(
-            f"Acting {heading}: microseconds of one step",
+            f"Acting at {words}: microseconds of one step",
             "B =",
             its,
             batch_sizes,
@@ -285,7 +285,7 @@ def _peak(results: Results, contender: Contender, length: int) -> str:
 def _draw(folder: BenchFolder, request: CoresBench, every: Sequence[Contender], results: Results) -> None:
     names = list(dict.fromkeys(contender.name for contender in every))
     panels = []
-    for matching, heading in MATCHINGS.items():
+    for matching, words in MATCHINGS.items():
         time: dict[str, list[tuple[int, Spread]]] = {name: [] for name in names}
         step: dict[str, list[tuple[int, Spread]]] = {name: [] for name in names}
         memory: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in names}
@@ -299,13 +299,13 @@ def _draw(folder: BenchFolder, request: CoresBench, every: Sequence[Contender], 
         panels.append(
             [
                 Panel(
-                    title=f"training {heading}",
+                    title=f"training at {words}",
                     xlabel="steps T of the sequences",
                     ylabel="microseconds per step",
                     lines=_lines(time),
                 ),
                 Panel(
-                    title=f"training {heading}",
+                    title=f"training at {words}",
                     xlabel="steps T of the sequences",
                     ylabel="megabytes at the peak",
                     lines=[
@@ -314,7 +314,7 @@ def _draw(folder: BenchFolder, request: CoresBench, every: Sequence[Contender], 
                     ],
                 ),
                 Panel(
-                    title=f"acting {heading}",
+                    title=f"acting at {words}",
                     xlabel="sequences side by side",
                     ylabel="microseconds of one step",
                     lines=_lines(step),

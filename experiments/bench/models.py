@@ -28,6 +28,8 @@ BARE: Mapping[str, Callable[[int, int], nn.LSTM | nn.GRU]] = MappingProxyType(
 FULL_ATTENTION: Mapping[str, str] = MappingProxyType({"gtrxl": "window"})
 """Cores that attend to a window, and the option for its length: training sets it to T, so that the whole sequence is
 attended to, as the others remember all of it."""
+MATCHINGS: Mapping[str, str] = MappingProxyType({"width": "equal width", "parameters": "equal parameters"})
+"""What a model can have in common with S7, in words."""
 SEED = 0
 
 
@@ -93,7 +95,7 @@ class Contender:
     state_size: int
     """How many numbers it carries from step to step for each sequence."""
     matchings: tuple[str, ...]
-    """What it has in common with S7: ``width``, ``parameters`` or both."""
+    """What it has in common with S7: keys of ``MATCHINGS``."""
 
 
 def contenders(names: Sequence[str], d_model: int) -> list[Contender]:
