@@ -33,7 +33,7 @@ class CommonOptions:
     threads: WholeNumber = 1
     """Threads of torch. One compares the work that is done; more also compare how well it is spread."""
     device: str = "cpu"
-    """Where it runs: cpu, cuda, ..."""
+    """Where it runs: auto, cpu, cuda, ..."""
 
     def __post_init__(self) -> None:
         """Checks what tyro does not."""

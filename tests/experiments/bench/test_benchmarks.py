@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
+from s7rl.experiments.bench import benchmarks as benchmarks_module
 from s7rl.experiments.bench import cores as cores_module
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions, CoresBench, ScanBench, quickened
 from s7rl.experiments.bench.output import BenchFolder
@@ -127,6 +129,23 @@ def test_a_run_that_is_stopped_leaves_what_it_had(empty_directory: Path, monkeyp
     assert main([*TINY_CORES.split(), "--out", "x"]) == 130
     assert {row["length"] for row in rows(empty_directory / "x")} == {"1", "4"}
     assert (empty_directory / "x" / "cores.png").is_file()
+
+
+def test_the_device_that_auto_stands_for_is_found_before_anything_is_written(
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[bool] = []
+
+    def get_device(name: str) -> torch.device:
+        there.append((empty_directory / "x").exists())
+        return torch.device("cpu" if name == "auto" else name)
+
+    monkeypatch.setattr(benchmarks_module, "get_device", get_device)
+    sizes = ["--lengths", "4", "--batch-size", "2", "--modes", "3", "--repeats", "2"]
+    assert main(["bench", "scan", *sizes, "--device", "auto", "--out", "x"]) == 0
+    assert there == [False]
+    assert json.loads((empty_directory / "x" / "machine.json").read_text())["device"] == "cpu"
+    assert all(float(row["seconds_median"]) > 0 for row in rows(empty_directory / "x"))
 
 
 MISTAKES = [
