@@ -62,7 +62,7 @@ def probe(request: ProbeRequest) -> ProbeResult:
     """Runs a training step once, in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     # Heard only before the server starts.
-    context.set_forkserver_preload(["s7rl.experiments.bench.memory", "s7rl.experiments.bench.models"])
+    context.set_forkserver_preload(["s7rl.experiments.bench.peak_memory", "s7rl.experiments.bench.models"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(request, theirs), daemon=True)
     # OpenMP reads its number of threads when torch is loaded, in the server.
@@ -89,8 +89,8 @@ def run_here(request: ProbeRequest) -> ProbeResult:
     """Runs it in this process, which it limits for good."""
     import torch
 
-    from s7rl.experiments.bench.memory import address_space, peak_bytes
     from s7rl.experiments.bench.models import TrainingStep
+    from s7rl.experiments.bench.peak_memory import address_space, peak_bytes
 
     torch.set_num_threads(request.threads)
     device = torch.device(request.device)

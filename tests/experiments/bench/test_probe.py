@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from s7rl.experiments.bench.memory import peak_bytes
+from s7rl.experiments.bench.peak_memory import peak_bytes
 from s7rl.experiments.bench.probe import ProbeRequest, probe
 
 MEGABYTE = 2**20
