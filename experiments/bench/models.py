@@ -1,7 +1,7 @@
 """The sequence models as things to measure: by name, at a width, ready to train or to act.
 
-``CORES`` of s7rl stand in their residual block, as they are used; torch's LSTM and GRU are bare, the yardsticks that
-everybody has. Names of cores stand here only where a benchmark needs to treat one in its own way.
+Cores are as ``make_core`` builds them; torch's LSTM and GRU are bare, the yardsticks that everybody has. Names of cores
+stand here only where a benchmark needs to treat one in its own way.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def train_and_test(
     """
     rng = np.random.default_rng((seed, TRAINING))
     optimizer = make_optimizer(model, request.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: step_size(update, request.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: learning_rate_factor(update, request.steps))
     every = max(request.steps // VALIDATIONS, VALIDATED_EVERY)
     solved, update = 0, 0
     ended: Ending = "all updates made"
@@ -216,8 +216,8 @@ def make_optimizer(model: SequenceModel, learning_rate: float) -> torch.optim.Ad
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
 
 
-def step_size(update: int, updates: int) -> float:
-    """The step size as a share of the largest: a linear rise over the first tenth, then half a cosine down to 0.
+def learning_rate_factor(update: int, updates: int) -> float:
+    """The learning rate as a share of the largest: a linear rise over the first tenth, then half a cosine down to 0.
 
     Args:
         update: from 0 on.

@@ -41,7 +41,7 @@ COLUMNS = (
     "microseconds_per_step",
     "gigabytes_per_second",
     *spread_columns("over_copy"),
-    *spread_columns("loop_over_it"),
+    *spread_columns("speedup_over_loop"),
     "left_out",
 )
 
@@ -179,12 +179,12 @@ def _row(
         "gigabytes_per_second": round(eight_arrays / spread.median / 1e9, 4),
     }
     over_copy = ratio(times[name], times[COPY]) if COPY in times else None
-    under_loop = ratio(times[LOOP], times[name]) if LOOP in times else None
+    speedup = ratio(times[LOOP], times[name]) if LOOP in times else None
     return (
         row
         | spread_cells("seconds", spread)
         | spread_cells("over_copy", over_copy)
-        | spread_cells("loop_over_it", under_loop)
+        | spread_cells("speedup_over_loop", speedup)
     )
 
 

@@ -50,7 +50,7 @@ def test_scan_leaves_a_table_a_picture_and_the_machine(
         streamed = 8 * 4 * int(row["length"]) * 2 * 3
         assert float(row["gigabytes_per_second"]) == pytest.approx(streamed / seconds / 1e9, rel=1e-3, abs=1e-4)
     assert {row["over_copy_median"] for row in table if row["backend"] == "copy"} == {"1.0"}
-    assert {row["loop_over_it_median"] for row in table if row["backend"] == "loop"} == {"1.0"}
+    assert {row["speedup_over_loop_median"] for row in table if row["backend"] == "loop"} == {"1.0"}
     machine = json.loads((folder / "machine.json").read_text())
     assert machine["command"][:3] == ["s7rl", "bench", "scan"]
     assert {"processor", "cores", "threads", "created", "versions", "device"} <= set(machine)
