@@ -89,6 +89,30 @@ def check_is_free(path: Path) -> None:
         raise UsageError(f"--out {path} exists already, and nothing is overwritten: give a folder that does not exist")
 
 
+def make_folder(name: str, *, out: str | None, home: Path) -> tuple[Path, str]:
+    """Makes a folder for results.
+
+    Args:
+        name: what an unnamed folder is called, before the time.
+        out: the folder to make; None for a new one in ``home``.
+        home: where unnamed folders are made.
+
+    Returns:
+        The folder, and the time in ISO 8601.
+
+    Raises:
+        UsageError: the folder exists or cannot be made.
+    """
+    now = datetime.now().astimezone()
+    path = Path(out) if out is not None else _unused(home / f"{name}-{now:%Y%m%d-%H%M%S}")
+    check_is_free(path)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"the folder {path} cannot be made: {error.strerror}; choose another with --out") from error
+    return path, now.isoformat(timespec="seconds")
+
+
 def create_run_folder(settings: RunSettings, command: Sequence[str], *, out: str | None, runs: str) -> RunFolder:
     """Makes the folder and writes config.json into it.
 
@@ -101,22 +125,15 @@ def create_run_folder(settings: RunSettings, command: Sequence[str], *, out: str
     Raises:
         UsageError: the folder exists or cannot be made.
     """
-    now = datetime.now().astimezone()
-    path = Path(out) if out is not None else unused(Path(runs) / _name(settings, now))
-    check_is_free(path)
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(
-            f"the run folder {path} cannot be made: {error.strerror}; choose another with --out"
-        ) from error
+    env = settings.env_id.rsplit("/", 1)[-1]
+    path, created = make_folder(f"{env}-{settings.agent}-seed{settings.seed}", out=out, home=Path(runs))
     folder = RunFolder(path)
     write_json(
         folder.config,
         {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "created": now.isoformat(timespec="seconds"),
+            "created": created,
             "command": list(command),
             "settings": asdict(settings),
             "versions": versions(),
@@ -175,12 +192,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _name(settings: RunSettings, now: datetime) -> str:
-    env = settings.env_id.rsplit("/", 1)[-1]
-    return f"{env}-{settings.agent}-seed{settings.seed}-{now:%Y%m%d-%H%M%S}"
-
-
-def unused(path: Path) -> Path:
+def _unused(path: Path) -> Path:
     """The path, or with the first number behind it under which nothing is there yet."""
     candidate, number = path, 2
     while candidate.exists():

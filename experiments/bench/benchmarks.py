@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
+from stable_baselines3.common.utils import get_device
 
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.threads import torch_threads
@@ -31,6 +33,7 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
     """
     request = quickened(config.what)
     check_device(request.common.device)
+    request = replace(request, common=replace(request.common, device=str(get_device(request.common.device))))
     keep_freed_memory()  # as the trainer does
     with torch_threads(request.common.threads):
         if isinstance(request, ScanBench):

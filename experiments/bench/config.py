@@ -33,7 +33,12 @@ class CommonOptions:
     threads: WholeNumber = 1
     """Threads of torch. One compares the work that is done; more also compare how well it is spread."""
     device: str = "cpu"
-    """Where it runs: cpu, cuda, ..."""
+    """Where it runs: auto, cpu, cuda, ..."""
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        if self.threads < 1:
+            raise UsageError(f"--threads {self.threads} must be positive: give 1, or the number of free cores")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,6 @@ class ScanBench:
     def __post_init__(self) -> None:
         """Checks what tyro does not."""
         _check_positive(self, "lengths", "batch_size", "modes", "repeats", "budget_seconds")
-        _check_threads(self.common)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,6 @@ class CoresBench:
         _check_positive(
             self, "lengths", "batch_size", "batch_sizes", "d_model", "repeats", "budget_seconds", "memory_gb"
         )
-        _check_threads(self.common)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +144,6 @@ class RecallBench:
         """Checks what tyro does not."""
         sizes = ("lengths", "seeds", "steps", "batch_size", "d_model", "n_blocks", "learning_rate", "budget_seconds")
         _check_positive(self, *sizes)
-        _check_threads(self.common)
 
 
 BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench
@@ -190,8 +192,3 @@ def _check_positive(request: Any, *names: str) -> None:
         for number in numbers:
             if number <= 0:
                 raise UsageError(f"{option} {number} must be positive: give a number above 0")
-
-
-def _check_threads(common: CommonOptions) -> None:
-    if common.threads < 1:
-        raise UsageError(f"--threads {common.threads} must be positive: give 1, or the number of free cores")

@@ -15,9 +15,10 @@ from rich.table import Table
 from s7rl.experiments.bench.chart import Line, Panel, draw
 from s7rl.experiments.bench.config import CoresBench
 from s7rl.experiments.bench.findings import findings
-from s7rl.experiments.bench.measuring import FAILED, Forecast, Spread, Times, measure, ratio, too_long
+from s7rl.experiments.bench.measuring import FAILED, Forecast, Spread, Thunk, Times, measure, ratio, too_long
 from s7rl.experiments.bench.models import (
     BARE,
+    MATCHINGS,
     REFERENCE,
     Acting,
     Contender,
@@ -31,7 +32,6 @@ from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
 from s7rl.experiments.summary import plural
 
-MATCHINGS: Mapping[str, str] = {"width": "at equal width", "parameters": "at as many parameters as S7"}
 TRAIN, ACT = "train", "act"
 ACTING_ROUNDS = 3
 """So many times the rounds of training: acting takes less than a millisecond, and any other process disturbs it."""
@@ -74,7 +74,7 @@ def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -
         console: where everything is shown.
 
     Raises:
-        UsageError: a core is not known or cannot be made, or the folder cannot be made.
+        UsageError: a core is not known, or the folder cannot be made.
     """
     every = contenders(chosen_cores(request.cores), request.d_model)
     lengths, batch_sizes = sorted(set(request.lengths)), sorted(set(request.batch_sizes))
@@ -98,7 +98,8 @@ def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -
         console.print(table)
     for (what, who, size), reason in results.left_out.items():
         if in_short(reason) == FAILED:
-            console.print(f"{who.key}, {what} {size:,}: {reason}", markup=False, highlight=False, soft_wrap=True)
+            line = f"{who.name} {who.d_model}, {what} {size:,}: {reason}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     training = {(who, length): times for (what, who, length), times in results.times.items() if what == TRAIN}
     for line in findings(every, lengths, training):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -106,11 +107,9 @@ def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -
 
 
 def _measure_acting(request: CoresBench, every: Sequence[Contender], batch_size: int, results: Results) -> None:
-    def maker(contender: Contender) -> Callable[[], Callable[[], None]]:
-        return lambda: Acting(contender.name, contender.d_model, batch_size=batch_size, device=request.common.device)
-
-    makers = {contender: maker(contender) for contender in every}
-    _take_turns(request, ACT, makers, batch_size, results, repeats=ACTING_ROUNDS * request.repeats)
+    device = request.common.device
+    thunks = {who: Acting(who.name, who.d_model, batch_size=batch_size, device=device) for who in every}
+    _take_turns(request, ACT, thunks, batch_size, results, repeats=ACTING_ROUNDS * request.repeats)
 
 
 def _measure_training(
@@ -121,21 +120,19 @@ def _measure_training(
     results: Results,
     progress: BenchProgress,
 ) -> None:
-    def maker(contender: Contender) -> Callable[[], Callable[[], None]]:
-        sizes = {"length": length, "batch_size": request.batch_size}
-        return lambda: TrainingStep(contender.name, contender.d_model, **sizes, device=request.common.device)
-
-    makers = {}
+    fitting = []
     for contender in every:
         progress.show(f"T = {length:,}: {contender.name}, width {contender.d_model}, memory")
         if reason := _probed(request, contender, length, forecasts[contender], results):
             results.left_out[TRAIN, contender, length] = reason
             progress.advance()
         else:
-            makers[contender] = maker(contender)
-    progress.show(f"T = {length:,}: {len(makers)} models in turns")
-    _take_turns(request, TRAIN, makers, length, results, repeats=request.repeats)
-    progress.advance(len(makers))
+            fitting.append(contender)
+    progress.show(f"T = {length:,}: {len(fitting)} models in turns")
+    sizes = {"length": length, "batch_size": request.batch_size}
+    thunks = {who: TrainingStep(who.name, who.d_model, **sizes, device=request.common.device) for who in fitting}
+    _take_turns(request, TRAIN, thunks, length, results, repeats=request.repeats)
+    progress.advance(len(fitting))
 
 
 def _probed(
@@ -174,19 +171,17 @@ def _probed(
 def _take_turns(
     request: CoresBench,
     what: str,
-    makers: Mapping[Contender, Callable[[], Callable[[], None]]],
+    thunks: Mapping[Contender, Thunk],
     size: int,
     results: Results,
     *,
     repeats: int,
 ) -> None:
     """Times everything of one size in turns."""
-    by_key = {contender.key: contender for contender in makers}
-    thunks = {contender.key: make() for contender, make in makers.items()}
     measured = measure(thunks, repeats=repeats, budget_seconds=request.budget_seconds)
     steps = Acting.STEPS if what == ACT else 1
-    results.times |= {(what, by_key[key], size): times / steps for key, times in measured.times.items()}
-    results.left_out |= {(what, by_key[key], size): reason for key, reason in measured.left_out.items()}
+    results.times |= {(what, who, size): times / steps for who, times in measured.times.items()}
+    results.left_out |= {(what, who, size): reason for who, reason in measured.left_out.items()}
 
 
 def _row(
@@ -228,9 +223,9 @@ def _tables(
     batch_sizes: Sequence[int],
     results: Results,
 ) -> Iterable[Table]:
-    for matching, heading in MATCHINGS.items():
+    for matching, words in MATCHINGS.items():
         its = [contender for contender in every if matching in contender.matchings]
-        training = f"Training {heading}, B = {request.batch_size}: "
+        training = f"Training at {words}, B = {request.batch_size}: "
         yield _matrix(
             f"{training}microseconds per step, forward and backward, ± half the distance between the quartiles",
             "T =",
@@ -246,7 +241,7 @@ def _tables(
             lambda contender, length: _peak(results, contender, length),
         )
         yield _matrix(
-            f"Acting {heading}: microseconds of one step",
+            f"Acting at {words}: microseconds of one step",
             "B =",
             its,
             batch_sizes,
@@ -290,7 +285,7 @@ def _peak(results: Results, contender: Contender, length: int) -> str:
 def _draw(folder: BenchFolder, request: CoresBench, every: Sequence[Contender], results: Results) -> None:
     names = list(dict.fromkeys(contender.name for contender in every))
     panels = []
-    for matching, heading in MATCHINGS.items():
+    for matching, words in MATCHINGS.items():
         time: dict[str, list[tuple[int, Spread]]] = {name: [] for name in names}
         step: dict[str, list[tuple[int, Spread]]] = {name: [] for name in names}
         memory: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in names}
@@ -304,13 +299,13 @@ def _draw(folder: BenchFolder, request: CoresBench, every: Sequence[Contender], 
         panels.append(
             [
                 Panel(
-                    title=f"training {heading}",
+                    title=f"training at {words}",
                     xlabel="steps T of the sequences",
                     ylabel="microseconds per step",
                     lines=_lines(time),
                 ),
                 Panel(
-                    title=f"training {heading}",
+                    title=f"training at {words}",
                     xlabel="steps T of the sequences",
                     ylabel="megabytes at the peak",
                     lines=[
@@ -319,7 +314,7 @@ def _draw(folder: BenchFolder, request: CoresBench, every: Sequence[Contender], 
                     ],
                 ),
                 Panel(
-                    title=f"acting {heading}",
+                    title=f"acting at {words}",
                     xlabel="sequences side by side",
                     ylabel="microseconds of one step",
                     lines=_lines(step),

@@ -1,6 +1,6 @@
 """What the figures of `s7rl bench cores` say, in a few lines; nothing is said that was not measured.
 
-The cores named here are those that a question is about.
+The cores named here are those that S7 is compared with.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from s7rl.experiments.bench.measuring import Spread, Times, ratio
-from s7rl.experiments.bench.models import FULL_ATTENTION, REFERENCE, Contender
+from s7rl.experiments.bench.models import FULL_ATTENTION, MATCHINGS, REFERENCE, Contender
 from s7rl.experiments.bench.tables import between_quartiles, number
 
 TIME_INVARIANT = ("s5", "s4d")
@@ -16,14 +16,13 @@ TIME_INVARIANT = ("s5", "s4d")
 GATED = ("torch.nn.LSTM", "torch.nn.GRU", "lstm", "gru")
 """Recurrent networks that everybody knows, bare and in the same block as S7."""
 USUAL_LENGTH = 1024
-WORDS: Mapping[str, str] = {"width": "equal width", "parameters": "equal parameters"}
 
 Figures = Mapping[tuple[Contender, int], Times]
 """Seconds of a training step by contender and length; those of one length were taken in the same rounds."""
 
 
 def findings(every: Sequence[Contender], lengths: Sequence[int], figures: Figures) -> Iterator[str]:
-    """Answers the questions that the benchmark was made for.
+    """What dynamics that depend on the input cost, where attention becomes slower, how S7 compares and grows.
 
     Args:
         every: all contenders.
@@ -34,7 +33,7 @@ def findings(every: Sequence[Contender], lengths: Sequence[int], figures: Figure
         Lines; ratios with their quartiles in brackets, over the rounds.
     """
     usual = min(lengths, key=lambda length: abs(length - USUAL_LENGTH))
-    for matching, words in WORDS.items():
+    for matching, words in MATCHINGS.items():
         its = {contender.name: contender for contender in every if matching in contender.matchings}
         seven = its[REFERENCE]
         for name in TIME_INVARIANT:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 Times = NDArray[np.float64]
 Thunk = Callable[[], object]
 Clock = Callable[[], float]
+Key = TypeVar("Key", bound=Hashable)
 
 MIN_ROUNDS = 5
 """Fewer give no quartiles to speak of."""
@@ -66,35 +68,27 @@ def ratio(numerator: Times, denominator: Times) -> Spread:
     return Spread.of(numerator / denominator)
 
 
-def interleave(
-    thunks: Mapping[str, Thunk],
-    rounds: int,
-    *,
-    warm_up: int = 1,
-    clock: Clock = time.perf_counter,
-) -> dict[str, Times]:
-    """Runs things in turns and times each.
+def interleave(thunks: Mapping[Key, Thunk], rounds: int, *, clock: Clock = time.perf_counter) -> dict[Key, Times]:
+    """Runs things in turns and times each, after one round that is not timed: memory is mapped in it.
 
     Args:
-        thunks: what to run, by name, in this order in every round. What runs on a GPU has to wait for it.
+        thunks: what to run, by some key, in this order in every round. What runs on a GPU has to wait for it.
         rounds: how often each is timed.
-        warm_up: rounds before those, not timed: kernels are compiled and memory is mapped in them.
         clock: seconds since some moment.
 
     Returns:
-        Seconds, ``rounds`` numbers for each name; the n-th of all names were taken in the same round.
+        Seconds, ``rounds`` numbers for each; the n-th of all were taken in the same round.
     """
-    times = {name: np.empty(rounds) for name in thunks}
-    for _ in range(warm_up):
-        for thunk in thunks.values():
-            thunk()
+    times = {key: np.empty(rounds) for key in thunks}
+    for thunk in thunks.values():
+        thunk()
     gc.collect()
     collects = gc.isenabled()
     gc.disable()  # A collection would be charged to whichever thing happens to run, or to run next.
     try:
         for turn in range(rounds):
-            for name, thunk in thunks.items():
-                times[name][turn] = _timed(thunk, clock)
+            for key, thunk in thunks.items():
+                times[key][turn] = _timed(thunk, clock)
     finally:
         if collects:
             gc.enable()
@@ -102,48 +96,49 @@ def interleave(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What came of ``measure``: every name of the request stands in exactly one of the two."""
+class Measured(Generic[Key]):
+    """What came of ``measure``: every key of the request stands in exactly one of the two."""
 
-    times: dict[str, Times]
+    times: dict[Key, Times]
     """Seconds by round."""
-    left_out: dict[str, str]
+    left_out: dict[Key, str]
     """Why there are none."""
 
 
 def measure(
-    thunks: Mapping[str, Thunk], *, repeats: int, budget_seconds: float, clock: Clock = time.perf_counter
-) -> Measured:
+    thunks: Mapping[Key, Thunk], *, repeats: int, budget_seconds: float, clock: Clock = time.perf_counter
+) -> Measured[Key]:
     """Times things in turns, within a budget for each.
 
-    Each runs twice first: once to compile its kernels, then for an estimate. What cannot run ``MIN_ROUNDS`` times in
-    the budget is left out; of the others the slowest says how many rounds there are, the same for all.
+    Each runs twice first, alone: once to compile its kernels, then for an estimate. What cannot run ``MIN_ROUNDS``
+    times in the budget is left out. The others run a third time, in turns; the rounds after that are timed. The slowest
+    says how many there are, the same for all.
 
     Args:
-        thunks: what to run, by name.
+        thunks: what to run, by some key.
         repeats: the most rounds.
         budget_seconds: for the rounds of one thing.
         clock: seconds since some moment.
     """
-    estimates: dict[str, float] = {}
-    left_out: dict[str, str] = {}
-    for name, thunk in thunks.items():
+    estimates: dict[Key, float] = {}
+    left_out: dict[Key, str] = {}
+    for key, thunk in thunks.items():
         try:
             thunk()
             estimate = _timed(thunk, clock)
         except (RuntimeError, MemoryError) as error:
-            left_out[name] = failure(error)
+            left_out[key] = failure(error)
             continue
         if reason := too_long(estimate, budget_seconds):
-            left_out[name] = reason
+            left_out[key] = reason
         else:
-            estimates[name] = estimate
+            estimates[key] = estimate
     if not estimates:
         return Measured(times={}, left_out=left_out)
     affordable = int(budget_seconds / max(*estimates.values(), 1e-9))
-    rounds = max(min(repeats, affordable), min(MIN_ROUNDS, repeats))
-    kept = {name: thunks[name] for name in estimates}
-    return Measured(times=interleave(kept, rounds, warm_up=1, clock=clock), left_out=left_out)
+    rounds = min(repeats, affordable)
+    kept = {key: thunks[key] for key in estimates}
+    return Measured(times=interleave(kept, rounds, clock=clock), left_out=left_out)
 
 
 def too_long(seconds: float, budget_seconds: float) -> str | None:

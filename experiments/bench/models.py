@@ -1,11 +1,12 @@
 """The sequence models as things to measure: by name, at a width, ready to train or to act.
 
-``CORES`` of s7rl stand in their residual block, as they are used; torch's LSTM and GRU are bare, the yardsticks that
-everybody has. Names of cores stand here only where a benchmark needs to treat one in its own way.
+Cores are as ``make_core`` builds them; torch's LSTM and GRU are bare, the yardsticks that everybody has. Names of cores
+stand here only where a benchmark needs to treat one in its own way.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from s7rl import Core, core_names, core_options, make_core
+from s7rl import Core, core_names, make_core
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import named
 
@@ -24,11 +25,11 @@ BARE: Mapping[str, Callable[[int, int], nn.LSTM | nn.GRU]] = MappingProxyType(
     {"torch.nn.LSTM": nn.LSTM, "torch.nn.GRU": nn.GRU}
 )
 """The yardsticks."""
-FULL_ATTENTION: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"gtrxl": ("window", "memory", "memory_length", "context", "context_length")}
-)
-"""Cores that attend to a window, and what the option for its length may be called: training sets it to T, so that the
-whole sequence is attended to, as the others remember all of it."""
+FULL_ATTENTION: Mapping[str, str] = MappingProxyType({"gtrxl": "window"})
+"""Cores that attend to a window, and the option for its length: training sets it to T, so that the whole sequence is
+attended to, as the others remember all of it."""
+MATCHINGS: Mapping[str, str] = MappingProxyType({"width": "equal width", "parameters": "equal parameters"})
+"""What a model can have in common with S7, in words."""
 SEED = 0
 
 
@@ -58,9 +59,7 @@ def make_module(name: str, d_model: int, length: int | None = None, n_blocks: in
     """
     if name in BARE:
         return BARE[name](d_model, d_model)
-    options = {}
-    if length is not None:
-        options = {option: length for option in FULL_ATTENTION.get(name, ()) if option in core_options(name)}
+    options = {FULL_ATTENTION[name]: length} if length is not None and name in FULL_ATTENTION else {}
     return make_core(name, d_model=d_model, n_blocks=n_blocks, **options)
 
 
@@ -69,39 +68,18 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def matching_width(count: Callable[[int], int | None], target: int) -> int:
+def matching_width(count: Callable[[int], int], target: int) -> int:
     """The width whose number of parameters comes nearest to a target; of two as near, the smaller.
 
     Args:
-        count: parameters at a width, which grow with it; None where there can be no such width.
+        count: parameters at a width, which grow with it.
         target: how many there should be.
     """
     largest = 1
-    while (_count_from(count, largest)[1]) < target:
+    while count(largest) < target:
         largest *= 2
-    low, high = 0, largest  # At low there are too few, at high enough.
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _count_from(count, middle)[1] < target:
-            low = middle
-        else:
-            high = middle
-    above, enough = _count_from(count, high)
-    below = next((width for width in range(low, 0, -1) if count(width) is not None), None)
-    if below is None:
-        return above
-    too_few = count(below)
-    assert too_few is not None
-    return below if target - too_few <= enough - target else above
-
-
-def _count_from(count: Callable[[int], int | None], width: int) -> tuple[int, int]:
-    """The first width from one on that there can be, and its parameters."""
-    for candidate in range(width, 2 * width + 64):
-        number = count(candidate)
-        if number is not None:
-            return candidate, number
-    raise UsageError(f"no width from {width} on can be made: leave the core out of --cores")
+    enough = 1 + bisect_left(range(1, largest), target, key=count)
+    return min((width for width in (enough - 1, enough) if width > 0), key=lambda width: abs(count(width) - target))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,46 +95,31 @@ class Contender:
     state_size: int
     """How many numbers it carries from step to step for each sequence."""
     matchings: tuple[str, ...]
-    """What it has in common with S7: ``width``, ``parameters`` or both."""
-
-    @property
-    def key(self) -> str:
-        """Tells it from the others."""
-        return f"{self.name} {self.d_model}"
+    """What it has in common with S7: keys of ``MATCHINGS``."""
 
 
 def contenders(names: Sequence[str], d_model: int) -> list[Contender]:
-    """Each model at the width of S7, and at the width that gives it as many parameters.
-
-    Raises:
-        UsageError: a core cannot be made at that width.
-    """
-    try:
-        target = parameter_count(make_module(REFERENCE, d_model))
-        found = []
-        for name in (*names, *BARE):
-            widths = {"width": d_model, "parameters": matching_width(partial(_count, name), target)}
-            for width in sorted(set(widths.values())):
-                module = make_module(name, width)
-                found.append(
-                    Contender(
-                        name=name,
-                        d_model=width,
-                        parameters=parameter_count(module),
-                        state_size=_state_size(module),
-                        matchings=tuple(matching for matching, its in widths.items() if its == width),
-                    )
+    """Each model at the width of S7, and at the width that gives it as many parameters."""
+    target = parameter_count(make_module(REFERENCE, d_model))
+    found = []
+    for name in (*names, *BARE):
+        widths = {"width": d_model, "parameters": matching_width(partial(_count, name), target)}
+        for width in sorted(set(widths.values())):
+            module = make_module(name, width)
+            found.append(
+                Contender(
+                    name=name,
+                    d_model=width,
+                    parameters=parameter_count(module),
+                    state_size=_state_size(module),
+                    matchings=tuple(matching for matching, its in widths.items() if its == width),
                 )
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"--d-model {d_model} does not do for every core: {error}") from error
+            )
     return found
 
 
-def _count(name: str, d_model: int) -> int | None:
-    try:
-        return parameter_count(make_module(name, d_model))
-    except ValueError:
-        return None  # As where the width has to be a multiple of the heads.
+def _count(name: str, d_model: int) -> int:
+    return parameter_count(make_module(name, d_model))
 
 
 def _state_size(module: nn.Module) -> int:

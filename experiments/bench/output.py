@@ -14,7 +14,6 @@ import io
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,8 +21,7 @@ import torch
 
 from s7rl.experiments.bench.config import CommonOptions
 from s7rl.experiments.bench.measuring import Spread
-from s7rl.experiments.errors import UsageError
-from s7rl.experiments.run_folder import check_is_free, unused, versions, write_json
+from s7rl.experiments.run_folder import make_folder, versions, write_json
 from s7rl.files import write_atomically
 
 HOME = Path("runs") / "bench"
@@ -45,20 +43,11 @@ class BenchFolder:
         Raises:
             UsageError: the folder exists or cannot be made.
         """
-        now = datetime.now().astimezone()
-        self.path = Path(common.out) if common.out is not None else unused(HOME / f"{name}-{now:%Y%m%d-%H%M%S}")
-        check_is_free(self.path)
-        try:
-            self.path.mkdir(parents=True)
-        except OSError as error:
-            raise UsageError(f"--out {self.path} cannot be made: {error.strerror}; give another folder") from error
+        self.path, created = make_folder(name, out=common.out, home=HOME)
         self.picture = self.path / f"{name}.png"
         self._columns = list(columns)
         self._rows: list[Mapping[str, Cell]] = []
-        write_json(
-            self.path / "machine.json",
-            {"created": now.isoformat(timespec="seconds"), "command": list(command)} | machine(common),
-        )
+        write_json(self.path / "machine.json", {"created": created, "command": list(command)} | machine(common))
 
     def add(self, *rows: Mapping[str, Cell]) -> None:
         """Adds lines to the table, and writes it. What a row does not have stays empty."""

@@ -8,12 +8,12 @@ is as good as fresh and does not wait for the import.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import resource
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from s7rl.experiments.bench.environment import environment_variable
 from s7rl.experiments.bench.measuring import FAILED, MIN_ROUNDS, failure
 
 STARTUP_SECONDS = 120.0
@@ -61,19 +61,13 @@ class ProbeResult:
 def probe(request: ProbeRequest) -> ProbeResult:
     """Runs a training step once, in a process of its own."""
     context = multiprocessing.get_context("forkserver")
-    # Heard only before the server starts. OpenMP reads its number of threads when torch is loaded, there.
-    context.set_forkserver_preload(["s7rl.experiments.bench.memory", "s7rl.experiments.bench.models"])
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(request.threads)
+    # Heard only before the server starts.
+    context.set_forkserver_preload(["s7rl.experiments.bench.peak_memory", "s7rl.experiments.bench.models"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(request, theirs), daemon=True)
-    try:
+    # OpenMP reads its number of threads when torch is loaded, in the server.
+    with environment_variable("OMP_NUM_THREADS", str(request.threads)):
         process.start()
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
     theirs.close()
     allowed = request.budget_seconds / MIN_ROUNDS
     try:
@@ -95,8 +89,8 @@ def run_here(request: ProbeRequest) -> ProbeResult:
     """Runs it in this process, which it limits for good."""
     import torch
 
-    from s7rl.experiments.bench.memory import address_space, peak_bytes
     from s7rl.experiments.bench.models import TrainingStep
+    from s7rl.experiments.bench.peak_memory import address_space, peak_bytes
 
     torch.set_num_threads(request.threads)
     device = torch.device(request.device)

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ WARM_UP = 0.1
 """Share of the updates over which the step size rises."""
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT = 1.0
+Ending: TypeAlias = Literal["solved", "all updates made", "over budget"]
 TRAINING, VALIDATION, TEST = 0, 1, 2
 """Second number of the seed of each kind of data."""
 COLUMNS = (
@@ -74,7 +75,7 @@ class Outcome:
     """How many were made."""
     seconds: float
     """How long they took, with the validations."""
-    ended: Literal["solved", "all updates made", "over budget"]
+    ended: Ending
     """Why there were no more."""
 
 
@@ -110,11 +111,6 @@ def bench_recall(request: RecallBench, command: Sequence[str], console: Console)
     tasks = chosen_tasks(request)
     names = chosen_cores(request.cores)
     lengths = sorted(set(request.lengths))
-    try:
-        for name in names:
-            make_module(name, request.d_model, lengths[0], request.n_blocks)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"--d-model {request.d_model} does not do for every core: {error}") from error
     folder = BenchFolder("recall", COLUMNS, command, request.common)
     outcomes: dict[tuple[str, int, str], list[Outcome]] = {}
     reasons: dict[tuple[str, int, str], str] = {}
@@ -179,10 +175,10 @@ def train_and_test(
     """
     rng = np.random.default_rng((seed, TRAINING))
     optimizer = make_optimizer(model, request.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: step_size(update, request.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: learning_rate_factor(update, request.steps))
     every = max(request.steps // VALIDATIONS, VALIDATED_EVERY)
     solved, update = 0, 0
-    ended: Literal["solved", "all updates made", "over budget"] = "all updates made"
+    ended: Ending = "all updates made"
     began = time.perf_counter()
     for update in range(1, request.steps + 1):
         tokens, asked, answers = _batch(task, rng, length, request.batch_size, request.common.device)
@@ -218,8 +214,8 @@ def make_optimizer(model: SequenceModel, learning_rate: float) -> torch.optim.Ad
     return torch.optim.AdamW(groups, lr=learning_rate)
 
 
-def step_size(update: int, updates: int) -> float:
-    """The step size as a share of the largest: a linear rise over the first tenth, then half a cosine down to 0.
+def learning_rate_factor(update: int, updates: int) -> float:
+    """The learning rate as a share of the largest: a linear rise over the first tenth, then half a cosine down to 0.
 
     Args:
         update: from 0 on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 from s7rl.experiments.bench.measuring import Spread
@@ -11,12 +12,8 @@ def number(value: float) -> str:
     """Three digits, never an exponent: ``0.0123``, ``1.23``, ``123``, ``12,300``."""
     if value == 0:
         return "0"
-    rounded = float(f"{value:.3g}")
-    if abs(rounded) >= 100:
-        return f"{rounded:,.0f}"
-    text = f"{rounded:.10f}".rstrip("0")
-    shown = len(text.replace(".", "").lstrip("0"))
-    return text + "0" * max(0, 3 - shown) if abs(rounded) < 100 else text
+    rounded = Decimal(f"{value:.2e}")  # Which keeps the zeros at the end.
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:f}"
 
 
 def with_spread(spread: Spread, scale: float = 1.0) -> str:

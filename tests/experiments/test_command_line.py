@@ -88,7 +88,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
 ) -> None:
     (empty_directory / "file").write_text("")
     assert main(["train", "--runs", "file", "--steps", "1"]) == 2
-    assert re.fullmatch(r"s7rl train: the run folder file/\S+ cannot be made: .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"s7rl train: the folder file/\S+ cannot be made: .*\n", capsys.readouterr().err)
 
 
 def test_options_reach_the_request() -> None:

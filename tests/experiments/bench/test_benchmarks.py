@@ -2,13 +2,19 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
+from torch import Tensor
 
+from s7rl import Stack
+from s7rl.experiments.bench import benchmarks as benchmarks_module
 from s7rl.experiments.bench import cores as cores_module
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions, CoresBench, ScanBench, quickened
+from s7rl.experiments.bench.measuring import measure
 from s7rl.experiments.bench.output import BenchFolder
 from s7rl.experiments.bench.probe import ProbeRequest, ProbeResult
 from s7rl.experiments.bench.progress import BenchProgress
@@ -48,7 +54,7 @@ def test_scan_leaves_a_table_a_picture_and_the_machine(
         streamed = 8 * 4 * int(row["length"]) * 2 * 3
         assert float(row["gigabytes_per_second"]) == pytest.approx(streamed / seconds / 1e9, rel=1e-3, abs=1e-4)
     assert {row["over_copy_median"] for row in table if row["backend"] == "copy"} == {"1.0"}
-    assert {row["loop_over_it_median"] for row in table if row["backend"] == "loop"} == {"1.0"}
+    assert {row["speedup_over_loop_median"] for row in table if row["backend"] == "loop"} == {"1.0"}
     machine = json.loads((folder / "machine.json").read_text())
     assert machine["command"][:3] == ["s7rl", "bench", "scan"]
     assert {"processor", "cores", "threads", "created", "versions", "device"} <= set(machine)
@@ -77,6 +83,30 @@ def test_cores_leaves_a_line_for_every_cell(empty_directory: Path, capsys: pytes
     text = capsys.readouterr().out
     assert "S7 against s5, equal width: not measured" in text
     assert "times as long as torch.nn.LSTM at T = 4, equal parameters" in text
+
+
+def test_the_time_of_acting_is_that_of_one_step(empty_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1e-6  # So that nothing takes no time.
+        return now
+
+    def step(self: Stack, x: Tensor, state: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal now
+        now += 0.25
+        return x, state
+
+    monkeypatch.setattr(Stack, "step", step)
+    monkeypatch.setattr(cores_module, "measure", partial(measure, clock=clock))
+    monkeypatch.setattr(cores_module, "probe", lambda request: ProbeResult(seconds=1e-3))
+    assert main([*TINY_CORES.split(), "--out", "x"]) == 0
+    acting = [row for row in rows(empty_directory / "x") if row["measured"] == "act" and row["core"] in ("s7", "gru")]
+    assert {row["core"] for row in acting} == {"s7", "gru"}
+    for row in acting:
+        assert float(row["seconds_median"]) == pytest.approx(0.25, rel=1e-4)
+        assert float(row["microseconds_per_step"]) == pytest.approx(250_000, rel=1e-4)
 
 
 def test_what_was_left_out_is_marked_and_longer_cells_are_not_tried(
@@ -127,6 +157,23 @@ def test_a_run_that_is_stopped_leaves_what_it_had(empty_directory: Path, monkeyp
     assert main([*TINY_CORES.split(), "--out", "x"]) == 130
     assert {row["length"] for row in rows(empty_directory / "x")} == {"1", "4"}
     assert (empty_directory / "x" / "cores.png").is_file()
+
+
+def test_the_device_that_auto_stands_for_is_found_before_anything_is_written(
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[bool] = []
+
+    def get_device(name: str) -> torch.device:
+        there.append((empty_directory / "x").exists())
+        return torch.device("cpu" if name == "auto" else name)
+
+    monkeypatch.setattr(benchmarks_module, "get_device", get_device)
+    sizes = ["--lengths", "4", "--batch-size", "2", "--modes", "3", "--repeats", "2"]
+    assert main(["bench", "scan", *sizes, "--device", "auto", "--out", "x"]) == 0
+    assert there == [False]
+    assert json.loads((empty_directory / "x" / "machine.json").read_text())["device"] == "cpu"
+    assert all(float(row["seconds_median"]) > 0 for row in rows(empty_directory / "x"))
 
 
 MISTAKES = [

@@ -1,4 +1,4 @@
-"""The lines that answer the questions, from figures made by hand."""
+"""What is said of figures made by hand."""
 
 import numpy as np
 import pytest

@@ -19,9 +19,9 @@ from s7rl.experiments.bench.recall import (
     VALIDATION,
     Outcome,
     SequenceModel,
+    learning_rate_factor,
     make_optimizer,
     measure_accuracy,
-    step_size,
     train_and_test,
 )
 from s7rl.experiments.bench.tasks import SEQUENCE_TASKS, Batch, SequenceTask
@@ -54,12 +54,12 @@ def silent(how: str) -> None:
     """Nobody listens."""
 
 
-def test_the_step_size_rises_and_falls() -> None:
+def test_the_learning_rate_rises_and_falls() -> None:
     # 100 updates: ten up, then half a cosine, half way down at the middle of the other ninety.
-    assert [step_size(update, 100) for update in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
-    assert step_size(55, 100) == pytest.approx(0.5)
-    assert 0.0 < step_size(99, 100) < 0.001
-    assert step_size(0, 1) == 1.0
+    assert [learning_rate_factor(update, 100) for update in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert learning_rate_factor(55, 100) == pytest.approx(0.5)
+    assert 0.0 < learning_rate_factor(99, 100) < 0.001
+    assert learning_rate_factor(0, 1) == 1.0
 
 
 @pytest.mark.parametrize("name", core_names())

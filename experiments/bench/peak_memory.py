@@ -28,16 +28,16 @@ def peak_bytes(thunk: Callable[[], object], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     _RESET.write_text("5")
-    before = _resident("VmRSS")
+    before = _status_bytes("VmRSS")
     thunk()
-    return max(_resident("VmHWM") - before, 0)
+    return max(_status_bytes("VmHWM") - before, 0)
 
 
 def address_space() -> int:
     """Bytes of addresses that this process has, used or not: where a limit of them starts to count."""
-    return _resident("VmSize")
+    return _status_bytes("VmSize")
 
 
-def _resident(name: str) -> int:
+def _status_bytes(name: str) -> int:
     (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
