@@ -104,16 +104,13 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         others, dynamics = split_dynamics(self)
-        groups = [
-            {"params": others, "lr_factor": 1.0},
-            {"params": dynamics, "lr_factor": self.dynamics_lr_factor, "weight_decay": 0.0},
-        ]
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": dynamics, "weight_decay": 0.0}]
         self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1.0), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Set the learning rate of every group of the optimiser, each times its own factor."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group["lr_factor"]
+        """Set the learning rate, and that of the core's time scales to their share of it."""
+        others, dynamics = self.optimizer.param_groups
+        others["lr"], dynamics["lr"] = learning_rate, learning_rate * self.dynamics_lr_factor
 
     def _build_mlp_extractor(self) -> None:
         """Build encoder, core and the layers before the heads.  Called by SB3 before it builds the optimiser."""

@@ -10,11 +10,12 @@ import torch
 from gymnasium import spaces
 from rich.console import Console
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
 from s7rl.agents.threads import torch_threads
+from s7rl.backends import backend
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.config import TrainConfig
@@ -114,13 +115,18 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
 
 
 def check_device(name: str) -> None:
-    """Raises UsageError where torch cannot run on a device; SB3 would quietly take the CPU instead of a missing GPU."""
-    if name == "auto":
-        return
+    """Raises UsageError where torch or the scans cannot run on a device.
+
+    SB3 would quietly take the CPU instead of a missing GPU.
+    """
     try:
-        torch.empty(0, device=name)
+        tensor = torch.empty(0, device=get_device(name) if name == "auto" else name)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UsageError(f"--device {name} cannot be used here: give --device cpu, or auto") from error
+    try:
+        backend(tensor)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def evaluate_agent(

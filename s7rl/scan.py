@@ -82,7 +82,12 @@ def linear_scan_reference(
     reset: Bool[Tensor, "T B"],
     angle: Float[Tensor, " R"],
 ) -> Float[Tensor, "T B W"]:
-    """The definition of :func:`linear_scan`: a loop over time, any device and dtype, gradients by autograd."""
+    """The definition of :func:`linear_scan`: a loop over time, any device, gradients by autograd.
+
+    In float32 also for narrower dtypes, in which a turn would have a magnitude other than 1.
+    """
+    if b.dtype in (torch.float16, torch.bfloat16):
+        return linear_scan_reference(a.float(), b.float(), initial.float(), reset, angle.float()).to(b.dtype)
     state, states = initial, []
     # unbind, not a[t]: the gradient of an index is a zero-filled tensor of the whole sequence, T of them.
     for a_t, b_t, reset_t in zip(a.unbind(), b.unbind(), reset.unbind(), strict=True):

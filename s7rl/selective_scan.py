@@ -91,9 +91,13 @@ def selective_scan_reference(
 def transition(
     w: Float[Tensor, "*S N"], *, input_scale: float, offset: float
 ) -> tuple[Float[Tensor, "*S N"], Float[Tensor, "*S N"]]:
-    """The stable reparameterisation: a of w, and the gain (1 - a)^p of the input."""
-    decay = 1.0 / (w.square() + offset)  # 1 - a, kept as it is: computed back from a it would cancel for slow modes
-    return 1.0 - decay, decay.pow(input_scale)
+    """The stable reparameterisation: a of w, and the gain (1 - a)^p of the input.
+
+    a is float32 also for narrower dtypes, in which a slow mode's would be 1, and the mode would never forget.
+    """
+    wide = w if w.dtype == torch.float64 else w.float()
+    decay = 1.0 / (wide.square() + offset)  # 1 - a, kept as it is: computed back from a it would cancel for slow modes
+    return 1.0 - decay, decay.pow(input_scale).to(w.dtype)
 
 
 def both_halves(x: Float[Tensor, "*S N"], rotating: int) -> Float[Tensor, "*S W"]:

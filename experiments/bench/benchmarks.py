@@ -14,6 +14,7 @@ from s7rl.experiments.bench.config import BenchConfig, CoresBench, ScanBench, qu
 from s7rl.experiments.bench.cores import bench_cores
 from s7rl.experiments.bench.recall import bench_recall
 from s7rl.experiments.bench.scan import bench_scan
+from s7rl.experiments.errors import UsageError
 from s7rl.experiments.train import check_device
 
 
@@ -35,11 +36,15 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
     check_device(request.common.device)
     request = replace(request, common=replace(request.common, device=str(get_device(request.common.device))))
     keep_freed_memory()  # as the trainer does
-    with torch_threads(request.common.threads):
-        if isinstance(request, ScanBench):
-            bench_scan(request, command, console)
-        elif isinstance(request, CoresBench):
-            bench_cores(request, command, console)
-        else:
-            bench_recall(request, command, console)
+    try:
+        with torch_threads(request.common.threads):
+            if isinstance(request, ScanBench):
+                bench_scan(request, command, console)
+            elif isinstance(request, CoresBench):
+                bench_cores(request, command, console)
+            else:
+                bench_recall(request, command, console)
+    except (MemoryError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"bench does not fit this machine ({reason}): give smaller sizes or fewer cores") from error
     return 0

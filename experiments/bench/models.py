@@ -142,16 +142,22 @@ class TrainingStep:
         self._device = torch.device(device)
         self._module = make_module(name, d_model, length).to(self._device)
         self._x = torch.randn(length, batch_size, d_model, device=self._device, requires_grad=True)
-        self._gradient = torch.randn(length, batch_size, d_model, device=self._device)
         self._reset = torch.zeros(length, batch_size, dtype=torch.bool, device=self._device)
         self._reset[0] = True
 
     def __call__(self) -> None:
-        """Runs it once, to the end also on a GPU."""
+        """Runs it once, to the end also on a GPU.
+
+        It keeps nothing but its input: many wait for their turn at the same time.  The input serves as the gradient of
+        the output as well.
+        """
+        self._forward_backward()
         self._x.grad = None
         self._module.zero_grad(set_to_none=True)
-        self._forward().backward(self._gradient)
         synchronize(self._device)
+
+    def _forward_backward(self) -> None:
+        self._forward().backward(self._x.detach())
 
     def _forward(self) -> Tensor:
         if isinstance(self._module, Core):

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 import torch
 
+from s7rl.backends import backend
 from s7rl.experiments.bench.config import CommonOptions
 from s7rl.experiments.bench.measuring import Spread
 from s7rl.experiments.run_folder import make_folder, versions, write_json
@@ -84,6 +85,7 @@ def machine(common: CommonOptions) -> dict[str, object]:
         "load_at_start": round(os.getloadavg()[0], 2),
         "device": torch.cuda.get_device_name(common.device) if on_gpu else common.device,
         "threads": common.threads,
+        "scan": backend(torch.empty(0, device=common.device)),
         "versions": versions(),
     }
 

@@ -77,9 +77,10 @@ class GTrXL(Core):
         """See :meth:`Core.scan`."""
         steps, size = len(x), self.window
         memory, number = state[:, :-1].unflatten(1, (size, self.d_model)), state[:, -1].round()
-        inputs = torch.cat([memory.transpose(0, 1), x])  # [M + T, B, H]
         # An episode's number for every input: that of the state's is 0, the slots before its start have none (-1).
-        filled = torch.arange(size, 0, -1, device=x.device)[:, None] <= number
+        filled = (torch.arange(size, 0, -1, device=x.device)[:, None] <= number) & ~reset[0]
+        # where, not a mask alone: a weight of 0 times a broken state is nan
+        inputs = torch.cat([torch.where(filled[..., None], memory.transpose(0, 1), 0.0), x])  # [M + T, B, H]
         episode = torch.cat([filled.long() - 1, reset.cumsum(0)])
         y = self.attention_gate(x, torch.relu(self._attend(self.norm(inputs), episode)))
         y = self.perceptron_gate(y, torch.relu(self.perceptron(y)))

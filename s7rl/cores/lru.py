@@ -36,7 +36,7 @@ class LRU(Core):
         ValueError: for an argument outside its range.
     """
 
-    dynamics = ("nu", "theta")
+    dynamics = ("nu", "theta", "gamma")
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class LRU(Core):
     ) -> None:
         check_sizes(d_state=d_state)
         check_span("r_range", r_range, above=0.0, below=1.0, meaning="(r_min, r_max) of the initial ring")
-        if not 0.0 < max_phase <= 2 * math.pi:
+        if not isinstance(max_phase, (int, float)) or not 0.0 < max_phase <= 2 * math.pi:
             raise ValueError(f"max_phase is {max_phase}, but it is an angle in radians: pass one above 0, up to 2 pi.")
         super().__init__(d_model, state_size=2 * d_state)
         r_min, r_max = r_range

@@ -231,7 +231,7 @@ def _log_spaced(shortest: float, longest: float, number: int) -> Float[Tensor, "
 
 def _check_numbers(*, rotation: float, token_shift: float | None, input_scale: float) -> None:
     for name, value in {"rotation": rotation, "token_shift": token_shift, "input_scale": input_scale}.items():
-        if not isinstance(value, int | float | None):
+        if not isinstance(value, int | float) and not (value is None and name == "token_shift"):
             raise TypeError(f"{name} is {value!r}, but it is a number: pass one.")
     if not 0.0 <= rotation <= 1.0:
         raise ValueError(f"rotation is {rotation}, but it is a share of the modes: pass a number from 0 to 1.")

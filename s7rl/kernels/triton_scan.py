@@ -40,7 +40,9 @@ class _TritonScan(torch.autograd.Function):
     def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor, reset: Tensor, angle: Tensor) -> Tensor:
         a, b, initial, reset = a.contiguous(), b.contiguous(), initial.contiguous(), reset.contiguous()
         states = torch.empty_like(b)
-        inputs = a, angle.cos(), angle.sin(), initial, reset.view(torch.uint8)
+        wide = angle if angle.dtype == torch.float64 else angle.float()  # or a turn's magnitude would not be 1
+        inputs = a, wide.cos(), wide.sin(), initial, reset.view(torch.uint8)
+        ctx.angle_dtype = angle.dtype
         _launch(_forward, a, states, (*inputs, b, states))
         ctx.save_for_backward(*inputs, states)
         return states
@@ -59,7 +61,7 @@ class _TritonScan(torch.autograd.Function):
         outputs = grad_a, grad_b, grad_angle, grad_initial
         _launch(_backward, a, states, (*inputs, states, grad_states.contiguous(), *outputs))
         grad_a = grad_a.sum_to_size(*a.shape).to(a.dtype)
-        return grad_a, grad_b, grad_initial, None, grad_angle.sum(0).to(cosine.dtype)
+        return grad_a, grad_b, grad_initial, None, grad_angle.sum(0).to(ctx.angle_dtype)
 
 
 def _launch(kernel: Any, a: Tensor, states: Tensor, tensors: tuple[Tensor, ...]) -> None:

@@ -80,6 +80,17 @@ def test_the_groups_come_back_with_a_checkpoint(tmp_path: Path) -> None:
     assert [len(group["params"]) for group in mine] == [len(group["params"]) for group in theirs]
 
 
+def test_a_factor_given_to_load_replaces_the_saved_one(tmp_path: Path) -> None:
+    model = agent(dynamics_lr_factor=0.5)
+    model.learn(32)
+    model.save(tmp_path / "agent.zip")
+    kwargs = {**model.policy_kwargs, "dynamics_lr_factor": 0.25}
+    loaded = RecurrentPPO.load(tmp_path / "agent.zip", model.get_env(), device="cpu", policy_kwargs=kwargs)
+    loaded.learn(32)
+    others, of_dynamics = loaded.policy.optimizer.param_groups
+    assert of_dynamics["lr"] == pytest.approx(0.25 * others["lr"])
+
+
 @pytest.mark.parametrize("factor", [-0.1, float("nan")])
 def test_a_factor_below_0_is_refused_in_one_line(factor: float) -> None:
     with pytest.raises(ValueError, match=r"^dynamics_lr_factor is [^\n]+$"):

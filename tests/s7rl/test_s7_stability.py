@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from s7rl import S7
+from s7rl.cores.s7 import Selectivity
 from s7rl.selective_scan import transition
 
 STEPS = 1_000_000
@@ -112,6 +113,18 @@ def test_what_a_slow_mode_keeps_over_its_time_constant_is_right_to_4_digits_in_f
     first, last = run(s7, x[:1])[1][0, N - 1], run(s7, x)[1][0, N - 1]
     w = s7.w_0[N - 1].double().item()
     assert (last / first).item() == pytest.approx((1 - 1 / (w**2 + 0.5)) ** 100_000, rel=1e-4)
+
+
+@pytest.mark.parametrize("selectivity", ["diagonal", "low_rank"])
+def test_a_layer_in_bfloat16_remembers_as_one_in_float32(selectivity: Selectivity) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        narrow = S7(8, d_state=16, selectivity=selectivity).bfloat16()
+        wide = S7(8, d_state=16, selectivity=selectivity)
+    wide.load_state_dict(narrow.state_dict())
+    x = torch.randn(2000, 1, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    (got, _), (expected, _) = run(narrow, x), run(wide, x.float())
+    assert ((got - expected)[-100:].norm() / expected[-100:].norm()).item() < 0.05
 
 
 def modulus(s7: S7, state: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Which models are compared, and at which width."""
 
 import pytest
-import torch
 
 from s7rl import core_names, make_core
 from s7rl.experiments.bench.models import (
@@ -63,11 +62,11 @@ def test_a_core_that_is_not_there_or_there_twice_is_refused(names: list[str], me
 @pytest.mark.parametrize("name", [*core_names(), *BARE])
 def test_every_model_trains_and_acts(name: str) -> None:
     step = TrainingStep(name, 8, length=5, batch_size=3, device="cpu")
-    step()
-    first = [None if p.grad is None else p.grad.clone() for p in step._module.parameters()]
+    step._forward_backward()
     assert step._x.grad is not None
-    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in first)
-    step()  # Gradients are not added up.
-    for gradient, parameter in zip(first, step._module.parameters(), strict=True):
-        assert gradient is None or torch.equal(gradient, parameter.grad)  # type: ignore[arg-type]
+    gradients = [parameter.grad for parameter in step._module.parameters()]
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+    step()
+    assert step._x.grad is None, "many models wait for their turn: what each keeps adds up"
+    assert all(parameter.grad is None for parameter in step._module.parameters())
     Acting(name, 8, batch_size=3, device="cpu")()
