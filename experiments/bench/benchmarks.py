@@ -46,5 +46,5 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
                 bench_recall(request, command, console)
     except (MemoryError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"bench does not fit this machine ({reason}): give smaller sizes or fewer cores") from error
+        raise UsageError(f"that does not fit this machine ({reason}): give smaller sizes or fewer cores") from error
     return 0

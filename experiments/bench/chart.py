@@ -77,7 +77,7 @@ def draw(panels: Sequence[Sequence[Panel]], picture: Path, *, title: str) -> Non
     """Draws rows of panels as a PNG, which is replaced in one step."""
     rows, columns = len(panels), max(map(len, panels))
     figure = Figure(figsize=(1.6 + 5.6 * columns, 0.8 + 4.2 * rows), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, wrap=True)
     grid = figure.subplots(rows, columns, squeeze=False)
     placed = [
         (axes, panel) for row, its in zip(grid, panels, strict=True) for axes, panel in zip(row, its, strict=True)

@@ -133,6 +133,27 @@ def test_every_kind_is_its_equations_with_the_matrices_written_out(
     np.testing.assert_allclose(state[0], last, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("options", [{"selectivity": "low_rank"}, {"selectivity": "full"}, {"rank": 2}], ids=str)
+@settings(max_examples=10)
+@given(steps=st.integers(2, 12), seed=st.integers(0, 2**31))
+def test_every_kind_steps_as_it_scans_and_forgets_at_a_reset(options: dict[str, Any], steps: int, seed: int) -> None:
+    s7 = layer(seed, **options)
+    u, state, reset = draw(steps, seed, s7)
+    u.requires_grad_()
+    y, last = s7.scan(u, state, reset)
+    ys, stepped = [], state
+    for u_t, reset_t in zip(u, reset, strict=True):
+        y_t, stepped = s7.step(u_t, stepped, reset_t)
+        ys.append(y_t)
+    torch.testing.assert_close(torch.stack(ys), y)
+    torch.testing.assert_close(stepped, last)
+    reset = torch.zeros_like(reset)
+    reset[-1] = True
+    (gradient,) = torch.autograd.grad(s7.scan(u, state, reset)[0][-1].sum(), u)
+    assert not gradient[:-1].any()
+    assert gradient[-1].any()
+
+
 @pytest.mark.parametrize("selectivity", ["diagonal", "low_rank", "full"])
 def test_every_kind_begins_as_the_same_time_invariant_layer(selectivity: str) -> None:
     def fresh(kind: str) -> S7:
