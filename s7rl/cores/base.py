@@ -55,9 +55,7 @@ class Core(nn.Module, ABC):
 
         An optimiser should not decay them, since 0 is no neutral value for them, and may want another step size.
         """
-        cores = [module for module in self.modules() if isinstance(module, Core)]
-        named = [getattr(core, name) for core in cores for name in core.dynamics]
-        return [parameter for parameter in named if isinstance(parameter, nn.Parameter)]
+        return split_dynamics(self)[1]
 
     def step(
         self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
@@ -76,6 +74,8 @@ class Core(nn.Module, ABC):
 def split_dynamics(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The parameters of a module that set no time scale, and those of the cores inside it that do, for an optimiser."""
     cores = [part for part in module.modules() if isinstance(part, Core)]
-    dynamics = {id(parameter): parameter for core in cores for parameter in core.dynamics_parameters()}
+    named = [getattr(core, name) for core in cores for name in core.dynamics]
+    # Some are a buffer or None, as their core's options have it.
+    dynamics = {id(parameter): parameter for parameter in named if isinstance(parameter, nn.Parameter)}
     others = [parameter for parameter in module.parameters() if id(parameter) not in dynamics]
     return others, list(dynamics.values())

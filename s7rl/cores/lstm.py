@@ -1,17 +1,16 @@
 """The long short-term memory (Hochreiter and Schmidhuber 1997; with forget gate, Gers et al. 2000) as a core."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from s7rl.cores.base import Core
 from s7rl.cores.checks import check_span
-from s7rl.cores.fused import scan_between_resets
+from s7rl.cores.fused import FusedCore
 from s7rl.cores.initialisation import chrono_bias
 
 
-class LSTM(Core):
-    r"""torch's LSTM with episode resets, see :func:`s7rl.cores.fused.scan_between_resets`.
+class LSTM(FusedCore):
+    r"""torch's LSTM with episode resets, see :class:`~s7rl.cores.fused.FusedCore`.
 
     The state is [h | c], the output is h.
 
@@ -39,15 +38,10 @@ class LSTM(Core):
                 self.lstm.get_parameter("bias_ih_l0")[: 2 * d_model] = torch.cat([-bias, bias])
                 self.lstm.get_parameter("bias_hh_l0")[: 2 * d_model] = 0.0
 
-    def scan(
-        self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
-    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
-        """See :meth:`Core.scan`."""
-        return scan_between_resets(self._run, x, state, reset)
-
-    def _run(
+    def run(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
+        """See :meth:`FusedCore.run`."""
         hidden, cell = (half.contiguous() for half in state[None].chunk(2, dim=-1))
         y, (hidden, cell) = self.lstm(x, (hidden, cell))
         return y, torch.cat([hidden[0], cell[0]], dim=-1)

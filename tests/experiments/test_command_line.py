@@ -57,6 +57,25 @@ MISTAKES = [
     ("evaluate .", "s7rl evaluate: RUN . is not a run folder, it has no config.json"),
     ("evaluate . --checkpoint worst", "s7rl evaluate: invalid choice 'worst'"),
     ("list env", "s7rl list: invalid choice 'env'"),
+    ("bench scn", "s7rl bench: there is no benchmark 'scn'; did you mean scan? (see `s7rl bench --help`)"),
+    ("bench --quick", "s7rl bench: expected one of {"),
+    ("bench scan x", "s7rl bench scan: 'x' is one word too many (see `s7rl bench scan --help`)"),
+    (
+        "bench cores --lenghts 3",
+        "s7rl bench cores: there is no option --lenghts; did you mean --lengths? (see `s7rl bench cores --help`)",
+    ),
+    (
+        "bench scan --thread=3",
+        "s7rl bench scan: there is no option --thread; did you mean --threads? (see `s7rl bench scan --help`)",
+    ),
+    ("bench scan --repeats many", "s7rl bench scan: error parsing --repeats: 'many' is not a whole number"),
+    ("bench scan --lengths 64 0", "s7rl bench scan: --lengths 0 must be positive: give a number above 0"),
+    ("bench scan --lengths", "s7rl bench scan: --lengths is empty, and there is nothing to measure"),
+    ("bench scan --threads 0", "s7rl bench scan: --threads 0 must be positive"),
+    ("bench scan --device abacus", "s7rl bench scan: --device abacus cannot be used here"),
+    ("bench scan --out .", "s7rl bench scan: --out . exists already, and nothing is overwritten"),
+    ("bench cores --cores s8 gru", "s7rl bench cores: there is no core 's8'"),
+    ("bench cores --memory-gb -1", "s7rl bench cores: --memory-gb -1.0 must be positive"),
 ]
 
 

@@ -176,41 +176,6 @@ def test_the_device_that_auto_stands_for_is_found_before_anything_is_written(
     assert all(float(row["seconds_median"]) > 0 for row in rows(empty_directory / "x"))
 
 
-MISTAKES = [
-    ("bench scn", "s7rl bench: there is no benchmark 'scn'; did you mean scan? (see `s7rl bench --help`)"),
-    ("bench --quick", "s7rl bench: expected one of {"),
-    ("bench scan x", "s7rl bench scan: 'x' is one word too many (see `s7rl bench scan --help`)"),
-    (
-        "bench cores --lenghts 3",
-        "s7rl bench cores: there is no option --lenghts; did you mean --lengths? (see `s7rl bench cores --help`)",
-    ),
-    (
-        "bench scan --thread=3",
-        "s7rl bench scan: there is no option --thread; did you mean --threads? (see `s7rl bench scan --help`)",
-    ),
-    ("bench scan --repeats many", "s7rl bench scan: error parsing --repeats: 'many' is not a whole number"),
-    ("bench scan --lengths 64 0", "s7rl bench scan: --lengths 0 must be positive: give a number above 0"),
-    ("bench scan --lengths", "s7rl bench scan: --lengths is empty, and there is nothing to measure"),
-    ("bench scan --threads 0", "s7rl bench scan: --threads 0 must be positive"),
-    ("bench scan --device abacus", "s7rl bench scan: --device abacus cannot be used here"),
-    ("bench scan --out .", "s7rl bench scan: --out . exists already, and nothing is overwritten"),
-    ("bench cores --cores s8 gru", "s7rl bench cores: there is no core 's8'"),
-    ("bench cores --memory-gb -1", "s7rl bench cores: --memory-gb -1.0 must be positive"),
-]
-
-
-@pytest.mark.parametrize(("words", "line"), MISTAKES, ids=[words for words, _ in MISTAKES])
-def test_a_mistake_is_one_line_and_leaves_nothing(
-    words: str, line: str, empty_directory: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words.split()) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith(line)
-    assert output.err.count("\n") == 1
-    assert not list(empty_directory.iterdir())
-
-
 @pytest.mark.parametrize("words", ["bench", "bench --help", *(f"bench {what} --help" for what in BENCHES)])
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
