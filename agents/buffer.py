@@ -7,33 +7,54 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 from s7rl.agents.advantages import generalized_advantages
-
-MINIBATCH_STEPS = 2048
-"""Steps of a minibatch where the user names no ``batch_size`` and rows are short enough."""
+from s7rl.agents.observations import Observations, map_observations
 
 
 class Sequences(NamedTuple):
-    """Whole rows of a rollout: what one gradient step learns from."""
+    """Sequences of L consecutive steps each: what one gradient step learns from."""
 
-    observations: Shaped[Tensor, "T B *observation"]
-    actions: Shaped[Tensor, "T B *action"]
-    log_probs: Float[Tensor, "T B"]
-    values: Float[Tensor, "T B"]
-    advantages: Float[Tensor, "T B"]
-    returns: Float[Tensor, "T B"]
-    episode_starts: Bool[Tensor, "T B"]
+    observations: Observations
+    actions: Shaped[Tensor, "L B *action"]
+    action_masks: Bool[Tensor, "L B M"] | None
+    log_probs: Float[Tensor, "L B"]
+    values: Float[Tensor, "L B"]
+    advantages: Float[Tensor, "L B"]
+    returns: Float[Tensor, "L B"]
+    episode_starts: Bool[Tensor, "L B"]
     initial_state: Float[Tensor, "B S"]
-    """The core's state before the first step, as it was while acting."""
+    """The state of the memory before the first step."""
+    next_state: Float[Tensor, "B S"]
+    """The state after the last step, as it was while acting."""
+
+
+class History(NamedTuple):
+    """The last K steps of a rollout, to warm the memory up before the next one."""
+
+    observations: Observations
+    episode_starts: Bool[Tensor, "K B"]
+    state: Float[Tensor, "B S"]
+    """The state before the first of them."""
 
 
 class SequenceBuffer:
-    """A rollout of ``n_steps`` steps of ``n_envs`` environments.
+    """A rollout of T steps of ``n_envs`` environments.
 
-    A minibatch is a set of whole rows: a row is all steps of one environment, in order, with a flag where an episode
-    starts.  Nothing is padded, masked or shuffled in time.
+    The steps of one environment are a row.  Rows are cut into sequences of L steps, in order, with a flag where an
+    episode starts; a minibatch is a set of sequences.  Nothing is padded, masked or shuffled in time.
+
+    Args:
+        n_steps: T.
+        n_envs: how many rows.
+        observation_space: of one environment.
+        action_space: of one environment.
+        state_size: S, of the policy's memory.
+        device: where everything is kept.
+        sequence_length: L, a divisor of T.
+        mask_size: width of an action mask; 0: the environments give none.
     """
 
     def __init__(
@@ -44,18 +65,23 @@ class SequenceBuffer:
         action_space: spaces.Space[Any],
         state_size: int,
         device: torch.device,
+        *,
+        sequence_length: int,
+        mask_size: int = 0,
     ) -> None:
+        assert n_steps % sequence_length == 0
         shape = (n_steps, n_envs)
-
-        def like(space: spaces.Space[Any]) -> Tensor:
-            # float32 for whatever has a fraction; also for the bits of an action, which their distribution multiplies.
-            fractional = isinstance(space, spaces.MultiBinary) or np.issubdtype(space.dtype, np.floating)
-            dtype = torch.float32 if fractional else torch.from_numpy(np.empty(0, space.dtype)).dtype
-            return torch.zeros(*shape, *(space.shape or ()), dtype=dtype, device=device)
-
         self.n_steps, self.n_envs = shape
-        self.observations = like(observation_space)
-        self.actions = like(action_space)
+        self.sequence_length = sequence_length
+        self.pieces = n_steps // sequence_length
+        """K, the number of sequences that a row is cut into."""
+        self.observations: Observations
+        if isinstance(observation_space, spaces.Dict):
+            self.observations = {key: _zeros(space, shape, device) for key, space in observation_space.spaces.items()}
+        else:
+            self.observations = _zeros(observation_space, shape, device)
+        self.actions = _zeros(action_space, shape, device)
+        self.action_masks = torch.ones(*shape, mask_size, dtype=torch.bool, device=device) if mask_size else None
         self.rewards = torch.zeros(shape, device=device)
         self.values = torch.zeros(shape, device=device)
         self.next_values = torch.zeros(shape, device=device)
@@ -65,13 +91,47 @@ class SequenceBuffer:
         self.episode_starts = torch.zeros(shape, dtype=torch.bool, device=device)
         self.terminated = torch.zeros(shape, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(shape, dtype=torch.bool, device=device)
-        self.initial_state = torch.zeros(n_envs, state_size, device=device)
+        self.states = torch.zeros(self.pieces + 1, n_envs, state_size, device=device)
+        """``[K + 1, B, S]``, while acting: before the first step of each sequence, and after the last step of all."""
+
+    def add(
+        self,
+        step: int,
+        observations: Observations,
+        episode_starts: Bool[Tensor, " B"],
+        actions: Shaped[Tensor, "B *action"],
+        values: Float[Tensor, " B"],
+        log_probs: Float[Tensor, " B"],
+        action_masks: Bool[Tensor, "B M"] | None = None,
+    ) -> None:
+        """Keep what was seen and done at a step."""
+        if isinstance(observations, dict):
+            assert isinstance(self.observations, dict)
+            for key, tensor in observations.items():
+                self.observations[key][step] = tensor
+        else:
+            self.observations[step] = observations  # type: ignore[index]  # a tensor too
+        self.episode_starts[step] = episode_starts
+        self.actions[step] = actions
+        self.values[step] = values
+        self.log_probs[step] = log_probs
+        if self.action_masks is not None:
+            assert action_masks is not None
+            self.action_masks[step] = action_masks
+
+    def add_outcome(
+        self, step: int, rewards: NDArray[Any], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]
+    ) -> None:
+        """Keep what a step led to; an episode that is truncated is not terminated."""
+        self.rewards[step] = torch.as_tensor(rewards)
+        self.terminated[step] = torch.as_tensor(terminated)
+        self.truncated[step] = torch.as_tensor(truncated)
 
     def finish(
         self,
         last_values: Float[Tensor, " B"],
-        time_outs: Int[Tensor, "K 2"],
-        time_out_values: Float[Tensor, " K"],
+        time_outs: Int[Tensor, "N 2"],
+        time_out_values: Float[Tensor, " N"],
         *,
         gamma: float,
         gae_lambda: float,
@@ -99,44 +159,73 @@ class SequenceBuffer:
         )
         self.returns = self.advantages + self.values
 
-    def minibatches(self, rows: int) -> Iterator[Sequences]:
-        """All rows in random order, ``rows`` at a time; ``n_envs`` is a multiple of it."""
-        for index in torch.randperm(self.n_envs, device=self.rewards.device).split(rows):
-            yield self.rows(index)
+    def sequences(self, states: Float[Tensor, "K B S"] | None = None) -> Sequences:
+        """All sequences side by side, ``[L, K * B]``: the first of every row, then the second of every row, ...
 
-    def rows(self, index: Int[Tensor, " rows"]) -> Sequences:
-        """The rows of these environments."""
+        Args:
+            states: of the memory before each sequence; None: as they were while acting.
+        """
+        states = self.states[:-1] if states is None else states
         return Sequences(
-            observations=self.observations[:, index],
-            actions=self.actions[:, index],
-            log_probs=self.log_probs[:, index],
-            values=self.values[:, index],
-            advantages=self.advantages[:, index],
-            returns=self.returns[:, index],
-            episode_starts=self.episode_starts[:, index],
-            initial_state=self.initial_state[index],
+            observations=map_observations(self._fold, self.observations),
+            actions=self._fold(self.actions),
+            action_masks=None if self.action_masks is None else self._fold(self.action_masks),
+            log_probs=self._fold(self.log_probs),
+            values=self._fold(self.values),
+            advantages=self._fold(self.advantages),
+            returns=self._fold(self.returns),
+            episode_starts=self._fold(self.episode_starts),
+            initial_state=states.flatten(0, 1),
+            next_state=self.states[1:].flatten(0, 1),
         )
 
+    def piece(self, number: int) -> tuple[Observations, Bool[Tensor, "L B"]]:
+        """Observations and episode starts of one sequence of every row, the first being 0."""
+        steps = slice(number * self.sequence_length, (number + 1) * self.sequence_length)
+        return map_observations(lambda x: x[steps], self.observations), self.episode_starts[steps]
 
-def rows_per_minibatch(n_envs: int, n_steps: int, batch_size: int | None) -> int:
-    """How many rows of ``n_steps`` steps a minibatch holds.
+    def last_steps(self, number: int, state: Float[Tensor, "B S"]) -> History:
+        """A copy of the last steps, and the state before them."""
+        return History(
+            map_observations(lambda x: x[-number:].clone(), self.observations),
+            self.episode_starts[-number:].clone(),
+            state.clone(),
+        )
 
-    Raises:
-        ValueError: if ``batch_size`` is no multiple of ``n_steps``, or its rows do not divide ``n_envs``.
-    """
-    if n_steps < 1:
-        raise ValueError(f"n_steps is {n_steps}, but a rollout needs at least one step: pass a positive number.")
-    if n_envs * n_steps < 2:
-        raise ValueError("n_steps is 1 with one environment, but one advantage has no spread: pass n_steps=2.")
-    # The advantages of a single step have no spread to be normalised by.
-    divisors = [rows for rows in range(1, n_envs + 1) if n_envs % rows == 0 and rows * n_steps > 1]
-    if batch_size is None:
-        return max((rows for rows in divisors if rows * n_steps <= MINIBATCH_STEPS), default=divisors[0])
-    if batch_size % n_steps == 0 and batch_size // n_steps in divisors:
-        return batch_size // n_steps
-    valid = [rows * n_steps for rows in divisors]
-    nearest = sorted(sorted(valid, key=lambda size: abs(size - batch_size))[:2])
-    raise ValueError(
-        f"batch_size is {batch_size}, but a minibatch is whole rows of n_steps = {n_steps} steps, and their number "
-        f"divides n_envs = {n_envs}: the nearest that fit are {' and '.join(map(str, nearest))}."
+    def _fold(self, x: Shaped[Tensor, "T B *rest"]) -> Shaped[Tensor, "L KB *rest"]:
+        """From rows to sequences: a copy only where rows are cut."""
+        if self.pieces == 1:
+            return x
+        cut = x.view(self.pieces, self.sequence_length, *x.shape[1:])
+        return cut.transpose(0, 1).reshape(self.sequence_length, -1, *x.shape[2:])
+
+
+def minibatches(sequences: Sequences, number: int) -> Iterator[Sequences]:
+    """All sequences in random order, ``number`` at a time, which divides how many there are."""
+    starts = sequences.episode_starts
+    for index in torch.randperm(starts.shape[1], device=starts.device).split(number):
+        yield take(sequences, index)
+
+
+def take(sequences: Sequences, index: Int[Tensor, " N"]) -> Sequences:
+    """The sequences of these numbers."""
+    masks = sequences.action_masks
+    return Sequences(
+        observations=map_observations(lambda x: x[:, index], sequences.observations),
+        actions=sequences.actions[:, index],
+        action_masks=None if masks is None else masks[:, index],
+        log_probs=sequences.log_probs[:, index],
+        values=sequences.values[:, index],
+        advantages=sequences.advantages[:, index],
+        returns=sequences.returns[:, index],
+        episode_starts=sequences.episode_starts[:, index],
+        initial_state=sequences.initial_state[index],
+        next_state=sequences.next_state[index],
     )
+
+
+def _zeros(space: spaces.Space[Any], shape: tuple[int, int], device: torch.device) -> Tensor:
+    # float32 for whatever has a fraction; also for the bits of an action, which their distribution multiplies.
+    fractional = isinstance(space, spaces.MultiBinary) or np.issubdtype(space.dtype, np.floating)
+    dtype = torch.float32 if fractional else torch.from_numpy(np.empty(0, space.dtype)).dtype
+    return torch.zeros(*shape, *(space.shape or ()), dtype=dtype, device=device)

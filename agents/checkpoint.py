@@ -34,7 +34,7 @@ from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _NORMALIZATION_SETTINGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining")
 _SETTINGS = (
@@ -50,12 +50,17 @@ _SETTINGS = (
     "ent_coef",
     "vf_coef",
     "max_grad_norm",
+    "use_sde",
+    "sde_sample_freq",
     "target_kl",
     "stats_window_size",
     "tensorboard_log",
     "policy_kwargs",
     "verbose",
     "seed",
+    "sequence_length",
+    "refresh",
+    "burn_in",
     "n_threads",
 )
 

@@ -4,12 +4,12 @@ It is SB3's ``ActorCriticPolicy`` with a core of :mod:`s7rl.cores` between the f
 
     observation -> features extractor -> encoder -> core -> net_arch -> action and value heads
 
-The encoder is linear, ReLU, linear; an embedding where the observation is one symbol.  The state of the core is one
-float tensor ``[B, S]``, a numpy array outside.
+The encoder is linear, ReLU, linear; an embedding where the observation is one symbol.  The state of the memory is one
+float tensor ``[B, S]``, a numpy array outside: that of the core, followed by that of the critic's where it has its own.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -23,14 +23,17 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from s7rl.agents.categorical import LogitsCategorical
-from s7rl.cores import core_options, make_core, split_dynamics
+from s7rl.agents.observations import Observations, map_observations
+from s7rl.cores import Core, core_options, make_core, split_dynamics
+
+CriticCore: TypeAlias = Literal["shared", "separate", "none"]
 
 
 class RecurrentActorCriticPolicy(ActorCriticPolicy):
-    """Actor and critic on one shared recurrent core, which gets the gradient of both.
+    """Actor and critic on a recurrent core, by default on one that gets the gradient of both.
 
     Args:
-        observation_space: Box, Discrete, MultiDiscrete or MultiBinary; flattened, discrete ones one-hot.
+        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
         action_space: Discrete, Box, MultiDiscrete or MultiBinary.
         lr_schedule: learning rate as a function of the remaining progress (1 to 0).
         core: name of the sequence model, see :func:`s7rl.core_names`.
@@ -38,19 +41,31 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         d_state: N, the number of modes of a state space core; None leaves it to the core, and other cores ignore it.
         n_blocks: how many blocks the core has.
         core_kwargs: further options of the core, see :func:`s7rl.core_options`.
+        critic_core: what the critic remembers with: "shared", the actor's core, trained by both; "separate", encoder
+            and core of its own; "none", an encoder of its own and no memory.
         dynamics_lr_factor: learning rate of the parameters that set the core's time scales, as a share of that of all
             others; they are never decayed.  See :meth:`s7rl.Core.dynamics_parameters`.
         net_arch: hidden layers between core and heads, as in SB3; none by default: the core's block is deep enough.
         activation_fn: activation of those layers.
         ortho_init: orthogonal initialisation of encoder and heads, as in SB3.
+        use_sde: exploration noise of a Box action that depends on the features (gSDE), as in SB3.
         log_std_init: initial log standard deviation of a Box action.
+        full_std: with ``use_sde``, a deviation for each pair of feature and action, as in SB3.
+        use_expln: with ``use_sde``, keep the deviation from growing fast, as in SB3.
+        squash_output: with ``use_sde``, squash actions into the bounds by tanh, as in SB3.
         features_extractor_class: as in SB3.
         features_extractor_kwargs: as in SB3.
-        normalize_images: as in SB3.
+        share_features_extractor: False gives the critic a features extractor of its own; its core then cannot be
+            shared.
+        normalize_images: divide images of bytes by 255, as in SB3.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3; for Adam eps is 1e-5 and the fused implementation is used.
-        use_sde: not supported; True is refused.
+
+    Raises:
+        ValueError: if a space is not supported or options do not fit together.
     """
+
+    default_features_extractor: type[BaseFeaturesExtractor] = FlattenExtractor
 
     def __init__(
         self,
@@ -63,21 +78,37 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         d_state: int | None = None,
         n_blocks: int = 1,
         core_kwargs: dict[str, Any] | None = None,
+        critic_core: CriticCore = "shared",
         dynamics_lr_factor: float = 1.0,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.Tanh,
         ortho_init: bool = True,
+        use_sde: bool = False,
         log_std_init: float = 0.0,
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        full_std: bool = True,
+        use_expln: bool = False,
+        squash_output: bool = False,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
+        share_features_extractor: bool = True,
         normalize_images: bool = True,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
-        use_sde: bool = False,
     ) -> None:
         check_spaces(observation_space, action_space)
-        if use_sde:
-            raise ValueError("use_sde is True, but state-dependent exploration is not supported: leave it out.")
+        if critic_core not in get_args(CriticCore):
+            raise ValueError(
+                f"critic_core is {critic_core!r}, but there is no such kind: pass 'shared', 'separate' or 'none'."
+            )
+        if critic_core == "shared" and not share_features_extractor:
+            raise ValueError(
+                "share_features_extractor is False, but a shared core has one input: pass critic_core='separate' or "
+                "'none' with it."
+            )
+        if squash_output and not use_sde:
+            raise ValueError(
+                "squash_output is True, but only gSDE squashes actions: pass use_sde=True, or leave it out."
+            )
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
             optimizer_kwargs = {"eps": 1e-5, "fused": True}
         if not dynamics_lr_factor >= 0.0:
@@ -85,6 +116,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         self.core_name = core
         self.d_model, self.d_state, self.n_blocks = d_model, d_state, n_blocks
         self.core_kwargs = dict(core_kwargs or {})
+        self.critic_core_name = critic_core
         self.dynamics_lr_factor = dynamics_lr_factor
         super().__init__(
             observation_space,
@@ -93,9 +125,14 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             net_arch=[] if net_arch is None else net_arch,
             activation_fn=activation_fn,
             ortho_init=ortho_init,
+            use_sde=use_sde,
             log_std_init=log_std_init,
-            features_extractor_class=features_extractor_class,
+            full_std=full_std,
+            use_expln=use_expln,
+            squash_output=squash_output,
+            features_extractor_class=features_extractor_class or self.default_features_extractor,
             features_extractor_kwargs=features_extractor_kwargs,
+            share_features_extractor=share_features_extractor,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
@@ -113,100 +150,134 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         others["lr"], dynamics["lr"] = learning_rate, learning_rate * self.dynamics_lr_factor
 
     def _build_mlp_extractor(self) -> None:
-        """Build encoder, core and the layers before the heads.  Called by SB3 before it builds the optimiser."""
+        """Build encoders, cores and the layers before the heads.  Called by SB3 before it builds the optimiser."""
         self._embeds = (
             isinstance(self.observation_space, spaces.Discrete) and type(self.features_extractor) is FlattenExtractor
         )
-        if self._embeds:
-            # What a linear layer would make of the one-hot vector, without making the vector.
-            self.encoder: nn.Module = nn.Embedding(self.features_dim, self.d_model)
-            if self.ortho_init:
-                nn.init.orthogonal_(self.encoder.weight, gain=2**0.5)
-        else:
-            layers = nn.Linear(self.features_dim, self.d_model), nn.ReLU(), nn.Linear(self.d_model, self.d_model)
-            self.encoder = nn.Sequential(*layers)
-            if self.ortho_init:
-                self.encoder.apply(partial(self.init_weights, gain=2**0.5))
-        options = dict(self.core_kwargs)
-        if self.d_state is not None and "d_state" in core_options(self.core_name):
-            options.setdefault("d_state", self.d_state)
-        self.core = make_core(self.core_name, d_model=self.d_model, n_blocks=self.n_blocks, **options)
+        self.encoder, self.core = self._make_encoder(), self._make_core()
+        # A shared core is the only one; without memory the critic's is a core too, the one that remembers nothing.
+        if self.critic_core_name != "shared":
+            self.critic_encoder = self._make_encoder()
+            self.critic_core = (
+                self._make_core()
+                if self.critic_core_name == "separate"
+                else make_core("none", d_model=self.d_model, n_blocks=self.n_blocks)
+            )
         self.mlp_extractor = MlpExtractor(self.d_model, net_arch=self.net_arch, activation_fn=self.activation_fn)
         if isinstance(self.action_dist, CategoricalDistribution):
             self.action_dist = LogitsCategorical(self.action_dist.action_dim)
 
+    def _make_encoder(self) -> nn.Module:
+        if self._embeds:
+            # What a linear layer would make of the one-hot vector, without making the vector.
+            embedding = nn.Embedding(self.features_dim, self.d_model)
+            if self.ortho_init:
+                nn.init.orthogonal_(embedding.weight, gain=2**0.5)
+            return embedding
+        layers = nn.Linear(self.features_dim, self.d_model), nn.ReLU(), nn.Linear(self.d_model, self.d_model)
+        encoder = nn.Sequential(*layers)
+        if self.ortho_init:
+            encoder.apply(partial(self.init_weights, gain=2**0.5))
+        return encoder
+
+    def _make_core(self) -> Core:
+        options = dict(self.core_kwargs)
+        if self.d_state is not None and "d_state" in core_options(self.core_name):
+            options.setdefault("d_state", self.d_state)
+        return make_core(self.core_name, d_model=self.d_model, n_blocks=self.n_blocks, **options)
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = super()._get_constructor_parameters()
-        for name in ("use_sde", "squash_output", "full_std", "use_expln"):
-            parameters.pop(name, None)
+        # SB3 says None where gSDE is not used.
+        parameters = {name: value for name, value in parameters.items() if value is not None}
         parameters.update(
             core=self.core_name,
             d_model=self.d_model,
             d_state=self.d_state,
             n_blocks=self.n_blocks,
             core_kwargs=self.core_kwargs,
+            critic_core=self.critic_core_name,
             dynamics_lr_factor=self.dynamics_lr_factor,
+            share_features_extractor=self.share_features_extractor,
         )
         return parameters
 
+    @property
+    def state_size(self) -> int:
+        """S, the numbers that the memory of actor and critic holds per environment."""
+        return sum(core.state_size for _, core in self._branches())
+
     def initial_state(self, batch_size: int) -> Float[Tensor, "B S"]:
-        """The core's state before anything was seen."""
-        return self.core.initial_state(batch_size)
+        """The state of the memory before anything was seen."""
+        return torch.cat([core.initial_state(batch_size) for _, core in self._branches()], dim=-1)
 
     def forward(  # type: ignore[override]
         self,
-        obs: Shaped[Tensor, "B ..."],
+        obs: Observations,
         state: Float[Tensor, "B S"],
         episode_starts: Bool[Tensor, " B"],
         deterministic: bool = False,
+        action_masks: Bool[Tensor, "B M"] | None = None,
     ) -> tuple[Shaped[Tensor, "B ..."], Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, "B S"]]:
         """Act: actions, values, log-probabilities of the actions, and the state after this step."""
-        latent, state = self.core.step(self._encode(obs), state, episode_starts)
-        distribution, values = self._heads(latent)
+        latent_pi, latent_vf, state = self._recur(obs, state, episode_starts)
+        distribution = self._distribution(latent_pi, action_masks)
         actions = distribution.get_actions(deterministic=deterministic)
-        return actions.reshape(-1, *self._action_shape), values, distribution.log_prob(actions), state
+        log_probs = distribution.log_prob(actions)
+        return actions.reshape(-1, *self._action_shape), self._values(latent_vf), log_probs, state
 
     def evaluate_actions(  # type: ignore[override]
         self,
-        obs: Shaped[Tensor, "T B ..."],
+        obs: Observations,
         actions: Shaped[Tensor, "T B ..."],
         state: Float[Tensor, "B S"],
         episode_starts: Bool[Tensor, "T B"],
-    ) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"], Float[Tensor, "T B"] | None]:
+        action_masks: Bool[Tensor, "T B M"] | None = None,
+    ) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"], Float[Tensor, "T B"] | None, Float[Tensor, "B S"]]:
         """Learn: values, log-probabilities and entropies of whole sequences, in one scan.
 
         Args:
             obs: observations, time-major.
             actions: the actions that were taken.
-            state: the core's state before the first step.
+            state: the state of the memory before the first step.
             episode_starts: true where an observation is the first of an episode.
+            action_masks: true where an action was allowed; None: all were.
 
         Returns:
-            values, log-probabilities and entropies; the last is None where it has no closed form.
+            Values, log-probabilities, entropies (None where they have no closed form), and the state after the last
+            step.
         """
-        steps, batch = episode_starts.shape
-        x = self._encode(obs.flatten(0, 1)).view(steps, batch, -1)
-        latent, _ = self.core.scan(x, state, episode_starts)
-        distribution, values = self._heads(latent.flatten(0, 1))
-        taken = actions.reshape(steps * batch, -1) if self._action_shape else actions.flatten()
+        shape = episode_starts.shape
+        latent_pi, latent_vf, state = self._recur(obs, state, episode_starts)
+        distribution = self._distribution(latent_pi, None if action_masks is None else action_masks.flatten(0, 1))
+        taken = actions.reshape(shape.numel(), -1) if self._action_shape else actions.flatten()
         log_probs, entropies = distribution.log_prob(taken), distribution.entropy()
-        shape = (steps, batch)
-        return values.view(shape), log_probs.view(shape), None if entropies is None else entropies.view(shape)
+        values = self._values(latent_vf).view(shape)
+        return values, log_probs.view(shape), None if entropies is None else entropies.view(shape), state
 
     def predict_values(  # type: ignore[override]
-        self, obs: Shaped[Tensor, "B ..."], state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, " B"]
+        self, obs: Observations, state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, " B"]
     ) -> Float[Tensor, " B"]:
         """The values of observations that follow ``state``."""
-        latent, _ = self.core.step(self._encode(obs), state, episode_starts)
-        values: Tensor = self.value_net(self.mlp_extractor.forward_critic(latent))
-        return values.flatten()
+        _, latent_vf, _ = self._recur(obs, state, episode_starts)
+        return self._values(latent_vf)
 
     def get_distribution(  # type: ignore[override]
-        self, obs: Shaped[Tensor, "B ..."], state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, " B"]
+        self,
+        obs: Observations,
+        state: Float[Tensor, "B S"],
+        episode_starts: Bool[Tensor, " B"],
+        action_masks: Bool[Tensor, "B M"] | None = None,
     ) -> tuple[Distribution, Float[Tensor, "B S"]]:
         """The distribution over actions, and the state after this step."""
-        latent, state = self.core.step(self._encode(obs), state, episode_starts)
-        return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent)), state
+        latent_pi, _, state = self._recur(obs, state, episode_starts)
+        return self._distribution(latent_pi, action_masks), state
+
+    def advance(
+        self, obs: Observations, state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, "T B"]
+    ) -> Float[Tensor, "B S"]:
+        """The state after whole sequences, and nothing else."""
+        return self._recur(obs, state, episode_starts)[2]
 
     def predict(  # type: ignore[override]
         self,
@@ -214,6 +285,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         state: NDArray[np.float32] | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
+        action_masks: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Choose actions; hand the returned state back with the next observation.
 
@@ -222,27 +294,30 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             state: what the previous call returned, ``[B, S]``; None: nothing was seen yet.
             episode_start: true where the observation is the first of an episode; None: nowhere.
             deterministic: take the most likely action instead of sampling one.
+            action_masks: true where an action is allowed, ``[B, M]``; None: all are.
 
         Raises:
             ValueError: if the state belongs to another policy or another number of environments.
         """
         self.set_training_mode(False)
         obs, vectorized = self.obs_to_tensor(observation)
-        assert isinstance(obs, Tensor)
-        batch = len(obs)
+        batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
         if state is None:
             state_tensor = self.initial_state(batch)
-        elif np.shape(state) == (batch, self.core.state_size):
+        elif np.shape(state) == (batch, self.state_size):
             state_tensor = torch.as_tensor(state, dtype=torch.float32, device=self.device)
         else:
             raise ValueError(
-                f"state has shape {np.shape(state)}, but {batch} observation(s) need {(batch, self.core.state_size)}: "
+                f"state has shape {np.shape(state)}, but {batch} observation(s) need {(batch, self.state_size)}: "
                 "pass what the last call of predict returned, or None at the start."
             )
         starts = np.zeros(batch, dtype=bool) if episode_start is None else np.reshape(episode_start, batch).astype(bool)
+        masks = None
+        if action_masks is not None:
+            masks = torch.as_tensor(np.reshape(action_masks, (batch, -1)), dtype=torch.bool, device=self.device)
         with torch.no_grad():
             distribution, state_tensor = self.get_distribution(
-                obs, state_tensor, torch.as_tensor(starts, device=self.device)
+                obs, state_tensor, torch.as_tensor(starts, device=self.device), masks
             )
             actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
         actions = self.to_action_space(actions.reshape(-1, *self._action_shape))
@@ -251,6 +326,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
     def to_action_space(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Actions as the environment takes them: of its dtype, and a Box's clipped, as the Gaussian is unbounded."""
         if isinstance(self.action_space, spaces.Box):
+            if self.squash_output:
+                actions = self.unscale_action(actions)
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return actions.astype(self.action_space.dtype, copy=False)
 
@@ -258,17 +335,52 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
     def _action_shape(self) -> tuple[int, ...]:
         return self.action_space.shape or ()
 
-    def _encode(self, obs: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N H"]:
-        if isinstance(self.observation_space, spaces.Discrete):
-            obs = obs.long() - int(self.observation_space.start)
-        features = obs if self._embeds else self.extract_features(obs)
-        x: Tensor = self.encoder(features)
-        return x
+    def _branches(self) -> list[tuple[nn.Module, Core]]:
+        """Encoder and core of the actor, and those of the critic where it has its own."""
+        actor = (self.encoder, self.core)
+        return [actor] if self.critic_core_name == "shared" else [actor, (self.critic_encoder, self.critic_core)]
 
-    def _heads(self, latent: Float[Tensor, "N H"]) -> tuple[Distribution, Float[Tensor, " N"]]:
-        latent_pi, latent_vf = self.mlp_extractor(latent)
-        values: Tensor = self.value_net(latent_vf)
-        return self._get_action_dist_from_latent(latent_pi), values.flatten()
+    def _recur(
+        self, obs: Observations, state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, "*T B"]
+    ) -> tuple[Float[Tensor, "N H"], Float[Tensor, "N H"], Float[Tensor, "B S"]]:
+        """Consume a step of each environment, or whole sequences if ``episode_starts`` is ``[T, B]``.
+
+        Returns:
+            What actor and critic make of each observation, flat, and the state after the last.
+        """
+        steps = episode_starts.ndim == 1
+        if not steps:
+            obs = map_observations(lambda x: x.flatten(0, 1), obs)
+        branches = self._branches()
+        states = state.split([core.state_size for _, core in branches], dim=-1)
+        latents, after = [], []
+        for features, (encoder, core), part in zip(self._features(obs), branches, states, strict=False):
+            x = encoder(features)
+            if steps:
+                latent, part = core.step(x, part, episode_starts)
+            else:
+                latent, part = core.scan(x.unflatten(0, episode_starts.shape), part, episode_starts)
+                latent = latent.flatten(0, 1)
+            latents.append(latent)
+            after.append(part)
+        return latents[0], latents[-1], after[0] if len(after) == 1 else torch.cat(after, dim=-1)
+
+    def _features(self, obs: Observations) -> tuple[Shaped[Tensor, "N *features"], Shaped[Tensor, "N *features"]]:
+        """What the encoders of actor and critic get."""
+        if self._embeds:
+            assert isinstance(self.observation_space, spaces.Discrete)
+            assert isinstance(obs, Tensor)
+            symbols = obs.long() - int(self.observation_space.start)
+            return symbols, symbols
+        features = self.extract_features(obs)
+        return (features, features) if isinstance(features, Tensor) else features
+
+    def _values(self, latent: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
+        values: Tensor = self.value_net(self.mlp_extractor.forward_critic(latent))
+        return values.flatten()
+
+    def _distribution(self, latent: Float[Tensor, "N H"], action_masks: Bool[Tensor, "N M"] | None) -> Distribution:
+        return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
 
 
 def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:

@@ -1,11 +1,12 @@
 """Recurrent PPO (Schulman et al. 2017, arXiv 1707.06347) for any core, on Stable-Baselines3's ``OnPolicyAlgorithm``.
 
-How it differs from sb3-contrib's class of the same name: the core is a choice, not an LSTM; a minibatch is whole rows
-of the rollout, without padding or masks, and one scan goes over all of it, episode boundaries included; actor and
-critic share the core and both train it.
+How it differs from sb3-contrib's class of the same name: the core is a choice, not an LSTM; a minibatch is sequences
+of equal length, without padding or masks, and one scan goes over all of it, episode boundaries included; the state
+before a sequence is computed anew, with the weights of the moment, at each pass; actor and critic share the core and
+both train it, unless told otherwise.
 """
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -19,12 +20,16 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from s7rl.agents.allocator import keep_freed_memory
-from s7rl.agents.buffer import SequenceBuffer, Sequences, rows_per_minibatch
+from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
 from s7rl.agents.checkpoint import CheckpointMixin
+from s7rl.agents.losses import ppo_loss
+from s7rl.agents.minibatches import cut_rollout
+from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env
 
+Refresh: TypeAlias = Literal["epoch", "never"]
 Self = TypeVar("Self", bound="RecurrentPPO")
 
 
@@ -41,7 +46,8 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         learning_rate: step size of the optimiser, or a function of the remaining progress (1 to 0).
         n_steps: T, steps per environment and rollout.  It should span at least two episodes, or whatever lies
             between a cue and the decision that needs it twice: the gradient reaches no further back.
-        batch_size: steps per minibatch, a multiple of ``n_steps``: a minibatch is whole rows.  None: about 2,048.
+        batch_size: steps per minibatch: whole rows of the rollout, or one sequence where it is smaller than
+            ``n_steps``.  None: about 2,048.
         n_epochs: passes over each rollout.
         gamma: discount, in [0, 1].
         gae_lambda: trace decay of the advantage estimate, in [0, 1].
@@ -51,14 +57,23 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value loss.
         max_grad_norm: the gradient is clipped to this norm.
+        use_sde: exploration that depends on the state (gSDE, Raffin et al. 2021, arXiv 2005.05719), for Box actions.
+        sde_sample_freq: steps after which its noise is drawn anew; -1: once a rollout.
         target_kl: stop an update when the KL divergence passes 1.5 times this; None: never.
         stats_window_size: episodes over which return, length and success are averaged.
         tensorboard_log: folder of the TensorBoard events; None: none.
         policy_kwargs: see :class:`RecurrentActorCriticPolicy`: ``core``, ``d_model``, ``d_state``, ``n_blocks``,
-            ``core_kwargs``, ``net_arch``, ...
+            ``core_kwargs``, ``critic_core``, ``net_arch``, ...
         verbose: 0 silent, 1 information, 2 debug.
         seed: seeds torch, numpy, the action space and the environments.
         device: "cpu", "cuda" or "auto".
+        sequence_length: steps that one gradient reaches back, a divisor of ``n_steps``: rows are cut into sequences
+            of this length.  None: whole rows, or ``batch_size`` if that is smaller.
+        refresh: where the memory's state before a sequence comes from.  "epoch": at each pass over the rollout it is
+            computed from the row's first step with the weights of the moment; "never": it stays what it was while
+            acting.
+        burn_in: K, steps of the rollout before from which a row's first state is computed anew whenever states are
+            refreshed and before the next rollout begins; 0: it stays as acting left it.
         n_threads: torch threads on the CPU while learning; "auto": one for small networks.  The number from before is
             restored when ``learn`` returns.
 
@@ -85,6 +100,8 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
         target_kl: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -92,8 +109,12 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         verbose: int = 0,
         seed: int | None = None,
         device: torch.device | str = "auto",
-        n_threads: int | str = "auto",
         _init_setup_model: bool = True,
+        *,
+        sequence_length: int | None = None,
+        refresh: Refresh = "epoch",
+        burn_in: int = 0,
+        n_threads: int | str = "auto",
     ) -> None:
         if isinstance(env, str):
             env = make_vec_env(env, seed=seed)
@@ -109,8 +130,8 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             ent_coef=ent_coef,
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
-            use_sde=False,
-            sde_sample_freq=-1,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             policy_kwargs=policy_kwargs,
@@ -126,13 +147,26 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self.normalize_advantage = normalize_advantage
         self.target_kl = target_kl
         self.stats_window_size = stats_window_size
+        self.sequence_length = sequence_length
+        self.refresh = refresh
+        self.burn_in = burn_in
         self.n_threads = n_threads
+        self._iteration = 0
         self._last_state: Tensor | None = None
+        # The steps before this rollout, and those before the next one; only kept with burn_in.
+        self._history: History | None = None
+        self._next_history: History | None = None
         if n_threads != "auto" and (not isinstance(n_threads, int) or n_threads < 1):
             raise ValueError(f"n_threads is {n_threads!r}, but it is a number of threads: pass 1 or more, or 'auto'.")
+        if refresh not in get_args(Refresh):
+            raise ValueError(f"refresh is {refresh!r}, but there is no such way: pass 'epoch' or 'never'.")
+        if burn_in < 0 or burn_in > n_steps >= 1:
+            raise ValueError(
+                f"burn_in is {burn_in}, but a rollout has n_steps = {n_steps}: pass a number from 0 to that."
+            )
         if _init_setup_model:
             if env is not None:
-                rows_per_minibatch(self.n_envs, n_steps, batch_size)  # say early what does not fit
+                cut_rollout(self.n_envs, n_steps, batch_size, sequence_length)  # say early what does not fit
             self._setup_model()
 
     def _setup_model(self) -> None:
@@ -141,7 +175,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self._clip_range = FloatSchedule(self.clip_range)
         self._clip_range_vf = None if self.clip_range_vf is None else FloatSchedule(self.clip_range_vf)
         self.policy = self.policy_class(  # type: ignore[assignment]
-            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+            self.observation_space, self.action_space, self.lr_schedule, use_sde=self.use_sde, **self.policy_kwargs
         )
         self.policy = self.policy.to(self.device)
         if self.verbose >= 1:
@@ -155,25 +189,28 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         total_timesteps, callback = super()._setup_learn(*args, **kwargs)
         # Here, not in _setup_model: a model may be loaded with fewer environments, only to act.
-        self._rows = rows_per_minibatch(self.n_envs, self.n_steps, self.batch_size)
+        length, self._sequences = cut_rollout(self.n_envs, self.n_steps, self.batch_size, self.sequence_length)
+        self._minibatches = self.n_envs * self.n_steps // (length * self._sequences)
         self.rollout_buffer: SequenceBuffer = SequenceBuffer(  # type: ignore[assignment]
             self.n_steps,
             self.n_envs,
             self.observation_space,
             self.action_space,
-            self.policy.core.state_size,
+            self.policy.state_size,
             self.device,
+            sequence_length=length,
         )
         assert self._last_episode_starts is not None
         if self._last_state is None or self._last_episode_starts.all():
             self._last_state = self.policy.initial_state(self.n_envs)
+            self._history = self._next_history = None
         return total_timesteps, callback
 
     def learn(
         self: Self,
         total_timesteps: int,
         callback: MaybeCallback = None,
-        log_interval: int = 1,
+        log_interval: int | None = 1,
         tb_log_name: str = "RecurrentPPO",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
@@ -183,7 +220,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         Args:
             total_timesteps: environment steps, summed over all environments.
             callback: one callback, a list of them or a function, as in SB3.
-            log_interval: rollouts between two dumps of the log.
+            log_interval: rollouts between two dumps of the log; None: none is dumped.
             tb_log_name: name of the TensorBoard run.
             reset_num_timesteps: start counting at 0 and reset the environments; False: go on where the last call of
                 ``learn`` stopped.
@@ -191,9 +228,23 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         """
         keep_freed_memory()
         with torch_threads(self.threads):
-            return super().learn(
-                total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+            if reset_num_timesteps:
+                self._iteration = 0
+            total_timesteps, callback = self._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
             )
+            assert self.env is not None
+            callback.on_training_start(locals(), globals())
+            while self.num_timesteps < total_timesteps:
+                if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
+                    break
+                self._iteration += 1
+                self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+                if log_interval is not None and self._iteration % log_interval == 0:
+                    self.dump_logs(self._iteration)
+                self.train()
+            callback.on_training_end()
+        return self
 
     def collect_rollouts(  # type: ignore[override]
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: SequenceBuffer, n_rollout_steps: int
@@ -205,55 +256,68 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         buffer = rollout_buffer
-        obs: Any = self._last_obs
+        self._begin_rollout()
+        new_obs: Any = self._last_obs
         starts, state = self._last_episode_starts, self._last_state
-        assert obs is not None
+        assert new_obs is not None
         assert starts is not None
         assert state is not None
-        buffer.initial_state.copy_(state)
+        before_last_steps = state
         time_outs = _TimeOuts()
         callback.on_rollout_start()
 
-        for t in range(n_rollout_steps):
-            obs_tensor = self._to_tensor(obs)
+        for n_steps in range(n_rollout_steps):
+            if self.use_sde and (n_steps == 0 or (self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0)):
+                self.policy.reset_noise(env.num_envs)
+            if n_steps % buffer.sequence_length == 0:
+                buffer.states[n_steps // buffer.sequence_length] = state
+            if n_steps == n_rollout_steps - self.burn_in:
+                before_last_steps = state
+            obs_tensor = to_tensors(new_obs, self.device)
             starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
             with torch.no_grad():
                 actions, values, log_probs, state = self.policy(obs_tensor, state, starts_tensor)
-            buffer.observations[t] = obs_tensor
-            buffer.episode_starts[t] = starts_tensor
-            buffer.actions[t] = actions
-            buffer.values[t] = values
-            buffer.log_probs[t] = log_probs
+            buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs)
 
-            obs, rewards, dones, infos = env.step(self.policy.to_action_space(actions.cpu().numpy()))
+            new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(actions.cpu().numpy()))
             self.num_timesteps += env.num_envs
-            buffer.rewards[t] = torch.as_tensor(rewards, device=self.device)
             truncated = np.zeros(env.num_envs, dtype=bool)
             if dones.any():
                 self._update_info_buffer(infos, dones)
                 for i in dones.nonzero()[0].tolist():
                     if infos[i].get("TimeLimit.truncated", False):
                         truncated[i] = True
-                        time_outs.add(t, i, infos[i]["terminal_observation"], state[i])
-            buffer.truncated[t] = torch.as_tensor(truncated, device=self.device)
-            buffer.terminated[t] = torch.as_tensor(dones & ~truncated, device=self.device)
+                        time_outs.add(n_steps, i, infos[i]["terminal_observation"], state[i])
+            buffer.add_outcome(n_steps, rewards, dones & ~truncated, truncated)
 
             starts = dones
-            self._last_obs, self._last_episode_starts, self._last_state = obs, starts, state
+            self._last_obs, self._last_episode_starts, self._last_state = new_obs, starts, state
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
 
         with torch.no_grad():
+            buffer.states[-1] = state
             last_values = self.policy.predict_values(
-                self._to_tensor(obs),
+                to_tensors(new_obs, self.device),
                 state,
                 torch.as_tensor(starts, dtype=torch.bool, device=self.device),
             )
             buffer.finish(last_values, *time_outs.values(self.policy), gamma=self.gamma, gae_lambda=self.gae_lambda)
+        if self.burn_in:
+            self._next_history = buffer.last_steps(self.burn_in, before_last_steps)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _begin_rollout(self) -> None:
+        """Warm the memory up with the weights of now, from the last steps of the rollout before."""
+        self._history, self._next_history = self._next_history, None
+        if self._history is not None:
+            with torch.no_grad():
+                self._last_state = self.policy.advance(
+                    self._history.observations, self._history.state, self._history.episode_starts
+                )
 
     def train(self) -> None:
         """Update the policy from the last rollout."""
@@ -263,17 +327,38 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self.policy.set_learning_rate(learning_rate)
         clip_range = self._clip_range(self._current_progress_remaining)
         clip_range_vf = None if self._clip_range_vf is None else self._clip_range_vf(self._current_progress_remaining)
+        sequences = self.rollout_buffer.sequences()
         statistics: list[dict[str, Tensor]] = []
-        for _ in range(self.n_epochs):
-            within_target = self._epoch(clip_range, clip_range_vf, statistics)
+        for epoch in range(self.n_epochs):
+            if epoch and self.refresh == "epoch":
+                sequences = sequences._replace(initial_state=self._refreshed_states().flatten(0, 1))
+            within_target = self._epoch(sequences, clip_range, clip_range_vf, statistics)
             self._n_updates += 1
             if not within_target:
                 break
         self._log_update(statistics, clip_range, clip_range_vf)
 
-    def _epoch(self, clip_range: float, clip_range_vf: float | None, statistics: list[dict[str, Tensor]]) -> bool:
+    def _refreshed_states(self) -> Float[Tensor, "K B S"]:
+        """The states before each sequence, from the first step that is known, with the weights of now."""
+        buffer, history = self.rollout_buffer, self._history
+        states = [buffer.states[0]]
+        with torch.no_grad():
+            if history is not None:
+                states = [self.policy.advance(history.observations, history.state, history.episode_starts)]
+            for piece in range(buffer.pieces - 1):
+                observations, episode_starts = buffer.piece(piece)
+                states.append(self.policy.advance(observations, states[-1], episode_starts))
+        return torch.stack(states)
+
+    def _epoch(
+        self,
+        sequences: Sequences,
+        clip_range: float,
+        clip_range_vf: float | None,
+        statistics: list[dict[str, Tensor]],
+    ) -> bool:
         """Pass over the rollout once; False if the policy moved further than ``target_kl`` allows."""
-        for batch in self.rollout_buffer.minibatches(self._rows):
+        for batch in minibatches(sequences, self._sequences):
             loss, numbers = self._loss(batch, clip_range, clip_range_vf)
             statistics.append(numbers)
             if self.target_kl is not None and numbers["approx_kl"] > 1.5 * self.target_kl:
@@ -289,37 +374,32 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
     def _loss(
         self, batch: Sequences, clip_range: float, clip_range_vf: float | None
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """The clipped surrogate loss of a minibatch (eq. 9 of the paper), and its statistics under their log keys."""
-        values, log_probs, entropies = self.policy.evaluate_actions(
-            batch.observations, batch.actions, batch.initial_state, batch.episode_starts
+        """The loss of a minibatch, and its statistics under their log keys."""
+        values, log_probs, entropies, state = self.policy.evaluate_actions(
+            batch.observations, batch.actions, batch.initial_state, batch.episode_starts, batch.action_masks
         )
-        advantages = batch.advantages
-        if self.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        log_ratio = log_probs - batch.log_probs
-        ratio = log_ratio.exp()
-        policy_loss = -torch.min(advantages * ratio, advantages * ratio.clamp(1 - clip_range, 1 + clip_range)).mean()
-        if clip_range_vf is not None:
-            values = batch.values + (values - batch.values).clamp(-clip_range_vf, clip_range_vf)
-        value_loss = nn.functional.mse_loss(values, batch.returns)
-        # Where the entropy has no closed form, -log pi of the taken actions estimates it.
-        entropy_loss = log_probs.mean() if entropies is None else -entropies.mean()
-        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
-        with torch.no_grad():
-            numbers = {
-                "entropy_loss": entropy_loss.detach(),
-                "policy_gradient_loss": policy_loss.detach(),
-                "value_loss": value_loss.detach(),
-                # Low-variance estimate of KL(old, new): http://joschu.net/blog/kl-approx.html
-                "approx_kl": (ratio - 1 - log_ratio).mean(),
-                "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
-                "loss": loss.detach(),
-            }
+        loss, numbers = ppo_loss(
+            batch,
+            values,
+            log_probs,
+            entropies,
+            clip_range=clip_range,
+            clip_range_vf=clip_range_vf,
+            normalize_advantage=self.normalize_advantage,
+            ent_coef=self.ent_coef,
+            vf_coef=self.vf_coef,
+        )
+        if self.policy.state_size:
+            numbers["state_staleness"] = (state.detach() - batch.next_state).abs().max()
         return loss, numbers
 
     def _log_update(self, statistics: list[dict[str, Tensor]], clip_range: float, clip_range_vf: float | None) -> None:
         for key in statistics[0]:
-            self.logger.record(f"train/{key}", torch.stack([numbers[key] for numbers in statistics]).mean().item())
+            over_all = torch.stack([numbers[key] for numbers in statistics])
+            # How far the weights have moved the memory's states since acting: as far as the last pass saw.
+            stale = key == "state_staleness"
+            value = over_all[-self._minibatches :].max() if stale else over_all.mean()
+            self.logger.record(f"train/{key}", value.item())
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten().cpu().numpy(), buffer.returns.flatten().cpu().numpy())
         self.logger.record("train/explained_variance", float(explained))
@@ -329,9 +409,6 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self.logger.record("train/clip_range", clip_range)
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
-
-    def _to_tensor(self, obs: Any) -> Tensor:
-        return torch.as_tensor(obs, device=self.device)
 
 
 class _TimeOuts:
@@ -352,6 +429,12 @@ class _TimeOuts:
         places = torch.tensor(self.places, dtype=torch.long, device=policy.device).reshape(-1, 2)
         if not self.places:
             return places, torch.zeros(0, device=policy.device)
-        observations = torch.as_tensor(np.stack(self.observations), device=policy.device)
+        last = self.observations
+        stacked = (
+            {key: np.stack([obs[key] for obs in last]) for key in last[0]}
+            if isinstance(last[0], dict)
+            else np.stack(last)
+        )
+        observations = to_tensors(stacked, policy.device)
         no_reset = torch.zeros(len(places), dtype=torch.bool, device=policy.device)
         return places, policy.predict_values(observations, torch.stack(self.states), no_reset)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from s7rl import core_names
 from s7rl.agents import RecurrentPPO
+from s7rl.agents.buffer import minibatches
 
 TERMINAL, TIME_OUT, BOTH = "terminal", "time-out", "both"
 MIXED = ((3, TERMINAL), (5, TIME_OUT), (4, BOTH), (2, TIME_OUT))
@@ -141,6 +142,7 @@ def test_a_rollout_is_what_stepping_each_environment_by_hand_gives(core: str, n_
     buffer = model.rollout_buffer
     for i in range(n_envs):
         row = replay(model, i, n_steps)
+        assert isinstance(buffer.observations, Tensor)
         np.testing.assert_array_equal(buffer.observations[:, i], np.stack(row.observations))
         np.testing.assert_allclose(buffer.rewards[:, i], row.rewards, rtol=1e-6)
         assert buffer.episode_starts[:, i].tolist() == row.starts
@@ -197,7 +199,7 @@ def test_a_second_call_of_learn_goes_on_and_a_reset_starts_anew(core: str) -> No
     model.learn(14)
     assert model.num_timesteps == 14
     assert model.rollout_buffer.episode_starts[0].all()
-    assert not model.rollout_buffer.initial_state.any()
+    assert not model.rollout_buffer.states[0].any()
 
 
 @every_core
@@ -209,8 +211,8 @@ def test_before_the_first_gradient_step_the_ratio_is_1_and_the_divergence_0(
     model = agent(clockworks(4, action_space=action_space), core=core, n_steps=10, batch_size=20, n_epochs=2)
     model.learn(4 * 10 * n_rollouts)
     assert model.rollout_buffer.episode_starts[0].all() == (n_rollouts == 1), "the third rollout starts in mid-episode"
-    for batch in model.rollout_buffer.minibatches(2):
-        values, log_probs, _ = model.policy.evaluate_actions(
+    for batch in minibatches(model.rollout_buffer.sequences(), 2):
+        values, log_probs, _, _ = model.policy.evaluate_actions(
             batch.observations, batch.actions, batch.initial_state, batch.episode_starts
         )
         torch.testing.assert_close(log_probs.exp() / batch.log_probs.exp(), torch.ones(10, 2), rtol=0, atol=1e-5)
@@ -223,7 +225,7 @@ def test_before_the_first_gradient_step_the_ratio_is_1_and_the_divergence_0(
 def loss_gradient(model: RecurrentPPO, rows: int) -> Tensor:
     """The gradient of all minibatches together, each in proportion to its size."""
     model.policy.zero_grad()
-    for batch in model.rollout_buffer.minibatches(rows):
+    for batch in minibatches(model.rollout_buffer.sequences(), rows):
         loss, _ = model._loss(batch, 0.2, None)
         (loss * rows / model.n_envs).backward()
     return torch.cat([p.grad.flatten() for p in model.policy.parameters() if p.grad is not None])
@@ -243,9 +245,10 @@ def test_the_sum_of_the_gradients_does_not_depend_on_how_the_rollout_is_split(co
 def test_the_learner_sends_no_gradient_from_an_episode_into_another(core: str) -> None:
     model = agent(clockworks(2), core=core, n_steps=8)
     model.learn(16)
-    batch = model.rollout_buffer.rows(torch.arange(2))
+    batch = model.rollout_buffer.sequences()
+    assert isinstance(batch.observations, Tensor)
     observations = batch.observations.clone().requires_grad_()
-    values, log_probs, _ = model.policy.evaluate_actions(
+    values, log_probs, _, _ = model.policy.evaluate_actions(
         observations, batch.actions, batch.initial_state, batch.episode_starts
     )
     (values[3:] + log_probs[3:]).sum().backward()
@@ -260,14 +263,16 @@ def test_a_minibatch_is_whole_rows_in_the_order_of_time_and_an_epoch_is_all_of_t
     model.learn(60)
     buffer = model.rollout_buffer
     seen = []
-    for batch in buffer.minibatches(2):
+    assert isinstance(buffer.observations, Tensor)
+    for batch in minibatches(buffer.sequences(), 2):
+        assert isinstance(batch.observations, Tensor)
         assert batch.observations.shape == (10, 2, 3)
         for k in range(2):
             i = next(i for i in range(6) if torch.equal(batch.observations[:, k], buffer.observations[:, i]))
             seen.append(i)
             for name in ("actions", "log_probs", "values", "advantages", "returns", "episode_starts"):
                 assert torch.equal(getattr(batch, name)[:, k], getattr(buffer, name)[:, i]), name
-            assert torch.equal(batch.initial_state[k], buffer.initial_state[i])
+            assert torch.equal(batch.initial_state[k], buffer.states[0, i])
     assert sorted(seen) == list(range(6))
 
 
@@ -298,7 +303,7 @@ def test_an_update_stops_early_when_the_divergence_passes_its_target() -> None:
 def test_the_value_is_clipped_around_the_value_from_before() -> None:
     model = agent(clockworks(2), n_steps=8)
     model.learn(16)
-    batch = model.rollout_buffer.rows(torch.arange(2))
+    batch = model.rollout_buffer.sequences()
     moved = batch._replace(values=batch.values - 1.0)
     _, free = model._loss(moved, 0.2, None)
     _, clipped = model._loss(moved, 0.2, 0.25)
@@ -310,7 +315,7 @@ def test_the_value_is_clipped_around_the_value_from_before() -> None:
 def test_the_clipped_objective_has_no_gradient_where_the_ratio_has_left_the_range() -> None:
     model = agent(clockworks(2), n_steps=8, normalize_advantage=False, ent_coef=0.0, vf_coef=0.0)
     model.learn(16)
-    batch = model.rollout_buffer.rows(torch.arange(2))
+    batch = model.rollout_buffer.sequences()
     ones = torch.ones_like(batch.advantages)
     for advantages, moves in ((ones, False), (-ones, True)):
         model.policy.zero_grad()

@@ -7,12 +7,9 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from gymnasium import spaces
-from hypothesis import given
-from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from s7rl.agents import RecurrentPPO
-from s7rl.agents.buffer import rows_per_minibatch
 
 
 class Blank(gym.Env[Any, Any]):
@@ -27,34 +24,13 @@ def agent(n_envs: int, **options: Any) -> RecurrentPPO:
     return RecurrentPPO("MlpPolicy", env, **options)
 
 
-@given(n_envs=st.integers(1, 24), n_steps=st.integers(2, 40), batch_size=st.integers(1, 1200))
-def test_a_batch_size_that_does_not_fit_is_refused_with_the_nearest_that_do(
-    n_envs: int, n_steps: int, batch_size: int
-) -> None:
-    fitting = [n_steps * rows for rows in range(1, n_envs + 1) if n_envs % rows == 0]
-    if batch_size in fitting:
-        assert rows_per_minibatch(n_envs, n_steps, batch_size) * n_steps == batch_size
-        return
-    with pytest.raises(ValueError, match=r"^batch_size is [^\n]+$") as caught:
-        rows_per_minibatch(n_envs, n_steps, batch_size)
-    named = [int(word) for word in str(caught.value).rsplit(":", 1)[1].replace(".", "").split() if word.isdigit()]
-    assert set(named) <= set(fitting)
-    assert min(fitting, key=lambda size: abs(size - batch_size)) in named or len(named) == 2
-    assert min(abs(size - batch_size) for size in named) == min(abs(size - batch_size) for size in fitting)
-
-
-@pytest.mark.parametrize(("n_envs", "n_steps", "rows"), [(16, 256, 8), (16, 4096, 1), (6, 512, 3), (1, 64, 1)])
-def test_without_a_batch_size_a_minibatch_is_about_2048_steps(n_envs: int, n_steps: int, rows: int) -> None:
-    assert rows_per_minibatch(n_envs, n_steps, None) == rows
-
-
 def test_a_batch_size_is_checked_against_the_environments_when_the_agent_is_made() -> None:
     with pytest.raises(ValueError, match=r"^batch_size is 20, [^\n]*: the nearest that fit are 15 and 30\.$"):
         agent(6, n_steps=15, batch_size=20)
 
 
 @pytest.mark.parametrize("n_steps", [0, -1])
-def test_a_rollout_of_no_steps_is_refused(n_steps: int) -> None:
+def test_an_agent_of_no_steps_is_refused(n_steps: int) -> None:
     with pytest.raises(ValueError, match=rf"^n_steps is {n_steps}[^\n]*$"):
         agent(2, n_steps=n_steps)
 

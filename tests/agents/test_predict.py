@@ -67,7 +67,7 @@ def test_acting_step_by_step_takes_the_most_likely_actions_of_the_whole_sequence
     of_each = []
     for action in range(4):
         with torch.no_grad():
-            _, log_probs, _ = model.policy.evaluate_actions(
+            _, log_probs, _, _ = model.policy.evaluate_actions(
                 torch.as_tensor(observations),
                 torch.full((25, 3), action),
                 model.policy.initial_state(3),
@@ -82,7 +82,7 @@ def test_acting_step_by_step_takes_the_most_likely_actions_of_the_whole_sequence
 def test_the_mean_that_predict_takes_is_where_the_likelihood_of_the_sequence_is_flat(core: str) -> None:
     model, (observations, starts) = agent(core, BOX), sequence()
     actions = torch.tensor(act(model, observations, starts)[0], requires_grad=True)
-    _, log_probs, _ = model.policy.evaluate_actions(
+    _, log_probs, _, _ = model.policy.evaluate_actions(
         torch.as_tensor(observations), actions, model.policy.initial_state(3), torch.as_tensor(starts)
     )
     (slope,) = torch.autograd.grad(log_probs.sum(), actions)

@@ -190,7 +190,7 @@ def test_the_log_has_the_keys_of_sb3s_ppo(action_space: spaces.Space[Any], tmp_p
     ours = logged(agent(judges(action_space=action_space), clip_range_vf=0.2), tmp_path / "ours")
     theirs = PPO("MlpPolicy", judges(action_space=action_space), n_steps=16, batch_size=32, clip_range_vf=0.2)
     assert set(ours) >= ROLLOUT | TIME | TRAIN
-    assert set(ours) == set(logged(theirs, tmp_path / "theirs"))
+    assert set(ours) - {"train/state_staleness"} == set(logged(theirs, tmp_path / "theirs"))
     assert ours["rollout/ep_len_mean"] == 9
     assert 0 < ours["rollout/success_rate"] < 1
     assert ours["train/n_updates"] == 3 * 4
@@ -208,7 +208,7 @@ def test_set_env_swaps_the_environments_and_starts_new_episodes() -> None:
     model.learn(32, reset_num_timesteps=False)
     assert model.num_timesteps == 64
     assert model.rollout_buffer.episode_starts[0].all()
-    assert not model.rollout_buffer.initial_state.any()
+    assert not model.rollout_buffer.states[0].any()
 
 
 def test_a_monitored_single_environment_reports_its_episodes() -> None:

@@ -1,0 +1,59 @@
+"""PPO's loss on a minibatch of sequences, as a pure function of what the policy says of it now."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from s7rl.agents.buffer import Sequences
+
+
+def ppo_loss(
+    batch: Sequences,
+    values: Float[Tensor, "T B"],
+    log_probs: Float[Tensor, "T B"],
+    entropies: Float[Tensor, "T B"] | None,
+    *,
+    clip_range: float,
+    clip_range_vf: float | None,
+    normalize_advantage: bool,
+    ent_coef: float,
+    vf_coef: float,
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """The clipped surrogate loss (Schulman et al. 2017, arXiv 1707.06347, eq. 9), and its parts as SB3 logs them.
+
+    Args:
+        batch: the sequences; every step counts, there is no padding.
+        values: what the critic says now.
+        log_probs: of the actions that were taken, under the policy as it is now.
+        entropies: of the policy now; None where they have no closed form: -log pi of the actions then estimates them.
+        clip_range: how far the probability ratio may move.
+        clip_range_vf: how far the value may move, in units of the return; None: as far as it wants.
+        normalize_advantage: normalise advantages over all steps of the minibatch.
+        ent_coef: weight of the entropy.
+        vf_coef: weight of the value loss.
+
+    Returns:
+        The loss, and numbers under the names that follow ``train/`` in the log, without gradient.
+    """
+    advantages = batch.advantages
+    if normalize_advantage:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    log_ratio = log_probs - batch.log_probs
+    ratio = log_ratio.exp()
+    policy_loss = -torch.min(advantages * ratio, advantages * ratio.clamp(1 - clip_range, 1 + clip_range)).mean()
+    if clip_range_vf is not None:
+        values = batch.values + (values - batch.values).clamp(-clip_range_vf, clip_range_vf)
+    value_loss = torch.nn.functional.mse_loss(values, batch.returns)
+    entropy_loss = log_probs.mean() if entropies is None else -entropies.mean()
+    loss = policy_loss + ent_coef * entropy_loss + vf_coef * value_loss
+    with torch.no_grad():
+        numbers = {
+            "entropy_loss": entropy_loss.detach(),
+            "policy_gradient_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            # Low-variance estimate of KL(old, new): http://joschu.net/blog/kl-approx.html
+            "approx_kl": (ratio - 1 - log_ratio).mean(),
+            "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
+            "loss": loss.detach(),
+        }
+    return loss, numbers
