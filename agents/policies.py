@@ -9,7 +9,7 @@ float tensor ``[B, S]``, a numpy array outside: that of the core, followed by th
 """
 
 from functools import partial
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from s7rl.agents.categorical import LogitsCategorical
 from s7rl.agents.observations import Observations, map_observations
 from s7rl.cores import Core, core_options, make_core, split_dynamics
 
-CriticCore: TypeAlias = Literal["shared", "separate", "none"]
+CRITIC_CORES = ("shared", "separate", "none")
 
 
 class RecurrentActorCriticPolicy(ActorCriticPolicy):
@@ -78,7 +78,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         d_state: int | None = None,
         n_blocks: int = 1,
         core_kwargs: dict[str, Any] | None = None,
-        critic_core: CriticCore = "shared",
+        critic_core: str = "shared",
         dynamics_lr_factor: float = 1.0,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.Tanh,
@@ -96,7 +96,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         check_spaces(observation_space, action_space)
-        if critic_core not in get_args(CriticCore):
+        if critic_core not in CRITIC_CORES:
             raise ValueError(
                 f"critic_core is {critic_core!r}, but there is no such kind: pass 'shared', 'separate' or 'none'."
             )

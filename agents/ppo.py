@@ -6,7 +6,7 @@ before a sequence is computed anew, with the weights of the moment, at each pass
 both train it, unless told otherwise.
 """
 
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -23,13 +23,14 @@ from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
 from s7rl.agents.checkpoint import CheckpointMixin
 from s7rl.agents.losses import ppo_loss
+from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
 from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env
 
-Refresh: TypeAlias = Literal["epoch", "never"]
+REFRESHES = ("epoch", "never")
 Self = TypeVar("Self", bound="RecurrentPPO")
 
 
@@ -40,7 +41,9 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
     ``predict(obs, state, episode_start)`` with a state that is one numpy array ``[n_envs, S]``.
 
     Args:
-        policy: "MlpPolicy", or a subclass of :class:`RecurrentActorCriticPolicy`.
+        policy: "MlpPolicy", "CnnPolicy" for images, "MultiInputPolicy" for Dict observations, or a subclass of
+            :class:`RecurrentActorCriticPolicy`.  sb3-contrib's "MlpLstmPolicy", "CnnLstmPolicy" and
+            "MultiInputLstmPolicy" with their keyword arguments mean ``core="lstm"``.
         env: an SB3 VecEnv, a Gymnasium environment, or an id, which stands for
             ``make_vec_env(env, n_envs=16, seed=seed)``.
         learning_rate: step size of the optimiser, or a function of the remaining progress (1 to 0).
@@ -112,10 +115,12 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         _init_setup_model: bool = True,
         *,
         sequence_length: int | None = None,
-        refresh: Refresh = "epoch",
+        refresh: str = "epoch",
         burn_in: int = 0,
         n_threads: int | str = "auto",
     ) -> None:
+        if isinstance(policy, str) and policy in LSTM_POLICIES:
+            policy, policy_kwargs = from_lstm_policy(policy, policy_kwargs)
         if isinstance(env, str):
             env = make_vec_env(env, seed=seed)
         if env is not None:
@@ -158,7 +163,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self._next_history: History | None = None
         if n_threads != "auto" and (not isinstance(n_threads, int) or n_threads < 1):
             raise ValueError(f"n_threads is {n_threads!r}, but it is a number of threads: pass 1 or more, or 'auto'.")
-        if refresh not in get_args(Refresh):
+        if refresh not in REFRESHES:
             raise ValueError(f"refresh is {refresh!r}, but there is no such way: pass 'epoch' or 'never'.")
         if burn_in < 0 or burn_in > n_steps >= 1:
             raise ValueError(
