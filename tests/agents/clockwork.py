@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from s7rl.agents import RecurrentPPO
 
+Script: TypeAlias = tuple[tuple[int, str], ...]
+"""Length and ending of each episode, over and over."""
+
 TERMINAL, TIME_OUT, BOTH = "terminal", "time-out", "both"
 MIXED = ((3, TERMINAL), (5, TIME_OUT), (4, BOTH), (2, TIME_OUT))
 
@@ -24,9 +27,7 @@ class Clockwork(gym.Env[NDArray[np.float32], Any]):
 
     observation_space = spaces.Box(-1.0, 1.0, (3,))
 
-    def __init__(
-        self, row: int, script: tuple[tuple[int, str], ...] = MIXED, action_space: spaces.Space[Any] | None = None
-    ) -> None:
+    def __init__(self, row: int, script: Script = MIXED, action_space: spaces.Space[Any] | None = None) -> None:
         self.action_space = action_space or spaces.Discrete(3)
         self.row, self.script = row, script
         self.episode, self.t = -1, 0
@@ -88,7 +89,7 @@ class Row(NamedTuple):
     next_values: list[float]
 
 
-def replay(model: RecurrentPPO, row: int, steps: int, script: tuple[tuple[int, str], ...] = MIXED) -> Row:
+def replay(model: RecurrentPPO, row: int, steps: int, script: Script = MIXED) -> Row:
     """Go through the first ``steps`` steps of a row alone, one by one, with a state carried by hand."""
     env = Clockwork(row, script)
     policy = model.policy

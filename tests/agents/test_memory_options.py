@@ -18,16 +18,19 @@ from torch import Tensor
 from s7rl import core_names
 from s7rl.agents import RecurrentPPO
 from s7rl.agents.buffer import minibatches
-from tests.agents.clockwork import TERMINAL, TIME_OUT, Clockwork, agent, clockworks
+from tests.agents.clockwork import TERMINAL, TIME_OUT, Clockwork, Script, agent, clockworks
 
 every_core = pytest.mark.parametrize("core", core_names())
 remembering = pytest.mark.parametrize("core", [name for name in core_names() if name != "none"])
 LONG = ((11, TIME_OUT), (9, TERMINAL))
+ENDLESS = ((99, TERMINAL),)
 
 
-def states_by_hand(model: RecurrentPPO, row: int, steps: int, state: Tensor | None = None, first: int = 0) -> Tensor:
+def states_by_hand(
+    model: RecurrentPPO, row: int, steps: int, state: Tensor | None = None, first: int = 0, script: Script = LONG
+) -> Tensor:
     """[steps + 1, S]: the states before each step from ``first`` on and after the last, with the weights of now."""
-    env, policy = Clockwork(row, LONG), model.policy
+    env, policy = Clockwork(row, script), model.policy
     observations, starts = [env.reset()[0]], [True]
     for _ in range(first + steps - 1):
         obs, _, terminated, truncated, _ = env.step(0)
@@ -176,19 +179,20 @@ def test_states_are_refreshed_at_each_pass_but_the_first_or_never(
 
 
 @remembering
-def test_a_rollout_begins_with_a_state_that_the_last_steps_before_it_have_warmed_up(core: str) -> None:
-    model = agent(clockworks(2, script=LONG), core=core, n_steps=12, burn_in=5)
+@pytest.mark.parametrize("script", [LONG, ENDLESS])
+def test_a_rollout_begins_with_a_state_that_the_last_steps_before_it_have_warmed_up(core: str, script: Script) -> None:
+    model = agent(clockworks(2, script=script), core=core, n_steps=12, burn_in=5)
     model.learn(24)
     stale = model.rollout_buffer.states[-1].clone()
-    before = torch.stack([states_by_hand(model, row, 12)[7] for row in range(2)])
+    before = torch.stack([states_by_hand(model, row, 12, script=script)[7] for row in range(2)])
     shake(model)
-    warm = torch.stack([states_by_hand(model, row, 5, before[row], first=7)[-1] for row in range(2)])
+    warm = torch.stack([states_by_hand(model, row, 5, before[row], first=7, script=script)[-1] for row in range(2)])
     model.learn(24, reset_num_timesteps=False)
     torch.testing.assert_close(model.rollout_buffer.states[0], warm, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(warm, stale, atol=1e-3)
     torch.testing.assert_close(ratios(model), torch.ones(24), rtol=0, atol=1e-5)
     shake(model, seed=6)
-    again = torch.stack([states_by_hand(model, row, 5, before[row], first=7)[-1] for row in range(2)])
+    again = torch.stack([states_by_hand(model, row, 5, before[row], first=7, script=script)[-1] for row in range(2)])
     torch.testing.assert_close(model._refreshed_states()[0], again, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(again, warm, atol=1e-3)
 
