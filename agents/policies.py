@@ -16,13 +16,14 @@ import torch
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
-from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor, MlpExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from s7rl.agents.categorical import LogitsCategorical
+from s7rl.agents.action_masks import check_action_masks
+from s7rl.agents.distributions import Maskable, maskable
 from s7rl.agents.observations import Observations, map_observations
 from s7rl.cores import Core, core_options, make_core, split_dynamics
 
@@ -164,8 +165,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
                 else make_core("none", d_model=self.d_model, n_blocks=self.n_blocks)
             )
         self.mlp_extractor = MlpExtractor(self.d_model, net_arch=self.net_arch, activation_fn=self.activation_fn)
-        if isinstance(self.action_dist, CategoricalDistribution):
-            self.action_dist = LogitsCategorical(self.action_dist.action_dim)
+        self.action_dist = maskable(self.action_dist)
 
     def _make_encoder(self) -> nn.Module:
         if self._embeds:
@@ -297,7 +297,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             action_masks: true where an action is allowed, ``[B, M]``; None: all are.
 
         Raises:
-            ValueError: if the state belongs to another policy or another number of environments.
+            ValueError: if the state belongs to another policy or another number of environments, or the masks do not
+                fit the actions.
         """
         self.set_training_mode(False)
         obs, vectorized = self.obs_to_tensor(observation)
@@ -314,7 +315,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         starts = np.zeros(batch, dtype=bool) if episode_start is None else np.reshape(episode_start, batch).astype(bool)
         masks = None
         if action_masks is not None:
-            masks = torch.as_tensor(np.reshape(action_masks, (batch, -1)), dtype=torch.bool, device=self.device)
+            allowed = check_action_masks(action_masks, batch, self.action_space)
+            masks = torch.as_tensor(allowed, device=self.device)
         with torch.no_grad():
             distribution, state_tensor = self.get_distribution(
                 obs, state_tensor, torch.as_tensor(starts, device=self.device), masks
@@ -380,7 +382,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         return values.flatten()
 
     def _distribution(self, latent: Float[Tensor, "N H"], action_masks: Bool[Tensor, "N M"] | None) -> Distribution:
-        return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
+        distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
+        if action_masks is not None:
+            assert isinstance(distribution, Maskable)
+            distribution.apply_masking(action_masks)
+        return distribution
 
 
 def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:

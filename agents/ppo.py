@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -19,9 +20,11 @@ from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from s7rl.agents.action_masks import get_action_masks, is_masking_supported
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
 from s7rl.agents.checkpoint import CheckpointMixin
+from s7rl.agents.distributions import mask_parts
 from s7rl.agents.losses import ppo_loss
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
@@ -204,6 +207,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             self.policy.state_size,
             self.device,
             sequence_length=length,
+            mask_size=sum(mask_parts(self.action_space)) if self._use_masking else 0,
         )
         assert self._last_episode_starts is not None
         if self._last_state is None or self._last_episode_starts.all():
@@ -219,6 +223,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         tb_log_name: str = "RecurrentPPO",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
+        use_masking: bool | None = None,
     ) -> Self:
         """Train for ``total_timesteps`` environment steps, rounded up to whole rollouts.
 
@@ -230,11 +235,17 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             reset_num_timesteps: start counting at 0 and reset the environments; False: go on where the last call of
                 ``learn`` stopped.
             progress_bar: show SB3's progress bar.
+            use_masking: take only actions that the environments' ``action_masks()`` allow, as with sb3-contrib's
+                MaskablePPO; None: where they have that method.
+
+        Raises:
+            ValueError: if masks are asked for and the environments have none, or have some that do not fit.
         """
         keep_freed_memory()
         with torch_threads(self.threads):
             if reset_num_timesteps:
                 self._iteration = 0
+            self._set_masking(use_masking)
             total_timesteps, callback = self._setup_learn(
                 total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
             )
@@ -250,6 +261,27 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 self.train()
             callback.on_training_end()
         return self
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[Any], Any]:
+        """Choose actions; see :meth:`RecurrentActorCriticPolicy.predict`."""
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+
+    def _set_masking(self, wanted: bool | None) -> None:
+        if self.env is None:
+            raise ValueError("env is None, but learning needs an environment: pass one, or call set_env first.")
+        offered = is_masking_supported(self.env)
+        if wanted and not offered:
+            raise ValueError(
+                "use_masking is True, but the environments have no method action_masks(): add it, or leave it out."
+            )
+        self._use_masking = offered if wanted is None else wanted
 
     def collect_rollouts(  # type: ignore[override]
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: SequenceBuffer, n_rollout_steps: int
@@ -280,9 +312,10 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 before_last_steps = state
             obs_tensor = to_tensors(new_obs, self.device)
             starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
+            masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
             with torch.no_grad():
-                actions, values, log_probs, state = self.policy(obs_tensor, state, starts_tensor)
-            buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs)
+                actions, values, log_probs, state = self.policy(obs_tensor, state, starts_tensor, action_masks=masks)
+            buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
 
             new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(actions.cpu().numpy()))
             self.num_timesteps += env.num_envs

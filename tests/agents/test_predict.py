@@ -181,7 +181,7 @@ def test_a_state_of_another_shape_is_refused_in_one_line(batch: int, cut: int) -
     model = agent()
     state = np.zeros((batch, model.policy.core.state_size - cut), dtype=np.float32)
     with pytest.raises(ValueError, match=r"^state has shape \(\d+, \d+\), but 2 observation\(s\) need [^\n]+$"):
-        model.predict(np.zeros((2, 3), dtype=np.float32), state)  # type: ignore[arg-type]
+        model.predict(np.zeros((2, 3), dtype=np.float32), state)
 
 
 def test_predict_changes_no_state_that_it_was_given() -> None:

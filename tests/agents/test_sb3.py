@@ -97,7 +97,7 @@ def mean_return_by_hand(model: RecurrentPPO, env: VecEnv, episodes: int, remembe
     obs, state, start, returns = env.reset(), None, np.ones(1, dtype=bool), [0.0]
     while len(returns) <= episodes:
         kept: Any = state if remembers else None
-        action, state = model.predict(obs, kept, start, deterministic=True)  # type: ignore[arg-type]
+        action, state = model.predict(obs, kept, start, deterministic=True)
         obs, reward, start, _ = env.step(action)
         returns[-1] += float(reward[0])
         if start[0]:
