@@ -1,6 +1,6 @@
 """Action masks from environments to the loss, with recurrence.
 
-Mutations that were seen to fail these tests: masks read after the step instead of before it; masks not handed to the
+Mutations that were seen to fail these tests: masks not handed to the
 learner; the masks of a batched environment stacked once more; the check of a part that allows nothing left out.
 """
 

@@ -1,8 +1,8 @@
 """The fast distributions over discrete actions against torch's, and with masks against torch's over what is allowed.
 
 Mutations that were seen to fail these tests: no renormalisation after masking; masked logits of -30 in place of minus
-infinity; the parts of a MultiDiscrete mask shifted by one; the two columns of a bit swapped; an entropy without the
-clamp; a mean in place of the sum over parts; the mode of a bit at logit 0 taken as 1.
+infinity; the parts of a MultiDiscrete mask shifted by one; the two columns of a bit swapped; minus infinity left in the
+entropy; a mean in place of the sum over parts; the mode of a bit at logit 0 taken as 1.
 """
 
 from __future__ import annotations
