@@ -84,6 +84,10 @@ class CheckpointMixin(BaseAlgorithm):
             exclude: no effect; SB3's callbacks may pass it.
             include: no effect.
         """
+        self.write_checkpoint(path, self.checkpoint_bytes())
+
+    def checkpoint_bytes(self) -> bytes:
+        """What :meth:`save` writes."""
         normalizer = self.get_vec_normalize_env()
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
         config = {
@@ -106,12 +110,17 @@ class CheckpointMixin(BaseAlgorithm):
             archive.writestr("optimizer.safetensors", _to_bytes(moments))
             if normalizer is not None:
                 archive.writestr("normalization.safetensors", _to_bytes(_statistics(normalizer)))
+        return content.getvalue()
+
+    @staticmethod
+    def write_checkpoint(path: str | Path | io.BufferedIOBase, content: bytes) -> None:
+        """Write the bytes of a checkpoint where :meth:`save` would."""
         if isinstance(path, io.IOBase):
-            path.write(content.getvalue())
+            path.write(content)
         else:
-            target = _with_suffix(path)
+            target = with_suffix(path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content.getvalue())
+            write_atomically(target, content)
 
     @classmethod
     def load(
@@ -221,7 +230,7 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of s7rl or is damaged.
     """
-    source: Any = path if isinstance(path, io.IOBase) else _with_suffix(path)
+    source: Any = path if isinstance(path, io.IOBase) else with_suffix(path)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
     with _blame(path), zipfile.ZipFile(source) as archive:
@@ -261,10 +270,12 @@ class _blame:
             reason = " ".join(str(error).split())
             if isinstance(error, KeyError):
                 reason = f"{reason} is missing."
-            raise ValueError(f"{self.path} is not a checkpoint that this s7rl can read: {reason}") from error
+            where = getattr(self.path, "name", self.path) if isinstance(self.path, io.IOBase) else self.path
+            raise ValueError(f"{where} is not a checkpoint that this s7rl can read: {reason}") from error
 
 
-def _with_suffix(path: str | Path) -> Path:
+def with_suffix(path: str | Path) -> Path:
+    """The path, with ".zip" where it has no suffix."""
     path = Path(path)
     return path if path.suffix else path.with_suffix(".zip")
 

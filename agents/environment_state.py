@@ -216,9 +216,7 @@ def _set_state_of(env: Any, content: bytes) -> bytes:
     return b""
 
 
-def _ask_workers(
-    base: SubprocVecEnv, function: Callable[..., bytes], arguments: list[tuple[Any, ...]]
-) -> list[bytes]:
+def _ask_workers(base: SubprocVecEnv, function: Callable[..., bytes], arguments: list[tuple[Any, ...]]) -> list[bytes]:
     """Calls the function with the environment in each process, and returns the answers."""
     for i, those in enumerate(arguments):
         base.set_attr(_MAILBOX, _InWorker(function, those), indices=i)

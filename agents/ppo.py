@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
-from s7rl.agents.checkpoint import CheckpointMixin
 from s7rl.agents.distributions import mask_parts
 from s7rl.agents.losses import ppo_loss
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
 from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
+from s7rl.agents.resume import ResumeMixin
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env
 
@@ -37,7 +37,7 @@ REFRESHES = ("epoch", "never")
 Self = TypeVar("Self", bound="RecurrentPPO")
 
 
-class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
+class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
     """PPO whose policy remembers.
 
     Everything that an SB3 user knows works as there: callbacks, loggers, ``VecNormalize``, ``evaluate_policy``, and
@@ -259,6 +259,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 if log_interval is not None and self._iteration % log_interval == 0:
                     self.dump_logs(self._iteration)
                 self.train()
+            self._between_rollouts = True
             callback.on_training_end()
         return self
 
@@ -293,6 +294,9 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         buffer = rollout_buffer
+        self._between_rollouts = True
+        callback.on_rollout_start()  # before anything else, so that what it saves is where a rollout begins
+        self._between_rollouts = False
         self._begin_rollout()
         new_obs: Any = self._last_obs
         starts, state = self._last_episode_starts, self._last_state
@@ -301,7 +305,6 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         assert state is not None
         before_last_steps = state
         time_outs = _TimeOuts()
-        callback.on_rollout_start()
 
         for n_steps in range(n_rollout_steps):
             if self.use_sde and (n_steps == 0 or (self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0)):
