@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env.subproc_vec_env import _worker
 from s7rl.agents.random_states import random_states, set_random_states
 from s7rl.agents.vec_env import BatchedVecEnv
 
-_CONNECTIONS: dict[type[VecEnv], set[str]] = {
+_CONNECTIONS: dict[type, set[str]] = {
     VecEnvWrapper: {"venv", "class_attributes"},
     VecMonitor: {"results_writer", "t_start"},
     DummyVecEnv: {"envs"},

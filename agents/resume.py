@@ -4,7 +4,7 @@ Beside an agent's checkpoint, ``x.zip``, ``save(..., resumable=True)`` writes ``
 
     header.json           format, version, number of environments, why there is no environments.pickle
     agent.zip             the checkpoint
-    trainer.pickle        observations and memory between two rollouts, recent episodes, generators, what is not yet logged
+    trainer.pickle        observations and memory between two rollouts, recent episodes, generators, unwritten log
     environments.pickle   the environments and their wrappers, see :mod:`s7rl.agents.environment_state`
 
 Only :meth:`ResumeMixin.resume` reads it.  Unlike a checkpoint it may run code when it is read, so it is for who wrote
@@ -136,7 +136,7 @@ class ResumeMixin(CheckpointMixin):
         source = _beside(path)
         header, parts = _read(source)
         checkpoint = io.BytesIO(parts.checkpoint)
-        checkpoint.name = str(source)  # type: ignore[attr-defined]  # for the errors of load
+        checkpoint.name = str(source)  # for the errors of load
         model = cls.load(checkpoint, env, device, custom_objects, **kwargs)
         assert model.env is not None
         if model.n_envs != header["n_envs"]:
@@ -157,7 +157,7 @@ class ResumeMixin(CheckpointMixin):
             restore_environments(model.env, parts.environments)
         except EnvironmentStateError as error:
             warnings.warn(
-                f"the environments cannot go on where they were, so their episodes start anew; all else goes on: {error}",
+                f"the environments cannot go on where they were: their episodes start anew, all else goes on ({error})",
                 stacklevel=2,
             )
             if model.seed is not None:

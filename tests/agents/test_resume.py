@@ -12,6 +12,7 @@ import random
 import threading
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Locked(Drift):
 
 def drift(kind: type[gym.Env[Any, Any]] = Drift, vec_env: type[Any] = DummyVecEnv) -> VecEnv:
     # A wrapper that holds a lambda, which plain pickle refuses.
-    make = lambda: TransformReward(TimeLimit(kind(), 13), lambda reward: 2 * reward)  # noqa: E731
+    make = lambda: TransformReward(TimeLimit(kind(), 13), lambda reward: 2 * float(reward))  # noqa: E731
     made: VecEnv = VecMonitor(vec_env([make] * ENVS))
     return made
 
@@ -131,10 +132,8 @@ def follow(model: RecurrentPPO, stop: int | None = None, path: Path | None = Non
     """Trains up to the end of the run, or to where it is stopped."""
     diary = Diary(stop, path)
     model.set_logger(Logger(None, [diary]))
-    try:
+    with suppress(Stopped):
         model.learn(ROLLOUTS * STEPS * ENVS - model.num_timesteps, diary, reset_num_timesteps=False)
-    except Stopped:
-        pass
     return diary
 
 
