@@ -87,8 +87,11 @@ class RunFolder:
         if not isinstance(stored, dict) or set(stored) != names:
             raise UsageError(f"{self.config} was written by another version of s7rl: train the agent again")
         try:
+            # JSON has made lists of the tuples in them.
+            for name in ("env_kwargs", "core_kwargs"):
+                stored[name] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored[name].items()}
             return RunSettings(**stored)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{self.config} cannot be used: {error}") from error
 
     @contextmanager
