@@ -182,12 +182,15 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
         self.set_random_seed(self.seed)
         self._clip_range = FloatSchedule(self.clip_range)
         self._clip_range_vf = None if self.clip_range_vf is None else FloatSchedule(self.clip_range_vf)
-        self.policy = self.policy_class(  # type: ignore[assignment]
-            self.observation_space, self.action_space, self.lr_schedule, use_sde=self.use_sde, **self.policy_kwargs
-        )
-        self.policy = self.policy.to(self.device)
+        self.policy = self._make_policy().to(self.device)
         if self.verbose >= 1:
             print(f"torch threads while learning: {self.threads}")
+
+    def _make_policy(self) -> RecurrentActorCriticPolicy:
+        policy: RecurrentActorCriticPolicy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, use_sde=self.use_sde, **self.policy_kwargs
+        )
+        return policy
 
     @property
     def threads(self) -> int:
