@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import numpy as np
@@ -305,7 +306,7 @@ class _blame:
             struct.error,
         )
         if isinstance(error, expected):
-            reason = " ".join(str(error).split())
+            reason = shorten(str(error), 300, placeholder=" ...")
             if isinstance(error, KeyError):
                 reason = f"{reason} is missing."
             where = getattr(self.path, "name", self.path) if isinstance(self.path, io.IOBase) else self.path

@@ -32,7 +32,7 @@ from s7rl.files import write_atomically
 
 FORMAT = "s7rl-resume"
 FORMAT_VERSION = 1
-_EPISODES = ("_last_obs", "_last_original_obs", "_last_episode_starts", "_last_state", "_next_history")
+_EPISODES = ("_last_obs", "_last_episode_starts", "_last_state", "_next_history")
 """Where the episodes under way stand: what their next step is computed from."""
 _COUNTS = ("_iteration", "ep_info_buffer", "ep_success_buffer")
 _LOG = ("name_to_value", "name_to_count", "name_to_excluded")

@@ -159,6 +159,15 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(members: Members, kind:
     refused(with_tensors(members, f"{name}.safetensors", change), reason)
 
 
+def test_tables_and_states_that_no_weights_vouch_for_are_refused() -> None:
+    model = RecurrentPPO("MlpPolicy", make_vec_env("s7rl/TMazePassive-v0", 1), policy_kwargs={"core": "gtrxl"})
+    file = io.BytesIO()
+    model.save(file)
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    refused(with_config(members, lambda c: kwargs(c).update(core_kwargs={"dict": {"window": 10**8}})), "too large")
+
+
 @pytest.mark.parametrize(
     ("name", "tensor"),
     [("obs_rms.mean", torch.zeros(3)), ("obs_rms.var", -torch.ones(2)), ("ret_rms.count", torch.tensor(math.inf))],

@@ -1,8 +1,9 @@
 """A resumed run does, bit for bit, what it would have done; what cannot be resumed is said and starts anew.
 
 Mutations that these tests were seen to fail on: each entry of ``_EPISODES`` and of ``_COUNTS`` left out in turn; the
-generators, the unwritten log or the environments' state not put back; ``VecNormalize`` pickled itself instead of its
-attributes; the generators of workers left out; ``callback.on_rollout_start`` called after ``_begin_rollout``.
+generators, the unwritten log or the environments' state not put back; ``VecNormalize`` and ``EzPickle`` pickled their
+own way; the generators of workers left out; ``callback.on_rollout_start`` called after ``_begin_rollout``;
+``_between_rollouts`` not cleared.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.utils import EzPickle
 from gymnasium.wrappers import TimeLimit, TransformReward
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
@@ -60,6 +62,13 @@ class SteeredDrift(Drift):
     action_space = spaces.Box(-1.0, 1.0, (2,))
 
 
+class Forgetful(Drift, EzPickle):
+    """Pickles to the arguments of its constructor, as many of Gymnasium's environments do."""
+
+    def __init__(self) -> None:
+        EzPickle.__init__(self)
+
+
 class Locked(Drift):
     """Holds something that never pickles."""
 
@@ -86,6 +95,7 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
     "dummy, burn-in, short sequences": (drift, {"burn_in": 4, "sequence_length": 5}),
     "dummy, gSDE": (lambda: drift(SteeredDrift), {"use_sde": True, "sde_sample_freq": 4}),
     "dummy, separate critic": (drift, {"policy_kwargs": {"critic_core": "separate"}, "refresh": "never"}),
+    "dummy, environments that pickle to new ones": (lambda: drift(Forgetful), {}),
     "processes, gru": (lambda: drift(vec_env=SubprocVecEnv), {"policy_kwargs": {"core": "gru"}}),
 }
 
