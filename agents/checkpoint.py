@@ -29,6 +29,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 import s7rl
+from s7rl.agents.distributed import rank
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.files import write_atomically
@@ -77,13 +78,15 @@ class CheckpointMixin(BaseAlgorithm):
         exclude: Iterable[str] | None = None,
         include: Iterable[str] | None = None,
     ) -> None:
-        """Write a checkpoint, atomically where ``path`` is one.
+        """Write a checkpoint, atomically where ``path`` is one.  Of several ranks only the first writes.
 
         Args:
             path: file, ".zip" is added to a name without suffix; or a binary file object.
             exclude: no effect; SB3's callbacks may pass it.
             include: no effect.
         """
+        if rank() > 0:
+            return
         normalizer = self.get_vec_normalize_env()
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
         config = {

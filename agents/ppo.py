@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -20,6 +21,7 @@ from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from s7rl.agents import distributed
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
@@ -35,6 +37,16 @@ from s7rl.agents.vec_env import make_vec_env
 
 REFRESHES = ("epoch", "never")
 Self = TypeVar("Self", bound="RecurrentPPO")
+_SAME_ON_ALL_RANKS = (
+    "n_envs",
+    "n_steps",
+    "batch_size",
+    "sequence_length",
+    "n_epochs",
+    "target_kl",
+    "refresh",
+    "burn_in",
+)
 
 
 class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
@@ -42,6 +54,10 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
 
     Everything that an SB3 user knows works as there: callbacks, loggers, ``VecNormalize``, ``evaluate_policy``, and
     ``predict(obs, state, episode_start)`` with a state that is one numpy array ``[n_envs, S]``.
+
+    Inside :func:`s7rl.agents.process_group`, K processes with ``n_envs`` environments and minibatches of ``batch_size``
+    steps each learn as one with K times as many: gradients are averaged, advantages and ``VecNormalize`` go by the
+    steps of all, ``num_timesteps`` counts them, and only rank 0 logs and saves.
 
     Args:
         policy: "MlpPolicy", "CnnPolicy" for images, "MultiInputPolicy" for Dict observations, or a subclass of
@@ -143,7 +159,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             policy_kwargs=policy_kwargs,
-            verbose=verbose,
+            verbose=verbose if distributed.rank() == 0 else 0,
             seed=seed,
             device=device,
             _init_setup_model=False,
@@ -186,6 +202,9 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, use_sde=self.use_sde, **self.policy_kwargs
         )
         self.policy = self.policy.to(self.device)
+        if self.seed is not None and distributed.rank() > 0:
+            # The same weights as on rank 0, but other episodes and actions: its environments are the next ones.
+            self.set_random_seed(self.seed + distributed.rank() * self.n_envs)
         if self.verbose >= 1:
             print(f"torch threads while learning: {self.threads}")
 
@@ -194,8 +213,14 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         """Torch threads on the CPU while learning, as ``n_threads`` says."""
         return choose_threads(self.policy.d_model) if self.n_threads == "auto" else int(self.n_threads)
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        total_timesteps, callback = super()._setup_learn(*args, **kwargs)
+    def _setup_learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        settings = {name: getattr(self, name) for name in _SAME_ON_ALL_RANKS}
+        distributed.check_same({"total_timesteps": total_timesteps, **settings})
+        distributed.broadcast_parameters(self.policy)
+        self._statistics = distributed.SharedStatistics(self.get_vec_normalize_env())
+        if distributed.rank() > 0:
+            self.set_logger(Logger(None, []))
+        total_timesteps, callback = super()._setup_learn(total_timesteps, *args, **kwargs)
         # Here, not in _setup_model: a model may be loaded with fewer environments, only to act.
         length, self._sequences = cut_rollout(self.n_envs, self.n_steps, self.batch_size, self.sequence_length)
         self._minibatches = self.n_envs * self.n_steps // (length * self._sequences)
@@ -301,6 +326,8 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         assert state is not None
         before_last_steps = state
         time_outs = _TimeOuts()
+        episodes = distributed.SharedEpisodes(self)
+        goes_on = True
         callback.on_rollout_start()
 
         for n_steps in range(n_rollout_steps):
@@ -318,10 +345,10 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
 
             new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(actions.cpu().numpy()))
-            self.num_timesteps += env.num_envs
+            self.num_timesteps += env.num_envs * distributed.world_size()
             truncated = np.zeros(env.num_envs, dtype=bool)
             if dones.any():
-                self._update_info_buffer(infos, dones)
+                episodes.add(n_steps, infos, dones)
                 for i in dones.nonzero()[0].tolist():
                     if infos[i].get("TimeLimit.truncated", False):
                         truncated[i] = True
@@ -331,9 +358,15 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             starts = dones
             self._last_obs, self._last_episode_starts, self._last_state = new_obs, starts, state
             callback.update_locals(locals())
-            if not callback.on_step():
-                return False
+            goes_on = callback.on_step()
+            if not goes_on:
+                break
 
+        # What ranks exchange, they exchange here, where they meet: none waits for one that has stopped.
+        if distributed.any_rank(not goes_on):
+            return False
+        episodes.merge()
+        self._statistics.merge()
         with torch.no_grad():
             buffer.states[-1] = state
             last_values = self.policy.predict_values(
@@ -399,12 +432,15 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         for batch in minibatches(sequences, self._sequences):
             loss, numbers = self._loss(batch, clip_range, clip_range_vf)
             statistics.append(numbers)
-            if self.target_kl is not None and numbers["approx_kl"] > 1.5 * self.target_kl:
-                if self.verbose >= 1:
-                    print(f"Stopping this update early: the KL divergence reached {numbers['approx_kl']:.3f}.")
-                return False
+            if self.target_kl is not None:
+                approx_kl = distributed.mean(numbers["approx_kl"])
+                if approx_kl > 1.5 * self.target_kl:
+                    if self.verbose >= 1:
+                        print(f"Stopping this update early: the KL divergence reached {approx_kl:.3f}.")
+                    return False
             self.policy.optimizer.zero_grad()
             loss.backward()
+            distributed.average_gradients(self.policy.parameters())
             nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
         return True
@@ -433,13 +469,14 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
 
     def _log_update(self, statistics: list[dict[str, Tensor]], clip_range: float, clip_range_vf: float | None) -> None:
         for key in statistics[0]:
-            over_all = torch.stack([numbers[key] for numbers in statistics])
+            over_all = distributed.rows(torch.stack([numbers[key] for numbers in statistics])[:, None])
             # How far the weights have moved the memory's states since acting: as far as the last pass saw.
             stale = key == "state_staleness"
             value = over_all[-self._minibatches :].max() if stale else over_all.mean()
             self.logger.record(f"train/{key}", value.item())
         buffer = self.rollout_buffer
-        explained = explained_variance(buffer.values.flatten().cpu().numpy(), buffer.returns.flatten().cpu().numpy())
+        values, returns = (distributed.rows(x).flatten().cpu().numpy() for x in (buffer.values, buffer.returns))
+        explained = explained_variance(values, returns)
         self.logger.record("train/explained_variance", float(explained))
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", self.policy.log_std.exp().mean().item())

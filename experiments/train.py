@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
+from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env, process_group
+from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.threads import torch_threads
 from s7rl.backends import backend
 from s7rl.envs import Task
@@ -26,13 +28,15 @@ from s7rl.experiments.learning_curve import draw_learning_curve
 from s7rl.experiments.progress import RunCallback
 from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
 from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.sharing import share_of
 from s7rl.experiments.summary import next_commands, print_score, print_settings, verdict
 
 
 def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:
     """Trains, evaluates, and reports.
 
-    Nothing is written before the environments and the network have been found to fit together.
+    Nothing is written before the environments and the network have been found to fit together.  Under torchrun this
+    process learns together with the others, and only rank 0 shows, writes and evaluates.
 
     Args:
         config: the request.
@@ -47,7 +51,27 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
     Raises:
         UsageError: the request cannot be fulfilled.
     """
-    model, vec_env = build(settings)
+    check_device(settings.device)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(process_group(settings.device))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        model, vec_env = build(settings)
+        if rank() > 0:
+            return _learn_along(model, vec_env, settings)
+        return _run(config, settings, task, command, console, model, vec_env)
+
+
+def _run(
+    config: TrainConfig,
+    settings: RunSettings,
+    task: Task,
+    command: Sequence[str],
+    console: Console,
+    model: RecurrentPPO,
+    vec_env: VecEnv,
+) -> int:
     folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
     _introduce(console, settings, task, model, vec_env, folder)
     with stop_on_signals(lambda line: console.print(line, soft_wrap=True)) as interruption:
@@ -67,14 +91,14 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
 
 
 def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
-    """Makes the environments and the agent.
+    """Makes the environments and the agent: all of them, or this rank's share.
 
     Raises:
         UsageError: the environment, its spaces or an option of the network are not what the agent can use.
     """
-    check_device(settings.device)
+    share = share_of(settings, rank(), world_size())
     try:
-        vec_env: VecEnv = make_vec_env(settings.env_id, settings.n_envs, settings.seed, dict(settings.env_kwargs))
+        vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
         scales_observations = settings.normalize_observations and isinstance(vec_env.observation_space, spaces.Box)
         if scales_observations or settings.normalize_rewards:
             vec_env = VecNormalize(
@@ -89,7 +113,7 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
                 else settings.learning_rate
             ),
             n_steps=settings.n_steps,
-            batch_size=settings.batch_size,
+            batch_size=share.batch_size,
             n_epochs=settings.n_epochs,
             gamma=settings.gamma,
             gae_lambda=settings.gae_lambda,
@@ -151,6 +175,17 @@ def evaluate_agent(
         vec_env.close()
 
 
+def _learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> int:
+    """What the ranks behind the first do: learn with it, in silence; returns the exit code."""
+    with stop_on_signals(lambda line: None) as interruption:
+        try:
+            model.learn(settings.steps, callback=lambda *_: not interruption.requested)
+        except KeyboardInterrupt:
+            return interruption.exit_code
+    vec_env.close()
+    return interruption.exit_code
+
+
 def _learn(
     model: RecurrentPPO, settings: RunSettings, folder: RunFolder, console: Console, interruption: Interruption
 ) -> float:
@@ -199,7 +234,7 @@ def _introduce(
         spaces=f"observations {vec_env.observation_space}, actions {vec_env.action_space}",
         parameters=sum(parameter.numel() for parameter in model.policy.parameters()),
         threads=model.threads,
-        device=str(model.device),
+        device=f"{model.device}, in each of {world_size()} processes" if world_size() > 1 else str(model.device),
         folder=folder.path,
     )
 
