@@ -147,15 +147,8 @@ def _rank(folder: Path) -> None:
 
         logs = folder / f"logs-of-rank-{number}"
         env = VecNormalize(make_vec_env(ENV, 2))
-        adam = {"core": "s7", "d_model": 8}
-        options = {
-            "learning_rate": 1e-2,
-            "tensorboard_log": str(logs),
-            "policy_kwargs": adam,
-            "verbose": 1,
-            "seed": None,
-        }
-        agent = _agent(2, policy="MlpPolicy", env=env, **options)
+        usual = {"policy": "MlpPolicy", "policy_kwargs": {"core": "s7", "d_model": 8}, "learning_rate": 1e-2}
+        agent = _agent(2, **usual, env=env, seed=None, tensorboard_log=str(logs), verbose=1)
         agent.learn(3 * N_ENVS * N_STEPS)
         agent.save(folder / f"agent-of-rank-{number}.zip")
         found["sampled"] = agent.rollout_buffer.actions
