@@ -150,7 +150,7 @@ POLICY_ARGUMENTS: Mapping[str, Rule] = {
     "full_std": EXPLORATION,
     "use_expln": EXPLORATION,
     "squash_output": EXPLORATION,
-    "features_extractor_class": subclass("it is the class of an encoder", BaseFeaturesExtractor),
+    "features_extractor_class": subclass("it is the class of an encoder", BaseFeaturesExtractor).or_none(),
     "features_extractor_kwargs": OPTIONS.or_none(),
     "share_features_extractor": FLAG,
     "normalize_images": FLAG,
@@ -158,6 +158,15 @@ POLICY_ARGUMENTS: Mapping[str, Rule] = {
     "optimizer_kwargs": OPTIONS.or_none(),
 }
 """The policy's keyword arguments, all that stand in ``policy_kwargs``."""
+
+LSTM_ARGUMENTS: Mapping[str, Rule] = {
+    "lstm_hidden_size": SIZE,
+    "n_lstm_layers": SIZE,
+    "shared_lstm": FLAG,
+    "enable_critic_lstm": FLAG,
+    "lstm_kwargs": OPTIONS.or_none(),
+}
+"""What ``policy_kwargs`` may hold besides where the policy has one of sb3-contrib's names."""
 
 LEARN_ARGUMENTS: Mapping[str, Rule] = {
     # Not only whole numbers: learn(1e6) is in many scripts.
@@ -171,6 +180,7 @@ LEARN_ARGUMENTS: Mapping[str, Rule] = {
     "tb_log_name": TEXT,
     "reset_num_timesteps": FLAG,
     "progress_bar": FLAG,
+    "use_masking": FLAG.or_none(),
 }
 """The arguments of ``RecurrentPPO.learn``."""
 
@@ -193,7 +203,7 @@ def check_policy(policy: object, aliases: Collection[str], parent: type[BasePoli
 
 
 def check_policy_kwargs(policy_kwargs: Mapping[str, Any], policy_class: Callable[..., Any]) -> None:
-    """Check the options in ``policy_kwargs`` by name and, where there is a rule, by value.
+    """Check that a policy takes the options in ``policy_kwargs``, and their values where there is a rule.
 
     Raises:
         ValueError: if an option is out of range.
@@ -201,9 +211,19 @@ def check_policy_kwargs(policy_kwargs: Mapping[str, Any], policy_class: Callable
     """
     own = ("observation_space", "action_space", "lr_schedule", "use_sde")
     check_keywords("policy_kwargs", policy_kwargs, policy_class, without=own)
-    check_arguments(
-        policy_kwargs, **{name: POLICY_ARGUMENTS[name] for name in policy_kwargs if name in POLICY_ARGUMENTS}
-    )
+    check_given(policy_kwargs, POLICY_ARGUMENTS)
+    classes = inspect.signature(policy_class).parameters
+    for kind, without in (("features_extractor", ("observation_space",)), ("optimizer", ("params", "lr"))):
+        keywords = policy_kwargs.get(f"{kind}_kwargs")
+        default = classes[f"{kind}_class"].default if f"{kind}_class" in classes else None
+        taker = policy_kwargs.get(f"{kind}_class", default)
+        if keywords and taker is not None:
+            check_keywords(f"{kind}_kwargs", keywords, taker, without=without)
+
+
+def check_given(arguments: Mapping[str, object], rules: Mapping[str, Rule]) -> None:
+    """Check those of the arguments for which there is a rule."""
+    check_arguments(arguments, **{name: rule for name, rule in rules.items() if name in arguments})
 
 
 def check_keywords(

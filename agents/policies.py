@@ -23,11 +23,11 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from s7rl.agents.action_masks import check_action_masks
+from s7rl.agents.arguments import POLICY_ARGUMENTS
 from s7rl.agents.distributions import Maskable, maskable
 from s7rl.agents.observations import Observations, map_observations
+from s7rl.checks import check_arguments
 from s7rl.cores import Core, core_options, make_core, split_dynamics
-
-CRITIC_CORES = ("shared", "separate", "none")
 
 
 class RecurrentActorCriticPolicy(ActorCriticPolicy):
@@ -63,7 +63,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         optimizer_kwargs: as in SB3; for Adam eps is 1e-5 and the fused implementation is used.
 
     Raises:
-        ValueError: if a space is not supported or options do not fit together.
+        TypeError: if an option is of the wrong kind.
+        ValueError: if a space is not supported, an option is out of range, or options do not fit together.
     """
 
     default_features_extractor: type[BaseFeaturesExtractor] = FlattenExtractor
@@ -97,10 +98,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         check_spaces(observation_space, action_space)
-        if critic_core not in CRITIC_CORES:
-            raise ValueError(
-                f"critic_core is {critic_core!r}, but there is no such kind: pass 'shared', 'separate' or 'none'."
-            )
+        check_arguments(locals(), **POLICY_ARGUMENTS)
         if critic_core == "shared" and not share_features_extractor:
             raise ValueError(
                 "share_features_extractor is False, but a shared core has one input: pass critic_core='separate' or "
@@ -112,8 +110,6 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             )
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
             optimizer_kwargs = {"eps": 1e-5, "fused": True}
-        if not dynamics_lr_factor >= 0.0:
-            raise ValueError(f"dynamics_lr_factor is {dynamics_lr_factor}, but it is a share: pass a number from 0 on.")
         self.core_name = core
         self.d_model, self.d_state, self.n_blocks = d_model, d_state, n_blocks
         self.core_kwargs = dict(core_kwargs or {})

@@ -6,10 +6,12 @@ before a sequence is computed anew, with the weights of the moment, at each pass
 both train it, unless told otherwise.
 """
 
+from contextlib import nullcontext
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from jaxtyping import Float
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
@@ -19,23 +21,34 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor, nn
+from torch import Tensor
 
 from s7rl.agents import distributed
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
 from s7rl.agents.allocator import keep_freed_memory
+from s7rl.agents.arguments import LEARN_ARGUMENTS, PPO_ARGUMENTS, check_policy, check_policy_kwargs
 from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
 from s7rl.agents.checkpoint import CheckpointMixin
 from s7rl.agents.distributions import mask_parts
 from s7rl.agents.losses import ppo_loss
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
+from s7rl.agents.numerics import (
+    NumericalError,
+    check_actions,
+    check_observations,
+    check_rewards,
+    check_rollout,
+    clip_gradients,
+    explain_failure,
+    find_anomalies,
+)
 from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env
+from s7rl.checks import check_arguments
 
-REFRESHES = ("epoch", "never")
 Self = TypeVar("Self", bound="RecurrentPPO")
 _SAME_ON_ALL_RANKS = (
     "n_envs",
@@ -98,9 +111,13 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             refreshed and before the next rollout begins; 0: it stays as acting left it.
         n_threads: torch threads on the CPU while learning; "auto": one for small networks.  The number from before is
             restored when ``learn`` returns.
+        debug_anomalies: where a number becomes nan or infinite while learning, name the layer; slow.  Without it too
+            every such number ends ``learn`` by a :class:`NumericalError` before it reaches the weights.
 
     Raises:
-        ValueError: if the environment's spaces are not supported, or rollout and minibatch do not fit together.
+        TypeError: if an argument is of the wrong kind.
+        ValueError: if one is out of range, the environment's spaces are not supported, or rollout and minibatch do not
+            fit together.
     """
 
     policy: RecurrentActorCriticPolicy
@@ -137,13 +154,24 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         refresh: str = "epoch",
         burn_in: int = 0,
         n_threads: int | str = "auto",
+        debug_anomalies: bool = False,
     ) -> None:
+        check_arguments(locals(), **PPO_ARGUMENTS)
+        check_policy(policy, [*self.policy_aliases, *LSTM_POLICIES], RecurrentActorCriticPolicy)
         if isinstance(policy, str) and policy in LSTM_POLICIES:
             policy, policy_kwargs = from_lstm_policy(policy, policy_kwargs)
+        policy_class = self.policy_aliases[policy] if isinstance(policy, str) else policy
+        check_policy_kwargs(policy_kwargs or {}, policy_class)
+        if burn_in > n_steps:
+            raise ValueError(
+                f"burn_in is {burn_in}, but a rollout has n_steps = {n_steps}: pass a number from 0 to that."
+            )
         if isinstance(env, str):
             env = make_vec_env(env, seed=seed)
         if env is not None:
             check_spaces(env.observation_space, env.action_space)
+            if use_sde and not isinstance(env.action_space, spaces.Box):
+                raise ValueError(f"use_sde is True, but it is for Box actions, not {env.action_space}: leave it out.")
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is how SB3's load makes a model without an environment
@@ -175,19 +203,12 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self.refresh = refresh
         self.burn_in = burn_in
         self.n_threads = n_threads
+        self.debug_anomalies = debug_anomalies
         self._iteration = 0
         self._last_state: Tensor | None = None
         # The steps before this rollout, and those before the next one; only kept with burn_in.
         self._history: History | None = None
         self._next_history: History | None = None
-        if n_threads != "auto" and (not isinstance(n_threads, int) or n_threads < 1):
-            raise ValueError(f"n_threads is {n_threads!r}, but it is a number of threads: pass 1 or more, or 'auto'.")
-        if refresh not in REFRESHES:
-            raise ValueError(f"refresh is {refresh!r}, but there is no such way: pass 'epoch' or 'never'.")
-        if burn_in < 0 or burn_in > n_steps >= 1:
-            raise ValueError(
-                f"burn_in is {burn_in}, but a rollout has n_steps = {n_steps}: pass a number from 0 to that."
-            )
         if _init_setup_model:
             if env is not None:
                 cut_rollout(self.n_envs, n_steps, batch_size, sequence_length)  # say early what does not fit
@@ -264,10 +285,15 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 MaskablePPO; None: where they have that method.
 
         Raises:
-            ValueError: if masks are asked for and the environments have none, or have some that do not fit.
+            TypeError: if an argument is of the wrong kind.
+            ValueError: if one is out of range, or masks are asked for and the environments have none, or have some that
+                do not fit.
+            NumericalError: if an observation, a reward, the loss or a gradient is nan or infinite.
         """
+        check_arguments(locals(), **LEARN_ARGUMENTS)
         keep_freed_memory()
-        with torch_threads(self.threads):
+        anomalies = find_anomalies(self.policy) if self.debug_anomalies else nullcontext()
+        with torch_threads(self.threads), anomalies:
             if reset_num_timesteps:
                 self._iteration = 0
             self._set_masking(use_masking)
@@ -325,6 +351,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         assert starts is not None
         assert state is not None
         before_last_steps = state
+        check_observations(new_obs, env, 0, self.num_timesteps)
         time_outs = _TimeOuts()
         episodes = distributed.SharedEpisodes(self)
         goes_on = True
@@ -340,12 +367,23 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             obs_tensor = to_tensors(new_obs, self.device)
             starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
             masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
-            with torch.no_grad():
-                actions, values, log_probs, state = self.policy(obs_tensor, state, starts_tensor, action_masks=masks)
+            try:
+                with torch.no_grad():
+                    actions, values, log_probs, new_state = self.policy(
+                        obs_tensor, state, starts_tensor, action_masks=masks
+                    )
+                new_actions = actions.cpu().numpy()
+                check_actions(new_actions, n_steps + 1, self.num_timesteps)
+            except (RuntimeError, NumericalError):
+                explain_failure(self.policy, obs_tensor, state, starts_tensor, n_steps + 1, self.num_timesteps)
+                raise
             buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
+            state = new_state
 
-            new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(actions.cpu().numpy()))
+            new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))
             self.num_timesteps += env.num_envs * distributed.world_size()
+            check_observations(new_obs, env, n_steps + 1, self.num_timesteps)
+            check_rewards(rewards, env, n_steps + 1, self.num_timesteps)
             truncated = np.zeros(env.num_envs, dtype=bool)
             if dones.any():
                 episodes.add(n_steps, infos, dones)
@@ -375,6 +413,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
                 torch.as_tensor(starts, dtype=torch.bool, device=self.device),
             )
             buffer.finish(last_values, *time_outs.values(self.policy), gamma=self.gamma, gae_lambda=self.gae_lambda)
+        check_rollout(buffer, self.num_timesteps)
         if self.burn_in:
             self._next_history = buffer.last_steps(self.burn_in, before_last_steps)
         callback.update_locals(locals())
@@ -441,7 +480,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             self.policy.optimizer.zero_grad()
             loss.backward()
             distributed.average_gradients(self.policy.parameters())
-            nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            clip_gradients(self.policy, self.max_grad_norm, numbers, self.num_timesteps)
             self.policy.optimizer.step()
         return True
 

@@ -1,0 +1,264 @@
+"""Numbers that are not finite, found where they first appear and before they reach the weights.
+
+They are looked for in what the environments return, in what the policy says of it, in the loss and in the gradient.
+What is checked costs a few microseconds a step of all environments, and as little per minibatch.  Which layer made a
+number, :func:`find_anomalies` says, by looking at all that goes in and out of every module, forwards and backwards.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from torch import Tensor, nn
+
+from s7rl.agents.buffer import SequenceBuffer
+from s7rl.agents.observations import Observations
+from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.cores import Core
+
+MEND_IT = "mend the environment, or have a wrapper that never lets it through"
+FIND_IT = (
+    "lower learning_rate, normalise observations and rewards, or find the layer by debug_anomalies=True "
+    "(--debug-anomalies)"
+)
+
+
+class NumericalError(ArithmeticError):
+    """A number that has to be finite is not.  The weights are those from before it appeared."""
+
+
+def check_observations(
+    observations: NDArray[Any] | Mapping[str, NDArray[Any]], env: VecEnv, step: int, timesteps: int
+) -> None:
+    """Check what the environments show.
+
+    Args:
+        observations: of all environments, ``[B, ...]``, or one such array per key.
+        env: where they come from; a VecNormalize in it spreads one environment's nan to all, so that it is asked.
+        step: steps of the rollout so far; 0: they stood there before it.
+        timesteps: environment steps so far, over all environments.
+
+    Raises:
+        NumericalError: if one is nan or infinite, whatever the bounds of its space.
+    """
+    if isinstance(observations, Mapping):
+        for key, array in observations.items():
+            if not _all_finite(array):
+                raw = _before_normalisation(env, "get_original_obs")
+                _blame(f"the observation {key!r}", array, raw and raw[key], step, timesteps, MEND_IT)
+    elif not _all_finite(observations):
+        raw = _before_normalisation(env, "get_original_obs")
+        _blame("the observation", observations, raw, step, timesteps, MEND_IT)
+
+
+def check_rewards(rewards: NDArray[Any], env: VecEnv, step: int, timesteps: int) -> None:
+    """Check rewards, ``[B]``; see :func:`check_observations`.
+
+    Raises:
+        NumericalError: if one is nan or infinite.
+    """
+    if not _all_finite(rewards):
+        raw = _before_normalisation(env, "get_original_reward")
+        _blame("the reward", rewards, raw, step, timesteps, MEND_IT)
+
+
+def check_actions(actions: NDArray[Any], step: int, timesteps: int) -> None:
+    """Check actions, ``[B, ...]``, before an environment gets to see them; see :func:`check_observations`.
+
+    Raises:
+        NumericalError: if one is nan or infinite.
+    """
+    if not _all_finite(actions):
+        _blame("the action", actions, None, step, timesteps, FIND_IT)
+
+
+def check_rollout(buffer: SequenceBuffer, timesteps: int) -> None:
+    """Check what the policy said during a rollout that is finished, and the advantages.
+
+    Args:
+        buffer: the rollout.
+        timesteps: environment steps so far, over all environments, the rollout's included.
+
+    Raises:
+        NumericalError: if a value, a log-probability or an advantage is nan or infinite.
+    """
+    said = {
+        "the value": (buffer.values, FIND_IT),
+        "the log-probability of the action": (buffer.log_probs, FIND_IT),
+        "the value of the next observation": (buffer.next_values, FIND_IT),
+        "the advantage": (buffer.advantages, "rewards are too large: scale them, as VecNormalize does"),
+    }
+    if torch.stack([numbers.isfinite().all() for numbers, _ in said.values()]).all():  # one transfer from the device
+        return
+    for what, (numbers, hint) in said.items():
+        for step, row in enumerate(numbers.cpu().numpy()):
+            if not _all_finite(row):
+                _blame(what, row, None, step + 1, timesteps - (len(numbers) - step - 1) * len(row), hint)
+
+
+def clip_gradients(
+    policy: nn.Module, max_grad_norm: float, numbers: Mapping[str, Float[Tensor, ""]], timesteps: int
+) -> None:
+    """Scale the gradient down to a norm, if it is finite and the loss was.
+
+    Args:
+        policy: the parameters, with the gradient of a minibatch.
+        max_grad_norm: the norm.
+        numbers: "loss" and its terms, each under a name that ends so.
+        timesteps: environment steps so far, over all environments.
+
+    Raises:
+        NumericalError: if the loss or the gradient is not finite; the optimiser has not seen it.
+    """
+    when = f"after {timesteps:,} environment steps, and the weights are those from before: {FIND_IT}."
+    if not numbers["loss"].isfinite():
+        terms = [name for name in numbers if name.endswith("_loss")]
+        name = next(name for name in [*terms, "loss"] if not numbers[name].isfinite())
+        raise NumericalError(f"the term {name} of the loss is {numbers[name].item()} {when}")
+    try:
+        nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm, error_if_nonfinite=True)
+    except RuntimeError:
+        gradients = {
+            name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None
+        }
+        # The norm, not only the numbers: it overflows where those are very large.
+        bad = {name: norm.item() for name, gradient in gradients.items() if not (norm := gradient.norm()).isfinite()}
+        if not bad:
+            raise
+        name, norm = next(iter(bad.items()))
+        raise NumericalError(
+            f"the gradient of {name} has the norm {norm}, one of {len(bad)} of {len(gradients)} parameters, though the "
+            f"loss is {numbers['loss'].item():.3g}, {when}"
+        ) from None
+
+
+def explain_failure(
+    policy: RecurrentActorCriticPolicy,
+    observations: Observations,
+    state: Float[Tensor, "B S"],
+    episode_starts: Bool[Tensor, " B"],
+    step: int,
+    timesteps: int,
+) -> None:
+    """Say which layer made numbers of which no action could be drawn, if one did; for when acting has failed.
+
+    Args:
+        policy: what failed.
+        observations: what it got.
+        state: likewise.
+        episode_starts: likewise.
+        step: steps of the rollout, that one included.
+        timesteps: environment steps before it, over all environments.
+
+    Raises:
+        NumericalError: if a number in the network is nan or infinite.
+    """
+    try:
+        with torch.no_grad(), find_anomalies(policy):
+            policy.predict_values(observations, state, episode_starts)
+            policy.get_distribution(observations, state, episode_starts)
+    except NumericalError as error:
+        raise NumericalError(
+            f"no action could be chosen {_when(step, timesteps)}, environments being the first index: {error}"
+        ) from None
+
+
+@contextmanager
+def find_anomalies(policy: nn.Module) -> Iterator[None]:
+    """Check all that goes in and out of every module and every core's scan, and the gradients on their way back.
+
+    It costs a copy and a look at every tensor.  Where none of it is in use, nothing is left of it.
+
+    Raises:
+        NumericalError: at the first number that is not finite, with the path of the module.
+    """
+    handles: list[torch.utils.hooks.RemovableHandle] = []
+    watched: list[Core] = []
+    try:
+        for path, module in policy.named_modules():
+            watch = _Watch(f"{path or 'the policy'} ({type(module).__name__})", module)
+            handles.append(module.register_forward_pre_hook(watch.before))
+            handles.append(module.register_forward_hook(watch.after))
+            if isinstance(module, Core):
+                # Their scan is called by itself, past the hooks; step is a scan, or its equal.
+                watched.append(module)
+                module.scan = watch.around(module.scan)  # type: ignore[method-assign]
+                module.step = watch.around(module.step)  # type: ignore[method-assign]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for core in watched:
+            del core.scan, core.step
+
+
+class _Watch:
+    """What :func:`find_anomalies` does at one module."""
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name, self.module = name, module
+
+    def before(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self._checked("input", "that it passes back", part) for part in inputs)
+
+    def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return tuple(self.after(module, inputs, part) for part in output)
+        return self._checked("output", "that reaches it", output)
+
+    def around(self, scan: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*inputs: Any) -> Any:
+            return self.after(self.module, inputs, scan(*self.before(self.module, inputs)))
+
+        return checked
+
+    def _checked(self, role: str, gradient: str, x: Any) -> Any:
+        """The tensor, or a copy that checks its gradient: one of its own, which no other module takes part in."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return x
+        self._check(f"the {role} of {self.name}", x)
+        if not x.requires_grad:
+            return x
+        x = x.clone()
+        x.register_hook(partial(self._check, f"the gradient {gradient}, at the {role} of {self.name},"))
+        return x
+
+    def _check(self, what: str, x: Tensor) -> None:
+        if x.isfinite().all():
+            return
+        index = (~x.isfinite()).nonzero()[0].tolist()
+        broken = [name for name, own in self.module.named_parameters(recurse=False) if not own.isfinite().all()]
+        of_its_own = f"; its own {broken[0]} is not finite" if broken else ""
+        raise NumericalError(f"{what} is {x[tuple(index)].item()} at {index} of {list(x.shape)}{of_its_own}.")
+
+
+def _all_finite(array: NDArray[Any]) -> bool:
+    # The fastest that numpy has: sums and products are as fast only where they may overflow.
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _before_normalisation(env: VecEnv, method: str) -> Any:
+    normalizer = unwrap_vec_normalize(env)
+    return None if normalizer is None else getattr(normalizer, method)()
+
+
+def _blame(what: str, numbers: NDArray[Any], raw: NDArray[Any] | None, step: int, timesteps: int, hint: str) -> None:
+    """Name the first environment whose number is not finite, before normalisation if it was not finite there."""
+    if raw is not None and not _all_finite(raw):
+        numbers = raw
+    index = np.argwhere(~np.isfinite(numbers))[0].tolist()
+    element = f" at {index[1:]}," if index[1:] else ""
+    raise NumericalError(
+        f"{what} of environment {index[0]} is {numbers[tuple(index)].item()}{element} {_when(step, timesteps)}: {hint}."
+    )
+
+
+def _when(step: int, timesteps: int) -> str:
+    where = f"at step {step} of the rollout" if step else "before the first step of the rollout"
+    return f"{where}, after {timesteps:,} environment steps"
