@@ -6,20 +6,18 @@ number, :func:`find_anomalies` says, by looking at all that goes in and out of e
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import Tensor, nn
 
 from s7rl.agents.buffer import SequenceBuffer
-from s7rl.agents.observations import Observations
-from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.cores import Core
 
 MEND_IT = "mend the environment, or have a wrapper that never lets it through"
@@ -138,35 +136,32 @@ def clip_gradients(
         ) from None
 
 
-def explain_failure(
-    policy: RecurrentActorCriticPolicy,
-    observations: Observations,
-    state: Float[Tensor, "B S"],
-    episode_starts: Bool[Tensor, " B"],
-    step: int,
-    timesteps: int,
-) -> None:
-    """Say which layer made numbers of which no action could be drawn, if one did; for when acting has failed.
+def explained(
+    policy: nn.Module, function: Callable[..., Any], *arguments: Any, step: int | None, timesteps: int, **options: Any
+) -> Any:
+    """Call a function of the policy; where it fails over a number in the network, say which layer made that.
 
     Args:
-        policy: what failed.
-        observations: what it got.
-        state: likewise.
-        episode_starts: likewise.
-        step: steps of the rollout, that one included.
-        timesteps: environment steps before it, over all environments.
+        policy: the network.
+        function: what to call.
+        arguments: what it gets.
+        step: steps of the rollout, the one that is to be made included; None: while learning.
+        timesteps: environment steps so far, over all environments.
+        options: what else it gets.
 
     Raises:
-        NumericalError: if a number in the network is nan or infinite.
+        NumericalError: if it fails and a number in the network is nan or infinite.
     """
     try:
-        with torch.no_grad(), find_anomalies(policy):
-            policy.predict_values(observations, state, episode_starts)
-            policy.get_distribution(observations, state, episode_starts)
-    except NumericalError as error:
-        raise NumericalError(
-            f"no action could be chosen {_when(step, timesteps)}, environments being the first index: {error}"
-        ) from None
+        return function(*arguments, **options)
+    except (NumericalError, RuntimeError, ValueError):
+        try:
+            with suppress(RuntimeError, ValueError), find_anomalies(policy):
+                function(*arguments, **options)
+        except NumericalError as found:
+            where = f"while learning, after {timesteps:,} environment steps" if step is None else _when(step, timesteps)
+            raise NumericalError(f"{where}: {found}") from None
+        raise
 
 
 @contextmanager
@@ -178,24 +173,30 @@ def find_anomalies(policy: nn.Module) -> Iterator[None]:
     Raises:
         NumericalError: at the first number that is not finite, with the path of the module.
     """
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    watched: list[Core] = []
-    try:
+    with ExitStack() as undo:
         for path, module in policy.named_modules():
             watch = _Watch(f"{path or 'the policy'} ({type(module).__name__})", module)
-            handles.append(module.register_forward_pre_hook(watch.before))
-            handles.append(module.register_forward_hook(watch.after))
+            undo.callback(module.register_forward_pre_hook(watch.before).remove)
+            undo.callback(module.register_forward_hook(watch.after).remove)
             if isinstance(module, Core):
-                # Their scan is called by itself, past the hooks; step is a scan, or its equal.
-                watched.append(module)
-                module.scan = watch.around(module.scan)  # type: ignore[method-assign]
-                module.step = watch.around(module.step)  # type: ignore[method-assign]
+                # Both are called by themselves, past the hooks.
+                for method in ("scan", "step"):
+                    undo.enter_context(_replaced(module, method, watch.around(getattr(module, method))))
+        yield
+
+
+@contextmanager
+def _replaced(module: nn.Module, method: str, function: Callable[..., Any]) -> Iterator[None]:
+    """A method of one object, replaced for a while."""
+    before = vars(module).get(method)
+    setattr(module, method, function)
+    try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
-        for core in watched:
-            del core.scan, core.step
+        if before is None:
+            delattr(module, method)
+        else:
+            setattr(module, method, before)
 
 
 class _Watch:

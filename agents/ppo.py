@@ -34,13 +34,12 @@ from s7rl.agents.losses import ppo_loss
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
 from s7rl.agents.numerics import (
-    NumericalError,
     check_actions,
     check_observations,
     check_rewards,
     check_rollout,
     clip_gradients,
-    explain_failure,
+    explained,
     find_anomalies,
 )
 from s7rl.agents.observations import to_tensors
@@ -367,18 +366,20 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
             obs_tensor = to_tensors(new_obs, self.device)
             starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
             masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
-            try:
-                with torch.no_grad():
-                    actions, values, log_probs, new_state = self.policy(
-                        obs_tensor, state, starts_tensor, action_masks=masks
-                    )
-                new_actions = actions.cpu().numpy()
-                check_actions(new_actions, n_steps + 1, self.num_timesteps)
-            except (RuntimeError, NumericalError):
-                explain_failure(self.policy, obs_tensor, state, starts_tensor, n_steps + 1, self.num_timesteps)
-                raise
+            with torch.no_grad():
+                actions, values, log_probs, state = explained(
+                    self.policy,
+                    self.policy,
+                    obs_tensor,
+                    state,
+                    starts_tensor,
+                    action_masks=masks,
+                    step=n_steps + 1,
+                    timesteps=self.num_timesteps,
+                )
             buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
-            state = new_state
+            new_actions = actions.cpu().numpy()
+            check_actions(new_actions, n_steps + 1, self.num_timesteps)
 
             new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))
             self.num_timesteps += env.num_envs * distributed.world_size()
@@ -488,8 +489,16 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         self, batch: Sequences, clip_range: float, clip_range_vf: float | None
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The loss of a minibatch, and its statistics under their log keys."""
-        values, log_probs, entropies, state = self.policy.evaluate_actions(
-            batch.observations, batch.actions, batch.initial_state, batch.episode_starts, batch.action_masks
+        values, log_probs, entropies, state = explained(
+            self.policy,
+            self.policy.evaluate_actions,
+            batch.observations,
+            batch.actions,
+            batch.initial_state,
+            batch.episode_starts,
+            batch.action_masks,
+            step=None,
+            timesteps=self.num_timesteps,
         )
         loss, numbers = ppo_loss(
             batch,
