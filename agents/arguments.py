@@ -170,7 +170,7 @@ LSTM_ARGUMENTS: Mapping[str, Rule] = {
 
 LEARN_ARGUMENTS: Mapping[str, Rule] = {
     # Not only whole numbers: learn(1e6) is in many scripts.
-    "total_timesteps": number("it is how many environment steps to train for", least=1.0),
+    "total_timesteps": number("it is how many environment steps to train for", least=0.0),
     "callback": Rule(
         meaning="nothing of it can be called",
         hint="pass a callback of SB3's, a list of them, or a function",

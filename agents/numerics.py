@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import Tensor, nn
 
 from s7rl.agents.buffer import SequenceBuffer
+from s7rl.agents.distributed import world_size
 from s7rl.cores import Core
 
 MEND_IT = "mend the environment, or have a wrapper that never lets it through"
@@ -97,7 +98,8 @@ def check_rollout(buffer: SequenceBuffer, timesteps: int) -> None:
     for what, (numbers, hint) in said.items():
         for step, row in enumerate(numbers.cpu().numpy()):
             if not _all_finite(row):
-                _blame(what, row, None, step + 1, timesteps - (len(numbers) - step - 1) * len(row), hint)
+                later = (len(numbers) - step - 1) * len(row) * world_size()
+                _blame(what, row, None, step + 1, timesteps - later, hint)
 
 
 def clip_gradients(

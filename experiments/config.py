@@ -105,6 +105,8 @@ class TrainConfig:
     """Where new run folders are made."""
     eval_episodes: WholeNumber = 100
     """Episodes on fresh seeds at the end; 0 skips the evaluation."""
+    debug_anomalies: bool = False
+    """Name the layer where a number becomes nan or infinite; slow."""
     ppo: tyro.conf.OmitArgPrefixes[PPOOptions] = field(default_factory=PPOOptions)
     network: tyro.conf.OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
 

@@ -14,14 +14,14 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env, process_group
+from s7rl.agents import NumericalError, RecurrentPPO, load_normalization, make_vec_env, process_group
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.threads import torch_threads
 from s7rl.backends import backend
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.config import TrainConfig
-from s7rl.experiments.errors import UsageError
+from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
 from s7rl.experiments.interruption import Interruption, stop_on_signals
 from s7rl.experiments.learning_curve import draw_learning_curve
@@ -50,6 +50,7 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
 
     Raises:
         UsageError: the request cannot be fulfilled.
+        TrainingError: a number became nan or infinite.
     """
     check_device(settings.device)
     with ExitStack() as stack:
@@ -58,6 +59,7 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
         except ValueError as error:
             raise UsageError(str(error)) from error
         model, vec_env = build(settings)
+        model.debug_anomalies = config.debug_anomalies
         if rank() > 0:
             return _learn_along(model, vec_env, settings)
         return _run(config, settings, task, command, console, model, vec_env)
@@ -182,6 +184,8 @@ def _learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) ->
             model.learn(settings.steps, callback=lambda *_: not interruption.requested)
         except KeyboardInterrupt:
             return interruption.exit_code
+        except NumericalError as error:
+            raise TrainingError(f"rank {rank()}: {error}") from error
     vec_env.close()
     return interruption.exit_code
 
@@ -196,6 +200,8 @@ def _learn(
         model.learn(settings.steps, callback=callback)
     except KeyboardInterrupt:
         pass  # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
+    except NumericalError as error:
+        raise TrainingError(f"{error} The agent as it was before that is in {folder.latest}") from error
     except BrokenPipeError:
         # Nobody reads the progress any more; what was learned is kept all the same.
         model.save(folder.latest)
