@@ -120,7 +120,7 @@ PPO_ARGUMENTS: Mapping[str, Rule] = {
         meaning="it is a number of threads",
         hint="pass a whole number from 1 on, or 'auto'",
         of_kind=lambda value: isinstance(value, str) or is_whole_number(value),
-        in_range=lambda value: value == "auto" if isinstance(value, str) else value >= 1,
+        in_range=lambda value: value == "auto" if isinstance(value, str) else 1 <= value < 2**31,
     ),
     "sequence_length": whole_number("it is how many steps a sequence has", least=1).or_none(),
     "refresh": choice("it is when the states that sequences start from are computed anew", ("epoch", "never")),
@@ -212,13 +212,13 @@ def check_policy_kwargs(policy_kwargs: Mapping[str, Any], policy_class: Callable
     own = ("observation_space", "action_space", "lr_schedule", "use_sde")
     check_keywords("policy_kwargs", policy_kwargs, policy_class, without=own)
     check_given(policy_kwargs, POLICY_ARGUMENTS)
-    classes = inspect.signature(policy_class).parameters
+    defaults = inspect.signature(policy_class).parameters
     for kind, without in (("features_extractor", ("observation_space",)), ("optimizer", ("params", "lr"))):
-        keywords = policy_kwargs.get(f"{kind}_kwargs")
-        default = classes[f"{kind}_class"].default if f"{kind}_class" in classes else None
-        taker = policy_kwargs.get(f"{kind}_class", default)
-        if keywords and taker is not None:
-            check_keywords(f"{kind}_kwargs", keywords, taker, without=without)
+        taker = policy_kwargs.get(f"{kind}_class")
+        if taker is None and f"{kind}_class" in defaults:
+            taker = defaults[f"{kind}_class"].default or getattr(policy_class, f"default_{kind}", None)
+        if taker is not None:
+            check_keywords(f"{kind}_kwargs", policy_kwargs.get(f"{kind}_kwargs") or {}, taker, without=without)
 
 
 def check_given(arguments: Mapping[str, object], rules: Mapping[str, Rule]) -> None:

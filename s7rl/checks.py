@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+LARGEST = 2**63 - 1
+"""What torch can count."""
 LONGEST = 80
 """Characters of a value that a message repeats."""
 
@@ -115,7 +117,7 @@ def whole_number(meaning: str, *, least: int, most: int | None = None) -> Rule:
         meaning=meaning,
         hint=f"pass a whole number {f'from {least} on' if most is None else f'from {least} to {most}'}",
         of_kind=is_whole_number,
-        in_range=lambda value: least <= value and (most is None or value <= most),
+        in_range=lambda value: least <= value <= (LARGEST if most is None else most),
     )
 
 

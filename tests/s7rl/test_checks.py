@@ -37,7 +37,7 @@ POWER = choice("it is a power", (0.0, 0.5))
 @pytest.mark.parametrize(
     ("rule", "values"),
     [
-        (SIZE, [1, 10**30, np.int32(3), np.uint8(1)]),
+        (SIZE, [1, 2**63 - 1, np.int32(3), np.uint8(1)]),
         (SEED, [0, 7, np.int64(0)]),
         (SHARE, [0, 1, 0.5, np.float32(0.5), np.int8(1)]),
         (ABOVE, [5e-324, 1e308, 3]),
@@ -63,6 +63,7 @@ def test_what_is_right_passes(rule: Rule, values: list[Any]) -> None:
     ("rule", "value", "kind", "message"),
     [
         (SIZE, 0, ValueError, "x is 0, but it is a size: pass a whole number from 1 on."),
+        (SIZE, 2**63, ValueError, f"x is {2**63}, but it is a size: pass a whole number from 1 on."),
         (SIZE, True, TypeError, "x is True, but it is a size: pass a whole number from 1 on."),
         (SIZE, 64.0, TypeError, "x is 64.0, but it is a size: pass a whole number from 1 on."),
         (SIZE, "3", TypeError, "x is '3', but it is a size: pass a whole number from 1 on."),
