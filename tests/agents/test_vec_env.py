@@ -101,7 +101,7 @@ def test_a_second_reset_goes_on_with_the_random_numbers_unless_it_is_seeded_agai
     env = BatchedVecEnv(SyncVectorEnv([Endings] * 2, autoreset_mode=AutoresetMode.SAME_STEP))
     env.seed(3)
     first, second = env.reset(), env.reset()
-    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, second)  # type: ignore[arg-type]
     env.seed(3)
     np.testing.assert_array_equal(env.reset(), first)
 
