@@ -1,5 +1,6 @@
 """Which spaces an agent takes, and how its actions are counted inside and outside."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,23 +36,16 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
     _check_actions(action_space)
 
 
-def counted_from_zero(action_space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The action space as the policy counts it: whole numbers of 64 bits that start at 0; others as they are."""
+def flat_actions(action_space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The action space as SB3's distributions take it: counted from 0, and MultiDiscrete and MultiBinary as vectors."""
     if isinstance(action_space, spaces.Discrete):
         return spaces.Discrete(int(action_space.n))
     if isinstance(action_space, spaces.MultiDiscrete):
-        return spaces.MultiDiscrete(action_space.nvec.astype(np.int64))
+        # Of 64 bits, as nothing else is said: the distribution adds the counts up, which a small dtype cannot hold.
+        return spaces.MultiDiscrete(action_space.nvec.flatten())
+    if isinstance(action_space, spaces.MultiBinary):
+        return spaces.MultiBinary(math.prod(action_space.shape))
     return action_space
-
-
-def flat_actions(action_space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The action space as SB3's distributions take it: counted from 0, and MultiDiscrete and MultiBinary as vectors."""
-    space = counted_from_zero(action_space)
-    if isinstance(space, spaces.MultiDiscrete):
-        return spaces.MultiDiscrete(space.nvec.flatten())
-    if isinstance(space, spaces.MultiBinary):
-        return spaces.MultiBinary(int(np.prod(space.shape)))
-    return space
 
 
 def to_action_space(actions: NDArray[Any], action_space: spaces.Space[Any]) -> NDArray[Any]:

@@ -115,7 +115,8 @@ class FlattenVecEnv(VecEnvWrapper):
             if "terminal_observation" in infos[i]:
                 last = infos[i]["terminal_observation"]
                 infos[i]["terminal_observation"] = flatten_observation(self.observation_space, last)
-        return self._flatten_batch(observations), rewards, dones, infos
+        # A list, as SB3 declares it; SubprocVecEnv gives a tuple.
+        return self._flatten_batch(observations), rewards, dones, list(infos)
 
     def _flatten_batch(self, observations: Any) -> VecEnvObs:
         entries = dict(observations) if isinstance(observations, Mapping) else dict(enumerate(observations))
@@ -145,7 +146,8 @@ class BatchedVecEnv(VecEnv):
         if mode != AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"the vector environment's autoreset_mode is {mode}, but SB3 resets within the step that ends an "
-                "episode: make it with autoreset_mode=AutoresetMode.SAME_STEP."
+                "episode: make it with autoreset_mode=AutoresetMode.SAME_STEP (gymnasium.make_vec takes that in "
+                'vector_kwargs, with vectorization_mode="sync").'
             )
         self.vector_env = vector_env
         self._actions: NDArray[Any] | None = None

@@ -93,7 +93,7 @@ def test_gymnasiums_own_vector_environment_with_every_kind_of_ending_is_single_e
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
 def test_environments_that_do_not_reset_within_the_step_are_refused_in_one_line(mode: AutoresetMode) -> None:
-    with pytest.raises(ValueError, match=r"^the vector environment's autoreset_mode is [^\n]+SAME_STEP\.$"):
+    with pytest.raises(ValueError, match=r"^the vector environment's autoreset_mode is [^\n]+SAME_STEP[^\n]+\.$"):
         BatchedVecEnv(SyncVectorEnv([Endings], autoreset_mode=mode))
 
 
