@@ -7,3 +7,4 @@ from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCri
 from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
 from s7rl.agents.vec_env import BatchedVecEnv as BatchedVecEnv
 from s7rl.agents.vec_env import make_vec_env as make_vec_env
+from s7rl.agents.vec_env import prepare_env as prepare_env

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from jaxtyping import Float
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
@@ -43,9 +44,14 @@ from s7rl.agents.numerics import (
     find_anomalies,
 )
 from s7rl.agents.observations import to_tensors
-from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
+from s7rl.agents.policies import (
+    RecurrentActorCriticCnnPolicy,
+    RecurrentActorCriticPolicy,
+    RecurrentMultiInputActorCriticPolicy,
+)
+from s7rl.agents.spaces import check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
-from s7rl.agents.vec_env import make_vec_env
+from s7rl.agents.vec_env import make_vec_env, prepare_env
 from s7rl.checks import check_arguments
 
 Self = TypeVar("Self", bound="RecurrentPPO")
@@ -75,8 +81,8 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         policy: "MlpPolicy", "CnnPolicy" for images, "MultiInputPolicy" for Dict observations, or a subclass of
             :class:`RecurrentActorCriticPolicy`.  sb3-contrib's "MlpLstmPolicy", "CnnLstmPolicy" and
             "MultiInputLstmPolicy" with their keyword arguments mean ``core="lstm"``.
-        env: an SB3 VecEnv, a Gymnasium environment, or an id, which stands for
-            ``make_vec_env(env, n_envs=16, seed=seed)``.
+        env: an SB3 VecEnv, a Gymnasium environment or vector environment, see
+            :func:`s7rl.agents.prepare_env`, or an id, which stands for ``make_vec_env(env, n_envs=16, seed=seed)``.
         learning_rate: step size of the optimiser, or a function of the remaining progress (1 to 0).
         n_steps: T, steps per environment and rollout.  It should span at least two episodes, or whatever lies
             between a cue and the decision that needs it twice: the gradient reaches no further back.
@@ -120,12 +126,17 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
     """
 
     policy: RecurrentActorCriticPolicy
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": RecurrentActorCriticPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": RecurrentActorCriticPolicy,
+        "CnnPolicy": RecurrentActorCriticCnnPolicy,
+        "MultiInputPolicy": RecurrentMultiInputActorCriticPolicy,
+    }
+    _wrap_env = staticmethod(prepare_env)
 
     def __init__(
         self,
         policy: str | type[RecurrentActorCriticPolicy] = "MlpPolicy",
-        env: GymEnv | str | None = None,
+        env: GymEnv | VectorEnv | str | None = None,
         learning_rate: float | Schedule = 1e-3,
         n_steps: int = 256,
         batch_size: int | None = None,
@@ -168,6 +179,7 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
         if isinstance(env, str):
             env = make_vec_env(env, seed=seed)
         if env is not None:
+            env = prepare_env(env, verbose)
             check_spaces(env.observation_space, env.action_space)
             if use_sde and not isinstance(env.action_space, spaces.Box):
                 raise ValueError(f"use_sde is True, but it is for Box actions, not {env.action_space}: leave it out.")

@@ -54,7 +54,7 @@ class PPOOptions:
     max_grad_norm: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
     """Gradients longer than this are scaled down to it."""
     normalize_observations: Annotated[bool | None, FOLLOWS_TASK] = None
-    """Whether Box observations are scaled to mean 0 and variance 1 while learning."""
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1 while learning."""
     normalize_rewards: Annotated[bool | None, FOLLOWS_TASK] = None
     """Whether rewards are scaled to a return of variance 1 while learning; what is reported is not."""
 

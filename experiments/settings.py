@@ -87,7 +87,7 @@ class RunSettings:
     max_grad_norm: float
     """Gradient clipping."""
     normalize_observations: bool
-    """Whether Box observations are scaled to mean 0 and variance 1."""
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1."""
     normalize_rewards: bool
     """Whether rewards are scaled to a return of variance 1."""
     threads: int | None

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from s7rl.agents import NumericalError, RecurrentPPO, load_normalization, make_vec_env, process_group
 from s7rl.agents.distributed import rank, world_size
+from s7rl.agents.policies import policy_name
 from s7rl.agents.threads import torch_threads
 from s7rl.backends import backend
 from s7rl.envs import Task
@@ -101,13 +102,19 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
     share = share_of(settings, rank(), world_size())
     try:
         vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
-        scales_observations = settings.normalize_observations and isinstance(vec_env.observation_space, spaces.Box)
+        policy = policy_name(vec_env.observation_space)
+        # The policy scales images itself, and the entries of a Dict may be symbols.
+        scales_observations = (
+            settings.normalize_observations
+            and policy == "MlpPolicy"
+            and isinstance(vec_env.observation_space, spaces.Box)
+        )
         if scales_observations or settings.normalize_rewards:
             vec_env = VecNormalize(
                 vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
             )
         model = RecurrentPPO(
-            "MlpPolicy",
+            policy,
             vec_env,
             learning_rate=(
                 LinearSchedule(settings.learning_rate, 0.0, settings.annealing)

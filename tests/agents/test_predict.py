@@ -193,24 +193,6 @@ def test_predict_changes_no_state_that_it_was_given() -> None:
     np.testing.assert_array_equal(state, kept)
 
 
-@pytest.mark.parametrize(
-    ("observation_space", "action_space"),
-    [
-        (DISCRETE, spaces.Discrete(3, start=1)),
-        (DISCRETE, spaces.MultiDiscrete([2, 3], start=[0, 1])),
-        (spaces.MultiDiscrete([2, 3], start=[0, 1]), DISCRETE),
-        (DISCRETE, spaces.MultiBinary((2, 2))),
-        (DISCRETE, spaces.Box(0, 5, (2,), np.int64)),
-        (spaces.Box(0.0, 1.0, ()), DISCRETE),
-    ],
-)
-def test_a_space_whose_values_would_be_misread_is_refused_in_one_line(
-    observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
-) -> None:
-    with pytest.raises(ValueError, match=r"^the environment's (action|observation) space is [^\n]+$"):
-        agent("s7", action_space, observation_space)
-
-
 def test_an_action_of_two_dimensions_keeps_its_shape_and_dtype() -> None:
     space = spaces.Box(-1.0, 1.0, (2, 3), np.float64)
     action, _ = agent("s7", space, spaces.Discrete(4)).predict(np.array([0, 1]))

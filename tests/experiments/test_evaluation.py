@@ -100,7 +100,7 @@ def test_the_standard_error_is_that_of_the_mean() -> None:
 class Picky(Lengthy):
     """Allows one action at each step, another at the next."""
 
-    def action_masks(self) -> np.ndarray[Any, Any]:
+    def action_masks(self) -> Any:
         return np.arange(2) == self.time % 2
 
     def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:

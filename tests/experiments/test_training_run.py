@@ -187,6 +187,15 @@ def test_symbols_are_left_as_they_are_where_rewards_are_scaled(
     assert all(-1 <= value <= 1 for value in score["returns"])
 
 
+def test_a_task_with_a_tuple_of_observations_is_trained_and_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [*TINY[2:], "--steps", "256", "--eval-episodes", "4"]
+    assert main(["train", "Blackjack-v1", *small, "--out", str(tmp_path / "run")]) == 0
+    score = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert all(-1.5 <= value <= 1.5 for value in score["returns"])
+
+
 def test_nobody_reading_any_more_does_not_lose_the_run(tmp_path: Path) -> None:
     words = ["train", *TINY, "--steps", "3000", "--out", str(tmp_path / "run")]
     command = [sys.executable, "-m", "s7rl", *words]
