@@ -13,37 +13,28 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from jaxtyping import Float
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import FloatSchedule, explained_variance
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.utils import FloatSchedule
 from torch import Tensor
 
 from s7rl.agents import distributed
-from s7rl.agents.action_masks import get_action_masks, is_masking_supported
+from s7rl.agents.acting import ActingMixin
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.arguments import LEARN_ARGUMENTS, PPO_ARGUMENTS, check_policy, check_policy_kwargs
-from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
+from s7rl.agents.buffer import History, SequenceBuffer
 from s7rl.agents.checkpoint import CheckpointMixin
 from s7rl.agents.distributions import mask_parts
-from s7rl.agents.losses import ppo_loss
+from s7rl.agents.learning import LearningMixin
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
 from s7rl.agents.numerics import (
-    check_actions,
-    check_observations,
-    check_rewards,
-    check_rollout,
-    clip_gradients,
-    explained,
     find_anomalies,
 )
-from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import (
     RecurrentActorCriticCnnPolicy,
     RecurrentActorCriticPolicy,
@@ -67,7 +58,7 @@ _SAME_ON_ALL_RANKS = (
 )
 
 
-class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
+class RecurrentPPO(CheckpointMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
     """PPO whose policy remembers.
 
     Everything that an SB3 user knows works as there: callbacks, loggers, ``VecNormalize``, ``evaluate_policy``, and
@@ -334,242 +325,3 @@ class RecurrentPPO(CheckpointMixin, OnPolicyAlgorithm):
     ) -> tuple[NDArray[Any], Any]:
         """Choose actions; see :meth:`RecurrentActorCriticPolicy.predict`."""
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
-
-    def _set_masking(self, wanted: bool | None) -> None:
-        if self.env is None:
-            raise ValueError("env is None, but learning needs an environment: pass one, or call set_env first.")
-        offered = is_masking_supported(self.env)
-        if wanted and not offered:
-            raise ValueError(
-                "use_masking is True, but the environments have no method action_masks(): add it, or leave it out."
-            )
-        self._use_masking = offered if wanted is None else wanted
-
-    def collect_rollouts(  # type: ignore[override]
-        self, env: VecEnv, callback: BaseCallback, rollout_buffer: SequenceBuffer, n_rollout_steps: int
-    ) -> bool:
-        """Act for ``n_rollout_steps`` steps in every environment and compute advantages.
-
-        Returns:
-            False if the callback asked to stop before the rollout was full.
-        """
-        self.policy.set_training_mode(False)
-        buffer = rollout_buffer
-        self._begin_rollout()
-        new_obs: Any = self._last_obs
-        starts, state = self._last_episode_starts, self._last_state
-        assert new_obs is not None
-        assert starts is not None
-        assert state is not None
-        before_last_steps = state
-        check_observations(new_obs, env, 0, self.num_timesteps)
-        time_outs = _TimeOuts()
-        episodes = distributed.SharedEpisodes(self)
-        goes_on = True
-        callback.on_rollout_start()
-
-        for n_steps in range(n_rollout_steps):
-            if self.use_sde and (n_steps == 0 or (self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0)):
-                self.policy.reset_noise(env.num_envs)
-            if n_steps % buffer.sequence_length == 0:
-                buffer.states[n_steps // buffer.sequence_length] = state
-            if n_steps == n_rollout_steps - self.burn_in:
-                before_last_steps = state
-            obs_tensor = to_tensors(new_obs, self.device)
-            starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
-            masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
-            with torch.no_grad():
-                actions, values, log_probs, state = explained(
-                    self.policy,
-                    self.policy,
-                    obs_tensor,
-                    state,
-                    starts_tensor,
-                    action_masks=masks,
-                    step=n_steps + 1,
-                    timesteps=self.num_timesteps,
-                )
-            buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
-            new_actions = actions.cpu().numpy()
-            check_actions(new_actions, n_steps + 1, self.num_timesteps)
-
-            new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))
-            self.num_timesteps += env.num_envs * distributed.world_size()
-            check_observations(new_obs, env, n_steps + 1, self.num_timesteps)
-            check_rewards(rewards, env, n_steps + 1, self.num_timesteps)
-            truncated = np.zeros(env.num_envs, dtype=bool)
-            if dones.any():
-                episodes.add(n_steps, infos, dones)
-                for i in dones.nonzero()[0].tolist():
-                    if infos[i].get("TimeLimit.truncated", False):
-                        truncated[i] = True
-                        time_outs.add(n_steps, i, infos[i]["terminal_observation"], state[i])
-            buffer.add_outcome(n_steps, rewards, dones & ~truncated, truncated)
-
-            starts = dones
-            self._last_obs, self._last_episode_starts, self._last_state = new_obs, starts, state
-            callback.update_locals(locals())
-            goes_on = callback.on_step()
-            if not goes_on:
-                break
-
-        # What ranks exchange, they exchange here, where they meet: none waits for one that has stopped.
-        if distributed.any_rank(not goes_on):
-            return False
-        episodes.merge()
-        self._statistics.merge()
-        with torch.no_grad():
-            buffer.states[-1] = state
-            last_values = self.policy.predict_values(
-                to_tensors(new_obs, self.device),
-                state,
-                torch.as_tensor(starts, dtype=torch.bool, device=self.device),
-            )
-            buffer.finish(last_values, *time_outs.values(self.policy), gamma=self.gamma, gae_lambda=self.gae_lambda)
-        check_rollout(buffer, self.num_timesteps)
-        if self.burn_in:
-            self._next_history = buffer.last_steps(self.burn_in, before_last_steps)
-        callback.update_locals(locals())
-        callback.on_rollout_end()
-        return True
-
-    def _begin_rollout(self) -> None:
-        """Warm the memory up with the weights of now, from the last steps of the rollout before."""
-        self._history, self._next_history = self._next_history, None
-        if self._history is not None:
-            with torch.no_grad():
-                self._last_state = self.policy.advance(
-                    self._history.observations, self._history.state, self._history.episode_starts
-                )
-
-    def train(self) -> None:
-        """Update the policy from the last rollout."""
-        self.policy.set_training_mode(True)
-        learning_rate = self.lr_schedule(self._current_progress_remaining)
-        self.logger.record("train/learning_rate", learning_rate)
-        self.policy.set_learning_rate(learning_rate)
-        clip_range = self._clip_range(self._current_progress_remaining)
-        clip_range_vf = None if self._clip_range_vf is None else self._clip_range_vf(self._current_progress_remaining)
-        sequences = self.rollout_buffer.sequences()
-        statistics: list[dict[str, Tensor]] = []
-        for epoch in range(self.n_epochs):
-            if epoch and self.refresh == "epoch":
-                sequences = sequences._replace(initial_state=self._refreshed_states().flatten(0, 1))
-            within_target = self._epoch(sequences, clip_range, clip_range_vf, statistics)
-            self._n_updates += 1
-            if not within_target:
-                break
-        self._log_update(statistics, clip_range, clip_range_vf)
-
-    def _refreshed_states(self) -> Float[Tensor, "K B S"]:
-        """The states before each sequence, from the first step that is known, with the weights of now."""
-        buffer, history = self.rollout_buffer, self._history
-        states = [buffer.states[0]]
-        with torch.no_grad():
-            if history is not None:
-                states = [self.policy.advance(history.observations, history.state, history.episode_starts)]
-            for piece in range(buffer.pieces - 1):
-                observations, episode_starts = buffer.piece(piece)
-                states.append(self.policy.advance(observations, states[-1], episode_starts))
-        return torch.stack(states)
-
-    def _epoch(
-        self,
-        sequences: Sequences,
-        clip_range: float,
-        clip_range_vf: float | None,
-        statistics: list[dict[str, Tensor]],
-    ) -> bool:
-        """Pass over the rollout once; False if the policy moved further than ``target_kl`` allows."""
-        for batch in minibatches(sequences, self._sequences):
-            loss, numbers = self._loss(batch, clip_range, clip_range_vf)
-            statistics.append(numbers)
-            if self.target_kl is not None:
-                approx_kl = distributed.mean(numbers["approx_kl"])
-                if approx_kl > 1.5 * self.target_kl:
-                    if self.verbose >= 1:
-                        print(f"Stopping this update early: the KL divergence reached {approx_kl:.3f}.")
-                    return False
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            distributed.average_gradients(self.policy.parameters())
-            clip_gradients(self.policy, self.max_grad_norm, numbers, self.num_timesteps)
-            self.policy.optimizer.step()
-        return True
-
-    def _loss(
-        self, batch: Sequences, clip_range: float, clip_range_vf: float | None
-    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """The loss of a minibatch, and its statistics under their log keys."""
-        values, log_probs, entropies, state = explained(
-            self.policy,
-            self.policy.evaluate_actions,
-            batch.observations,
-            batch.actions,
-            batch.initial_state,
-            batch.episode_starts,
-            batch.action_masks,
-            step=None,
-            timesteps=self.num_timesteps,
-        )
-        loss, numbers = ppo_loss(
-            batch,
-            values,
-            log_probs,
-            entropies,
-            clip_range=clip_range,
-            clip_range_vf=clip_range_vf,
-            normalize_advantage=self.normalize_advantage,
-            ent_coef=self.ent_coef,
-            vf_coef=self.vf_coef,
-        )
-        if self.policy.state_size:
-            numbers["state_staleness"] = (state.detach() - batch.next_state).abs().max()
-        return loss, numbers
-
-    def _log_update(self, statistics: list[dict[str, Tensor]], clip_range: float, clip_range_vf: float | None) -> None:
-        for key in statistics[0]:
-            over_all = distributed.rows(torch.stack([numbers[key] for numbers in statistics])[:, None])
-            # How far the weights have moved the memory's states since acting: as far as the last pass saw.
-            stale = key == "state_staleness"
-            value = over_all[-self._minibatches :].max() if stale else over_all.mean()
-            self.logger.record(f"train/{key}", value.item())
-        buffer = self.rollout_buffer
-        values, returns = (distributed.rows(x).flatten().cpu().numpy() for x in (buffer.values, buffer.returns))
-        explained = explained_variance(values, returns)
-        self.logger.record("train/explained_variance", float(explained))
-        if hasattr(self.policy, "log_std"):
-            self.logger.record("train/std", self.policy.log_std.exp().mean().item())
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/clip_range", clip_range)
-        if clip_range_vf is not None:
-            self.logger.record("train/clip_range_vf", clip_range_vf)
-
-
-class _TimeOuts:
-    """Last observations of truncated episodes, valued together once the rollout is over."""
-
-    def __init__(self) -> None:
-        self.places: list[tuple[int, int]] = []
-        self.observations: list[Any] = []
-        self.states: list[Tensor] = []
-
-    def add(self, step: int, env: int, observation: Any, state: Float[Tensor, " S"]) -> None:
-        self.places.append((step, env))
-        self.observations.append(observation)
-        self.states.append(state)
-
-    def values(self, policy: RecurrentActorCriticPolicy) -> tuple[Tensor, Tensor]:
-        """(step, environment) of each, and the value of its last observation under the state after the last step."""
-        places = torch.tensor(self.places, dtype=torch.long, device=policy.device).reshape(-1, 2)
-        if not self.places:
-            return places, torch.zeros(0, device=policy.device)
-        last = self.observations
-        stacked = (
-            {key: np.stack([obs[key] for obs in last]) for key in last[0]}
-            if isinstance(last[0], dict)
-            else np.stack(last)
-        )
-        observations = to_tensors(stacked, policy.device)
-        no_reset = torch.zeros(len(places), dtype=torch.bool, device=policy.device)
-        return places, policy.predict_values(observations, torch.stack(self.states), no_reset)

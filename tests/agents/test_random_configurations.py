@@ -57,12 +57,14 @@ def check_from(first: int, number: int) -> None:
             raise AssertionError(f"configuration {configuration}: {drawn}") from error
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize("first", range(0, 200, 20))
 def test_a_random_configuration_learns_and_is_the_same_after_it_was_saved(first: int) -> None:
     check_from(first, 20)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize("first", range(0, 10_000, 100))
 def test_ten_thousand_random_configurations_do_too(first: int) -> None:
     check_from(first, 100)
