@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -85,9 +86,10 @@ EXPLORATION = replace(FLAG, meaning="it turns state-dependent exploration or a p
 PPO_ARGUMENTS: Mapping[str, Rule] = {
     "env": instance(
         "there is nothing in it to learn from",
-        "pass an SB3 VecEnv, a Gymnasium environment or its id, or a Gymnasium VectorEnv in a BatchedVecEnv",
+        "pass an SB3 VecEnv, or a Gymnasium environment, its id or a vector environment",
         str,
         gym.Env,
+        VectorEnv,
         VecEnv,
     ).or_none(),
     "learning_rate": _scheduled(number("it is a step size", least=0.0)),
