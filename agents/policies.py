@@ -301,7 +301,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             action_masks: true where an action is allowed, ``[B, M]``; None: all are.
 
         Raises:
-            ValueError: if the state belongs to another policy or another number of environments, or the masks do not
+            ValueError: if state or episode starts belong to another policy or number of environments, or masks do not
                 fit the actions.
         """
         self.set_training_mode(False)
@@ -315,6 +315,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             raise ValueError(
                 f"state has shape {np.shape(state)}, but {batch} observation(s) need {(batch, self.state_size)}: "
                 "pass what the last call of predict returned, or None at the start."
+            )
+        if episode_start is not None and np.size(episode_start) != batch:
+            raise ValueError(
+                f"episode_start has {np.size(episode_start)} entries, but there are {batch} observation(s): pass one "
+                "for each, or None."
             )
         starts = np.zeros(batch, dtype=bool) if episode_start is None else np.reshape(episode_start, batch).astype(bool)
         masks = None

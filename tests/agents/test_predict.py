@@ -184,6 +184,12 @@ def test_a_state_of_another_shape_is_refused_in_one_line(batch: int, cut: int) -
         model.predict(np.zeros((2, 3), dtype=np.float32), state)
 
 
+@pytest.mark.parametrize("starts", [np.zeros(3, dtype=bool), np.array([True]), np.zeros((2, 2), dtype=bool)])
+def test_episode_starts_of_another_number_are_refused_in_one_line(starts: NDArray[np.bool_]) -> None:
+    with pytest.raises(ValueError, match=r"^episode_start has \d entries, but there are 2 observation\(s\): [^\n]+$"):
+        agent().predict(np.zeros((2, 3), dtype=np.float32), None, starts)
+
+
 def test_predict_changes_no_state_that_it_was_given() -> None:
     model, (observations, _) = agent(), sequence()
     _, state = model.predict(observations[0])
