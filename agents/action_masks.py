@@ -1,9 +1,12 @@
 """Action masks as environments give them, by sb3-contrib's convention: a method ``action_masks()``."""
 
+from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
 from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -13,21 +16,29 @@ from s7rl.agents.vec_env import BatchedVecEnv
 METHOD = "action_masks"
 
 
-def is_masking_supported(env: VecEnv) -> bool:
-    """Whether the environments say which of their actions are allowed."""
-    return env.has_attr(METHOD)
+def is_masking_supported(env: gym.Env[Any, Any] | VecEnv) -> bool:
+    """Whether the environment, or each of a vectorised one, says which of its actions are allowed.
+
+    Gymnasium's ``AsyncVectorEnv`` cannot be asked, so it counts as one that does not; SB3's ``SubprocVecEnv`` can.
+    """
+    if not isinstance(env, VecEnv):
+        return env.has_wrapper_attr(METHOD)
+    return _batched_method(env) is not None or env.has_attr(METHOD)
 
 
-def get_action_masks(env: VecEnv) -> NDArray[np.bool_]:
+def get_action_masks(env: gym.Env[Any, Any] | VecEnv) -> NDArray[np.bool_]:
     """Which actions are allowed now, ``[n_envs, M]``; see :mod:`s7rl.agents.distributions` for the columns.
+
+    Args:
+        env: for which :func:`is_masking_supported` is true; a single environment counts as one of a batch of 1.
 
     Raises:
         ValueError: if the masks do not fit the action space, or forbid all that an environment could do.
     """
-    # A batched environment gives those of all its rows at once.
-    unwrapped = env.unwrapped
-    batched = unwrapped.vector_env if isinstance(unwrapped, BatchedVecEnv) else None
-    masks = env.env_method(METHOD) if batched is None else getattr(batched, METHOD)()
+    if not isinstance(env, VecEnv):
+        return check_action_masks(env.get_wrapper_attr(METHOD)(), 1, env.action_space)
+    masks_of_all = _batched_method(env)
+    masks = env.env_method(METHOD) if masks_of_all is None else masks_of_all()
     return check_action_masks(masks, env.num_envs, env.action_space)
 
 
@@ -46,10 +57,13 @@ def check_action_masks(masks: ArrayLike, n_envs: int, action_space: spaces.Space
     try:
         found = np.asarray(masks)
     except ValueError:
-        raise ValueError("action_masks have different lengths, but all environments have the same actions.") from None
+        raise ValueError(
+            f"action_masks have different lengths: return one flat array of {sum(parts)} entries per environment."
+        ) from None
     if found.dtype != np.bool_ and not np.isin(found, (0, 1)).all():
         raise ValueError(f"action_masks are of {found.dtype}, not true and false: return a boolean array.")
-    if found.size != n_envs * sum(parts):
+    # One environment's may come without the axis of environments; that of several comes first, or rows were mixed up.
+    if found.size != n_envs * sum(parts) or (n_envs > 1 and len(found) != n_envs):
         raise ValueError(
             f"action_masks have shape {found.shape}, but {n_envs} environment(s) with the action space {action_space} "
             f"need {(n_envs, sum(parts))}: return one entry per action."
@@ -63,3 +77,22 @@ def check_action_masks(masks: ArrayLike, n_envs: int, action_space: spaces.Space
             f"action_masks of environment {env} allow no action{which}: allow at least one, or end the episode."
         )
     return allowed
+
+
+def _batched_method(env: VecEnv) -> Callable[[], ArrayLike] | None:
+    """What gives the masks of all rows of a Gymnasium vector environment; None where there is none."""
+    if not isinstance(env.unwrapped, BatchedVecEnv):
+        return None
+    layer = env.unwrapped.vector_env
+    # Gymnasium's vector wrappers forward no methods.
+    while isinstance(layer, VectorWrapper) and not hasattr(layer, METHOD):
+        layer = layer.env
+    method: Callable[[], ArrayLike] | None = getattr(layer, METHOD, None)
+    if (
+        method is None
+        and isinstance(layer, SyncVectorEnv)
+        and all(single.has_wrapper_attr(METHOD) for single in layer.envs)
+    ):
+        # Gymnasium's loop over single environments, which have masks of their own.
+        return lambda: list(layer.call(METHOD))
+    return method

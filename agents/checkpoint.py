@@ -42,6 +42,7 @@ from s7rl.agents.checkpoint_checks import (
     parse_json,
     read_members,
 )
+from s7rl.agents.distributed import rank
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.files import write_atomically
@@ -91,14 +92,15 @@ class CheckpointMixin(BaseAlgorithm):
         exclude: Iterable[str] | None = None,
         include: Iterable[str] | None = None,
     ) -> None:
-        """Write a checkpoint, atomically where ``path`` is one.
+        """Write a checkpoint, atomically where ``path`` is one.  Of several ranks only the first writes.
 
         Args:
             path: file, ".zip" is added to a name without suffix; or a binary file object.
             exclude: no effect; SB3's callbacks may pass it.
             include: no effect.
         """
-        self.write_checkpoint(path, self.checkpoint_bytes())
+        if rank() == 0:
+            self.write_checkpoint(path, self.checkpoint_bytes())
 
     def checkpoint_bytes(self) -> bytes:
         """What :meth:`save` writes."""

@@ -28,12 +28,14 @@ class MaskableCategorical(CategoricalDistribution):
 
     def proba_distribution(self, action_logits: Float[Tensor, "N A"]) -> "MaskableCategorical":
         """Set the logits."""
+        self._logits = action_logits
         self.log_probabilities = action_logits.log_softmax(dim=-1)
         return self
 
     def apply_masking(self, masks: Bool[Tensor, "N A"]) -> None:
-        """Leave only the allowed actions, in their proportions."""
-        self.log_probabilities = self.log_probabilities.masked_fill(~masks, -torch.inf).log_softmax(dim=-1)
+        """Leave only the allowed actions, in their proportions.  Masks from before no longer count."""
+        # From the logits: beside a forbidden action that is far likelier, the log-probabilities have lost their digits.
+        self.log_probabilities = self._logits.masked_fill(~masks, -torch.inf).log_softmax(dim=-1)
 
     def log_prob(self, actions: Shaped[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Log-probability of each action."""
@@ -59,12 +61,12 @@ class MaskableMultiCategorical(MultiCategoricalDistribution):
     def proba_distribution(self, action_logits: Float[Tensor, "N A"]) -> "MaskableMultiCategorical":
         """Set the logits of all parts, side by side."""
         self.parts = [
-            MaskableCategorical(len(logits[0])).proba_distribution(logits) for logits in self._split(action_logits)
+            MaskableCategorical(logits.shape[-1]).proba_distribution(logits) for logits in self._split(action_logits)
         ]
         return self
 
     def apply_masking(self, masks: Bool[Tensor, "N A"]) -> None:
-        """Leave only the allowed actions of each part, in their proportions."""
+        """Leave only the allowed actions of each part, in their proportions.  Masks from before no longer count."""
         for part, allowed in zip(self.parts, self._split(masks), strict=True):
             part.apply_masking(allowed)
 
@@ -95,13 +97,13 @@ class MaskableBernoulli(BernoulliDistribution):
 
     def proba_distribution(self, action_logits: Float[Tensor, "N D"]) -> "MaskableBernoulli":
         """Set the logits of each bit being 1."""
-        self.logits = action_logits
+        self._unmasked = self.logits = action_logits
         return self
 
     def apply_masking(self, masks: Bool[Tensor, "N M"]) -> None:
-        """Fix the bits of which only one value is allowed."""
+        """Fix the bits of which only one value is allowed.  Masks from before no longer count."""
         zero, one = masks.unflatten(-1, (-1, 2)).unbind(-1)
-        self.logits = self.logits.masked_fill(~zero, torch.inf).masked_fill(~one, -torch.inf)
+        self.logits = self._unmasked.masked_fill(~zero, torch.inf).masked_fill(~one, -torch.inf)
 
     def log_prob(self, actions: Shaped[Tensor, "N D"]) -> Float[Tensor, " N"]:
         """Log-probability of the bits of a row together."""
@@ -158,5 +160,9 @@ def mask_parts(action_space: spaces.Space[object]) -> list[int]:
 
 
 def _finite(log_probabilities: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """0 in place of minus infinity, which times a probability of 0 is not a number."""
-    return log_probabilities.masked_fill(log_probabilities == -torch.inf, 0.0)
+    """Bounded below, as minus infinity times a probability of 0 is not a number.
+
+    The probability is 0 to the bit long before the bound, so that nothing changes; one as low as the dtype allows would
+    overflow in the gradient.
+    """
+    return log_probabilities.clamp_min(-1e4)

@@ -4,6 +4,7 @@ Reading runs none of a file's code: a class is named by its import path, and onl
 and s7rl are looked up.
 """
 
+import math
 import sys
 import warnings
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
+_LARGEST_SPACE = 2**28
+"""Entries of a Box; more are refused before their bounds are laid out in memory."""
 _TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
 
 
@@ -89,19 +92,25 @@ def _trusted_class(path: str) -> type[Any]:
 
 
 def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A Box, Discrete, MultiDiscrete or MultiBinary space as JSON."""
+    """A Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict of these, as JSON."""
     match space:
         case spaces.Box():
             bounds = {"low": _bound(space.low), "high": _bound(space.high)}
             return {"kind": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
         case spaces.Discrete():
-            return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+            return {"kind": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
         case spaces.MultiDiscrete():
-            return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+            counts = {"nvec": space.nvec.tolist(), "start": space.start.tolist()}
+            return {"kind": "MultiDiscrete", **counts, "dtype": str(space.dtype)}
         case spaces.MultiBinary():
             n = space.n
             return {"kind": "MultiBinary", "n": int(n) if isinstance(n, int | np.integer) else [int(k) for k in n]}
-    raise TypeError(f"the space {space} cannot be saved: it is none of Box, Discrete, MultiDiscrete, MultiBinary.")
+        case spaces.Dict():
+            # Pairs, since the order of the keys is that of the features.
+            return {"kind": "Dict", "spaces": [[key, encode_space(entry)] for key, entry in space.spaces.items()]}
+    raise TypeError(
+        f"a {type(space).__name__} space cannot be saved: only Box, Discrete, MultiDiscrete, MultiBinary and Dict can."
+    )
 
 
 def decode_space(data: Any) -> spaces.Space[Any]:
@@ -113,24 +122,36 @@ def decode_space(data: Any) -> spaces.Space[Any]:
     match data:
         case {"kind": "Box", "shape": list(shape), "dtype": str(dtype), "low": low, "high": high}:
             kind: Any = np.dtype(dtype).type
+            if math.prod(shape) > _LARGEST_SPACE:
+                raise ValueError(f"its space of shape {shape} is larger than any observation.")
             return spaces.Box(_array(low, shape, kind), _array(high, shape, kind), tuple(shape), kind)
-        case {"kind": "Discrete", "n": int(n), "start": int(start)}:
-            return spaces.Discrete(n, start=start)
-        case {"kind": "MultiDiscrete", "nvec": list(nvec), "start": list(start)}:
-            return spaces.MultiDiscrete(np.array(nvec), start=np.array(start))
+        case {"kind": "Discrete", "n": int(n), "start": int(start), "dtype": str(dtype)}:
+            return spaces.Discrete(n, start=start, dtype=np.dtype(dtype).type)
+        case {"kind": "MultiDiscrete", "nvec": list(nvec), "start": list(start), "dtype": str(dtype)}:
+            return spaces.MultiDiscrete(np.array(nvec), np.dtype(dtype).type, start=np.array(start))
         case {"kind": "MultiBinary", "n": int(n)}:
             return spaces.MultiBinary(n)
         case {"kind": "MultiBinary", "n": list(n)}:
             return spaces.MultiBinary(n)
+        case {"kind": "Dict", "spaces": list(entries)}:
+            return spaces.Dict([_decode_entry(entry) for entry in entries])
     raise ValueError(f"the space {data!r} is of no known kind.")
+
+
+def _decode_entry(data: Any) -> tuple[str, spaces.Space[Any]]:
+    match data:
+        case [str(key), entry]:
+            return key, decode_space(entry)
+    raise ValueError(f"the entry {data!r} of a Dict space is no pair of a key and a space.")
 
 
 def _bound(bound: NDArray[Any]) -> Any:
     """One number where all are equal, so that the file of an image space stays small; infinity as a string."""
+    parse = float if np.issubdtype(bound.dtype, np.floating) else int
     values = np.unique(bound)
     if len(values) == 1:
-        return str(values[0].item())
-    return [str(value) for value in bound.flatten().tolist()]
+        return str(parse(values[0]))
+    return [str(parse(value)) for value in bound.flatten()]
 
 
 def _array(bound: Any, shape: list[int], dtype: Any) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from s7rl.agents.buffer import Sequences
+from s7rl.agents.distributed import normalize
 
 
 def ppo_loss(
@@ -28,7 +29,7 @@ def ppo_loss(
         entropies: of the policy now; None where they have no closed form: -log pi of the actions then estimates them.
         clip_range: how far the probability ratio may move.
         clip_range_vf: how far the value may move, in units of the return; None: as far as it wants.
-        normalize_advantage: normalise advantages over all steps of the minibatch.
+        normalize_advantage: normalise advantages over all steps of the minibatch, those on other ranks included.
         ent_coef: weight of the entropy.
         vf_coef: weight of the value loss.
 
@@ -37,7 +38,7 @@ def ppo_loss(
     """
     advantages = batch.advantages
     if normalize_advantage:
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        advantages = normalize(advantages)
     log_ratio = log_probs - batch.log_probs
     ratio = log_ratio.exp()
     policy_loss = -torch.min(advantages * ratio, advantages * ratio.clamp(1 - clip_range, 1 + clip_range)).mean()

@@ -8,6 +8,8 @@ before each LSTM and a residual block around it.
 from collections.abc import Mapping
 from typing import Any
 
+from s7rl.agents.arguments import LSTM_ARGUMENTS, check_given
+
 LSTM_POLICIES = {
     "MlpLstmPolicy": "MlpPolicy",
     "CnnLstmPolicy": "CnnPolicy",
@@ -28,8 +30,10 @@ def from_lstm_policy(policy: str, policy_kwargs: Mapping[str, Any] | None) -> tu
             ``enable_critic_lstm``, ``lstm_kwargs``, and any of ours.
 
     Raises:
-        ValueError: if the critic is to have an LSTM that is shared and one of its own.
+        TypeError: if one of them is of the wrong kind.
+        ValueError: if one is out of range, or the critic is to have an LSTM that is shared and one of its own.
     """
+    check_given(policy_kwargs or {}, LSTM_ARGUMENTS)
     given = {_RENAMED.get(name, name): value for name, value in (policy_kwargs or {}).items()}
     shared, separate = given.pop("shared_lstm", False), given.pop("enable_critic_lstm", True)
     if shared and separate:

@@ -3,9 +3,15 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from gymnasium import spaces
 from jaxtyping import Shaped
+from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import maybe_transpose
 from torch import Tensor
+
+from s7rl.envs.flatten import flatten_observation
 
 Observations: TypeAlias = Shaped[Tensor, "..."] | dict[str, Shaped[Tensor, "..."]]
 """One tensor, or one per key of a Dict space; leading dimensions are time and environments."""
@@ -23,3 +29,45 @@ def to_tensors(observations: Any, device: torch.device) -> Observations:
     if isinstance(observations, dict):
         return {key: torch.as_tensor(array, device=device) for key, array in observations.items()}
     return torch.as_tensor(observations, device=device)
+
+
+def to_batch(observation: Any, space: spaces.Space[Any]) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], bool]:
+    """What a user shows to an agent, as a batch of arrays.
+
+    Args:
+        observation: one observation or one per environment, as the environment gives it: it may be nested where the
+            space is flat, and its images may have their channels last where the space has them first.
+        space: the agent's observation space.
+
+    Returns:
+        The batch, and whether it was one before: a single observation gets a leading axis.
+
+    Raises:
+        ValueError: in one line, if a shape is not that of the space, or entries differ in their number of environments.
+    """
+    if not isinstance(space, spaces.Dict):
+        return _leaf_batch("the observation", observation, space)
+    leaves = flatten_observation(space, observation)
+    batches: dict[str, NDArray[Any]] = {}
+    sizes: dict[str, int | None] = {}
+    for key, subspace in space.spaces.items():
+        batches[key], batched = _leaf_batch(f"the observation's entry {key!r}", leaves[key], subspace)
+        sizes[key] = len(batches[key]) if batched else None
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{key!r} {'is single' if size is None else f'is {size}'}" for key, size in sizes.items())
+        raise ValueError(
+            f"the observation's entries differ in their number of environments ({found}): pass one of each, or one per "
+            "environment."
+        )
+    return batches, None not in sizes.values()
+
+
+def _leaf_batch(name: str, value: Any, space: spaces.Space[Any]) -> tuple[NDArray[Any], bool]:
+    array, shape = maybe_transpose(np.asarray(value), space), space.shape or ()
+    if array.shape == shape:
+        return array[np.newaxis], False
+    if array.shape[1:] == shape and array.ndim == len(shape) + 1:
+        return array, True
+    raise ValueError(
+        f"{name} has shape {array.shape}, but its space has {shape}: pass that, or {('n_envs', *shape)} for a batch."
+    )

@@ -23,11 +23,13 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from s7rl.agents.action_masks import check_action_masks
+from s7rl.agents.arguments import POLICY_ARGUMENTS
 from s7rl.agents.distributions import Maskable, maskable
-from s7rl.agents.observations import Observations, map_observations
+from s7rl.agents.encoders import ImageExtractor, MultiInputExtractor, Preprocessor, VectorExtractor, is_image
+from s7rl.agents.observations import Observations, map_observations, to_batch, to_tensors
+from s7rl.agents.spaces import check_spaces, flat_actions, to_action_space
+from s7rl.checks import check_arguments
 from s7rl.cores import Core, core_options, make_core, split_dynamics
-
-CRITIC_CORES = ("shared", "separate", "none")
 
 
 class RecurrentActorCriticPolicy(ActorCriticPolicy):
@@ -63,10 +65,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         optimizer_kwargs: as in SB3; for Adam eps is 1e-5 and the fused implementation is used.
 
     Raises:
-        ValueError: if a space is not supported or options do not fit together.
+        TypeError: if an option is of the wrong kind.
+        ValueError: if a space is not supported, an option is out of range, or options do not fit together.
     """
 
-    default_features_extractor: type[BaseFeaturesExtractor] = FlattenExtractor
+    default_features_extractor: type[BaseFeaturesExtractor] = VectorExtractor
 
     def __init__(
         self,
@@ -97,10 +100,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         check_spaces(observation_space, action_space)
-        if critic_core not in CRITIC_CORES:
-            raise ValueError(
-                f"critic_core is {critic_core!r}, but there is no such kind: pass 'shared', 'separate' or 'none'."
-            )
+        check_arguments(locals(), **POLICY_ARGUMENTS)
         if critic_core == "shared" and not share_features_extractor:
             raise ValueError(
                 "share_features_extractor is False, but a shared core has one input: pass critic_core='separate' or "
@@ -112,16 +112,17 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             )
         if optimizer_kwargs is None and optimizer_class is torch.optim.Adam:
             optimizer_kwargs = {"eps": 1e-5, "fused": True}
-        if not dynamics_lr_factor >= 0.0:
-            raise ValueError(f"dynamics_lr_factor is {dynamics_lr_factor}, but it is a share: pass a number from 0 on.")
         self.core_name = core
         self.d_model, self.d_state, self.n_blocks = d_model, d_state, n_blocks
         self.core_kwargs = dict(core_kwargs or {})
         self.critic_core_name = critic_core
         self.dynamics_lr_factor = dynamics_lr_factor
+        features_extractor_class = features_extractor_class or self.default_features_extractor
+        if not normalize_images and issubclass(features_extractor_class, ImageExtractor | MultiInputExtractor):
+            features_extractor_kwargs = {**(features_extractor_kwargs or {}), "normalized_image": True}
         super().__init__(
             observation_space,
-            action_space,
+            flat_actions(action_space),
             lr_schedule,
             net_arch=[] if net_arch is None else net_arch,
             activation_fn=activation_fn,
@@ -131,13 +132,14 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             full_std=full_std,
             use_expln=use_expln,
             squash_output=squash_output,
-            features_extractor_class=features_extractor_class or self.default_features_extractor,
+            features_extractor_class=features_extractor_class,
             features_extractor_kwargs=features_extractor_kwargs,
             share_features_extractor=share_features_extractor,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
+        self.action_space = action_space
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
@@ -152,8 +154,9 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
 
     def _build_mlp_extractor(self) -> None:
         """Build encoders, cores and the layers before the heads.  Called by SB3 before it builds the optimiser."""
-        self._embeds = (
-            isinstance(self.observation_space, spaces.Discrete) and type(self.features_extractor) is FlattenExtractor
+        self.preprocessor = Preprocessor(self.observation_space, self.normalize_images)
+        self._embeds = isinstance(self.observation_space, spaces.Discrete) and isinstance(
+            self.features_extractor, FlattenExtractor | VectorExtractor
         )
         self.encoder, self.core = self._make_encoder(), self._make_core()
         # A shared core is the only one; without memory the critic's is a core too, the one that remembers nothing.
@@ -252,7 +255,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         shape = episode_starts.shape
         latent_pi, latent_vf, state = self._recur(obs, state, episode_starts)
         distribution = self._distribution(latent_pi, None if action_masks is None else action_masks.flatten(0, 1))
-        taken = actions.reshape(shape.numel(), -1) if self._action_shape else actions.flatten()
+        one_number = isinstance(self.action_space, spaces.Discrete)
+        taken = actions.flatten() if one_number else actions.reshape(shape.numel(), -1)
         log_probs, entropies = distribution.log_prob(taken), distribution.entropy()
         values = self._values(latent_vf).view(shape)
         return values, log_probs.view(shape), None if entropies is None else entropies.view(shape), state
@@ -299,7 +303,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             action_masks: true where an action is allowed, ``[B, M]``; None: all are.
 
         Raises:
-            ValueError: if the state belongs to another policy or another number of environments, or the masks do not
+            ValueError: if state or episode starts belong to another policy or number of environments, or masks do not
                 fit the actions.
         """
         self.set_training_mode(False)
@@ -313,6 +317,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             raise ValueError(
                 f"state has shape {np.shape(state)}, but {batch} observation(s) need {(batch, self.state_size)}: "
                 "pass what the last call of predict returned, or None at the start."
+            )
+        if episode_start is not None and np.size(episode_start) != batch:
+            raise ValueError(
+                f"episode_start has {np.size(episode_start)} entries, but there are {batch} observation(s): pass one "
+                "for each, or None."
             )
         starts = np.zeros(batch, dtype=bool) if episode_start is None else np.reshape(episode_start, batch).astype(bool)
         masks = None
@@ -328,12 +337,10 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         return actions if vectorized else actions.squeeze(axis=0), state_tensor.cpu().numpy()
 
     def to_action_space(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Actions as the environment takes them: of its dtype, and a Box's clipped, as the Gaussian is unbounded."""
-        if isinstance(self.action_space, spaces.Box):
-            if self.squash_output:
-                actions = self.unscale_action(actions)
-            actions = np.clip(actions, self.action_space.low, self.action_space.high)
-        return actions.astype(self.action_space.dtype, copy=False)
+        """Actions as the environment takes them."""
+        if self.squash_output:
+            actions = self.unscale_action(actions)
+        return to_action_space(actions, self.action_space)
 
     @property
     def _action_shape(self) -> tuple[int, ...]:
@@ -379,6 +386,21 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         features = self.extract_features(obs)
         return (features, features) if isinstance(features, Tensor) else features
 
+    def extract_features(  # type: ignore[override]
+        self, obs: Observations, features_extractor: BaseFeaturesExtractor | None = None
+    ) -> Shaped[Tensor, "N F"] | tuple[Shaped[Tensor, "N F"], Shaped[Tensor, "N F"]]:
+        """The features of a batch; those of actor and critic if they do not share the extractor."""
+        preprocessed = self.preprocessor(obs)
+        if features_extractor is not None or self.share_features_extractor:
+            features: Tensor = (features_extractor or self.features_extractor)(preprocessed)
+            return features
+        return self.pi_features_extractor(preprocessed), self.vf_features_extractor(preprocessed)
+
+    def obs_to_tensor(self, observation: Any) -> tuple[Observations, bool]:
+        """A user's observation as a batch on the policy's device, and whether it was a batch before."""
+        batch, vectorized = to_batch(observation, self.observation_space)
+        return to_tensors(batch, self.device), vectorized
+
     def _values(self, latent: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
         values: Tensor = self.value_net(self.mlp_extractor.forward_critic(latent))
         return values.flatten()
@@ -391,31 +413,20 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         return distribution
 
 
-def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
-    """Refuse spaces that the policy cannot handle, in one line that names the space.
+class RecurrentActorCriticCnnPolicy(RecurrentActorCriticPolicy):
+    """The policy for images: see :class:`s7rl.agents.encoders.ImageExtractor`."""
 
-    Raises:
-        ValueError: if a space is not one of the supported kinds.
-    """
-    supported = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-    for role, space, hint in (
-        ("observation", observation_space, "flatten it with gymnasium.wrappers.FlattenObservation"),
-        ("action", action_space, "map it to one of these with a gymnasium.ActionWrapper"),
-    ):
-        if not isinstance(space, supported):
-            raise ValueError(
-                f"the environment's {role} space is {space}, but the policy takes Box, Discrete, MultiDiscrete or "
-                f"MultiBinary: {hint}."
-            )
-        if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary) and len(space.shape) != 1:
-            raise ValueError(f"the environment's {role} space is {space} of shape {space.shape}, not flat: {hint}.")
-        # SB3's one-hot encoding and its distributions count from 0; a single observed symbol is shifted before.
-        counted = spaces.MultiDiscrete if role == "observation" else spaces.Discrete | spaces.MultiDiscrete
-        if isinstance(space, counted) and np.any(space.start):
-            raise ValueError(f"the environment's {role} space is {space}, which does not start at 0: {hint}.")
-    if isinstance(observation_space, spaces.Box) and observation_space.shape == ():
-        raise ValueError("the environment's observation space is a Box of shape (): reshape it to (1,).")
-    if isinstance(action_space, spaces.Box) and not np.issubdtype(action_space.dtype, np.floating):
-        raise ValueError(
-            f"the environment's action space is {action_space}, a Box of whole numbers: use MultiDiscrete."
-        )
+    default_features_extractor = ImageExtractor
+
+
+class RecurrentMultiInputActorCriticPolicy(RecurrentActorCriticPolicy):
+    """The policy for Dict observations: see :class:`s7rl.agents.encoders.MultiInputExtractor`."""
+
+    default_features_extractor = MultiInputExtractor
+
+
+def policy_name(observation_space: spaces.Space[Any]) -> str:
+    """The name of the policy that fits an observation space: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy"."""
+    if isinstance(observation_space, spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if is_image(observation_space) else "MlpPolicy"

@@ -6,49 +6,72 @@ before a sequence is computed anew, with the weights of the moment, at each pass
 both train it, unless told otherwise.
 """
 
+from contextlib import nullcontext
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import FloatSchedule, explained_variance
-from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor, nn
+from stable_baselines3.common.utils import FloatSchedule
+from torch import Tensor
 
-from s7rl.agents.action_masks import get_action_masks, is_masking_supported
+from s7rl.agents import distributed
+from s7rl.agents.acting import ActingMixin
 from s7rl.agents.allocator import keep_freed_memory
-from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
+from s7rl.agents.arguments import LEARN_ARGUMENTS, PPO_ARGUMENTS, check_policy, check_policy_kwargs
+from s7rl.agents.buffer import History, SequenceBuffer
 from s7rl.agents.distributions import mask_parts
-from s7rl.agents.losses import ppo_loss
+from s7rl.agents.learning import LearningMixin
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
-from s7rl.agents.observations import to_tensors
-from s7rl.agents.policies import RecurrentActorCriticPolicy, check_spaces
+from s7rl.agents.numerics import find_anomalies
+from s7rl.agents.policies import (
+    RecurrentActorCriticCnnPolicy,
+    RecurrentActorCriticPolicy,
+    RecurrentMultiInputActorCriticPolicy,
+)
 from s7rl.agents.resume import ResumeMixin
+from s7rl.agents.spaces import check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
-from s7rl.agents.vec_env import make_vec_env
+from s7rl.agents.vec_env import make_vec_env, prepare_env
+from s7rl.checks import check_arguments
 
-REFRESHES = ("epoch", "never")
 Self = TypeVar("Self", bound="RecurrentPPO")
+_SAME_ON_ALL_RANKS = (
+    "n_envs",
+    "n_steps",
+    "batch_size",
+    "sequence_length",
+    "n_epochs",
+    "target_kl",
+    "refresh",
+    "burn_in",
+)
 
 
-class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
+class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
     """PPO whose policy remembers.
 
     Everything that an SB3 user knows works as there: callbacks, loggers, ``VecNormalize``, ``evaluate_policy``, and
     ``predict(obs, state, episode_start)`` with a state that is one numpy array ``[n_envs, S]``.
 
+    Inside :func:`s7rl.agents.process_group`, K processes with ``n_envs`` environments and minibatches of ``batch_size``
+    steps each learn as one with K times as many: gradients are averaged, advantages and ``VecNormalize`` go by the
+    steps of all, ``num_timesteps`` counts them, and only rank 0 logs and saves.
+
     Args:
         policy: "MlpPolicy", "CnnPolicy" for images, "MultiInputPolicy" for Dict observations, or a subclass of
             :class:`RecurrentActorCriticPolicy`.  sb3-contrib's "MlpLstmPolicy", "CnnLstmPolicy" and
             "MultiInputLstmPolicy" with their keyword arguments mean ``core="lstm"``.
-        env: an SB3 VecEnv, a Gymnasium environment, or an id, which stands for
-            ``make_vec_env(env, n_envs=16, seed=seed)``.
+        env: an SB3 VecEnv, a Gymnasium environment or vector environment, see
+            :func:`s7rl.agents.prepare_env`, or an id, which stands for ``make_vec_env(env, n_envs=16, seed=seed)``.
         learning_rate: step size of the optimiser, or a function of the remaining progress (1 to 0).
         n_steps: T, steps per environment and rollout.  It should span at least two episodes, or whatever lies
             between a cue and the decision that needs it twice: the gradient reaches no further back.
@@ -82,18 +105,27 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
             refreshed and before the next rollout begins; 0: it stays as acting left it.
         n_threads: torch threads on the CPU while learning; "auto": one for small networks.  The number from before is
             restored when ``learn`` returns.
+        debug_anomalies: where a number becomes nan or infinite while learning, name the layer; slow.  Without it too
+            every such number ends ``learn`` by a :class:`NumericalError` before it reaches the weights.
 
     Raises:
-        ValueError: if the environment's spaces are not supported, or rollout and minibatch do not fit together.
+        TypeError: if an argument is of the wrong kind.
+        ValueError: if one is out of range, the environment's spaces are not supported, or rollout and minibatch do not
+            fit together.
     """
 
     policy: RecurrentActorCriticPolicy
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": RecurrentActorCriticPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": RecurrentActorCriticPolicy,
+        "CnnPolicy": RecurrentActorCriticCnnPolicy,
+        "MultiInputPolicy": RecurrentMultiInputActorCriticPolicy,
+    }
+    _wrap_env = staticmethod(prepare_env)
 
     def __init__(
         self,
         policy: str | type[RecurrentActorCriticPolicy] = "MlpPolicy",
-        env: GymEnv | str | None = None,
+        env: GymEnv | VectorEnv | str | None = None,
         learning_rate: float | Schedule = 1e-3,
         n_steps: int = 256,
         batch_size: int | None = None,
@@ -121,13 +153,25 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
         refresh: str = "epoch",
         burn_in: int = 0,
         n_threads: int | str = "auto",
+        debug_anomalies: bool = False,
     ) -> None:
+        check_arguments(locals(), **PPO_ARGUMENTS)
+        check_policy(policy, [*self.policy_aliases, *LSTM_POLICIES], RecurrentActorCriticPolicy)
         if isinstance(policy, str) and policy in LSTM_POLICIES:
             policy, policy_kwargs = from_lstm_policy(policy, policy_kwargs)
+        policy_class = self.policy_aliases[policy] if isinstance(policy, str) else policy
+        check_policy_kwargs(policy_kwargs or {}, policy_class)
+        if burn_in > n_steps:
+            raise ValueError(
+                f"burn_in is {burn_in}, but a rollout has n_steps = {n_steps}: pass a number from 0 to that."
+            )
         if isinstance(env, str):
             env = make_vec_env(env, seed=seed)
         if env is not None:
+            env = prepare_env(env, verbose)
             check_spaces(env.observation_space, env.action_space)
+            if use_sde and not isinstance(env.action_space, spaces.Box):
+                raise ValueError(f"use_sde is True, but it is for Box actions, not {env.action_space}: leave it out.")
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is how SB3's load makes a model without an environment
@@ -143,7 +187,7 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             policy_kwargs=policy_kwargs,
-            verbose=verbose,
+            verbose=verbose if distributed.rank() == 0 else 0,
             seed=seed,
             device=device,
             _init_setup_model=False,
@@ -159,19 +203,12 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
         self.refresh = refresh
         self.burn_in = burn_in
         self.n_threads = n_threads
+        self.debug_anomalies = debug_anomalies
         self._iteration = 0
         self._last_state: Tensor | None = None
         # The steps before this rollout, and those before the next one; only kept with burn_in.
         self._history: History | None = None
         self._next_history: History | None = None
-        if n_threads != "auto" and (not isinstance(n_threads, int) or n_threads < 1):
-            raise ValueError(f"n_threads is {n_threads!r}, but it is a number of threads: pass 1 or more, or 'auto'.")
-        if refresh not in REFRESHES:
-            raise ValueError(f"refresh is {refresh!r}, but there is no such way: pass 'epoch' or 'never'.")
-        if burn_in < 0 or burn_in > n_steps >= 1:
-            raise ValueError(
-                f"burn_in is {burn_in}, but a rollout has n_steps = {n_steps}: pass a number from 0 to that."
-            )
         if _init_setup_model:
             if env is not None:
                 cut_rollout(self.n_envs, n_steps, batch_size, sequence_length)  # say early what does not fit
@@ -183,6 +220,9 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
         self._clip_range = FloatSchedule(self.clip_range)
         self._clip_range_vf = None if self.clip_range_vf is None else FloatSchedule(self.clip_range_vf)
         self.policy = self._make_policy().to(self.device)
+        if self.seed is not None and distributed.rank() > 0:
+            # The same weights as on rank 0, but other episodes and actions: its environments are the next ones.
+            self.set_random_seed(self.seed + distributed.rank() * self.n_envs)
         if self.verbose >= 1:
             print(f"torch threads while learning: {self.threads}")
 
@@ -197,8 +237,14 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
         """Torch threads on the CPU while learning, as ``n_threads`` says."""
         return choose_threads(self.policy.d_model) if self.n_threads == "auto" else int(self.n_threads)
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        total_timesteps, callback = super()._setup_learn(*args, **kwargs)
+    def _setup_learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        settings = {name: getattr(self, name) for name in _SAME_ON_ALL_RANKS}
+        distributed.check_same({"total_timesteps": total_timesteps, **settings})
+        distributed.broadcast_parameters(self.policy)
+        self._statistics = distributed.SharedStatistics(self.get_vec_normalize_env())
+        if distributed.rank() > 0:
+            self.set_logger(Logger(None, []))
+        total_timesteps, callback = super()._setup_learn(total_timesteps, *args, **kwargs)
         # Here, not in _setup_model: a model may be loaded with fewer environments, only to act.
         length, self._sequences = cut_rollout(self.n_envs, self.n_steps, self.batch_size, self.sequence_length)
         self._minibatches = self.n_envs * self.n_steps // (length * self._sequences)
@@ -242,10 +288,15 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
                 MaskablePPO; None: where they have that method.
 
         Raises:
-            ValueError: if masks are asked for and the environments have none, or have some that do not fit.
+            TypeError: if an argument is of the wrong kind.
+            ValueError: if one is out of range, or masks are asked for and the environments have none, or have some that
+                do not fit.
+            NumericalError: if an observation, a reward, the loss or a gradient is nan or infinite.
         """
+        check_arguments(locals(), **LEARN_ARGUMENTS)
         keep_freed_memory()
-        with torch_threads(self.threads):
+        anomalies = find_anomalies(self.policy) if self.debug_anomalies else nullcontext()
+        with torch_threads(self.threads), anomalies:
             if reset_num_timesteps:
                 self._iteration = 0
             self._set_masking(use_masking)
@@ -276,209 +327,3 @@ class RecurrentPPO(ResumeMixin, OnPolicyAlgorithm):
     ) -> tuple[NDArray[Any], Any]:
         """Choose actions; see :meth:`RecurrentActorCriticPolicy.predict`."""
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
-
-    def _set_masking(self, wanted: bool | None) -> None:
-        if self.env is None:
-            raise ValueError("env is None, but learning needs an environment: pass one, or call set_env first.")
-        offered = is_masking_supported(self.env)
-        if wanted and not offered:
-            raise ValueError(
-                "use_masking is True, but the environments have no method action_masks(): add it, or leave it out."
-            )
-        self._use_masking = offered if wanted is None else wanted
-
-    def collect_rollouts(  # type: ignore[override]
-        self, env: VecEnv, callback: BaseCallback, rollout_buffer: SequenceBuffer, n_rollout_steps: int
-    ) -> bool:
-        """Act for ``n_rollout_steps`` steps in every environment and compute advantages.
-
-        Returns:
-            False if the callback asked to stop before the rollout was full.
-        """
-        self.policy.set_training_mode(False)
-        buffer = rollout_buffer
-        self._between_rollouts = True
-        callback.on_rollout_start()  # before anything else, so that what it saves is where a rollout begins
-        self._between_rollouts = False
-        self._begin_rollout()
-        new_obs: Any = self._last_obs
-        starts, state = self._last_episode_starts, self._last_state
-        assert new_obs is not None
-        assert starts is not None
-        assert state is not None
-        before_last_steps = state
-        time_outs = _TimeOuts()
-
-        for n_steps in range(n_rollout_steps):
-            if self.use_sde and (n_steps == 0 or (self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0)):
-                self.policy.reset_noise(env.num_envs)
-            if n_steps % buffer.sequence_length == 0:
-                buffer.states[n_steps // buffer.sequence_length] = state
-            if n_steps == n_rollout_steps - self.burn_in:
-                before_last_steps = state
-            obs_tensor = to_tensors(new_obs, self.device)
-            starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
-            masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
-            with torch.no_grad():
-                actions, values, log_probs, state = self.policy(obs_tensor, state, starts_tensor, action_masks=masks)
-            buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
-
-            new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(actions.cpu().numpy()))
-            self.num_timesteps += env.num_envs
-            truncated = np.zeros(env.num_envs, dtype=bool)
-            if dones.any():
-                self._update_info_buffer(infos, dones)
-                for i in dones.nonzero()[0].tolist():
-                    if infos[i].get("TimeLimit.truncated", False):
-                        truncated[i] = True
-                        time_outs.add(n_steps, i, infos[i]["terminal_observation"], state[i])
-            buffer.add_outcome(n_steps, rewards, dones & ~truncated, truncated)
-
-            starts = dones
-            self._last_obs, self._last_episode_starts, self._last_state = new_obs, starts, state
-            callback.update_locals(locals())
-            if not callback.on_step():
-                return False
-
-        with torch.no_grad():
-            buffer.states[-1] = state
-            last_values = self.policy.predict_values(
-                to_tensors(new_obs, self.device),
-                state,
-                torch.as_tensor(starts, dtype=torch.bool, device=self.device),
-            )
-            buffer.finish(last_values, *time_outs.values(self.policy), gamma=self.gamma, gae_lambda=self.gae_lambda)
-        if self.burn_in:
-            self._next_history = buffer.last_steps(self.burn_in, before_last_steps)
-        callback.update_locals(locals())
-        callback.on_rollout_end()
-        return True
-
-    def _begin_rollout(self) -> None:
-        """Warm the memory up with the weights of now, from the last steps of the rollout before."""
-        self._history, self._next_history = self._next_history, None
-        if self._history is not None:
-            with torch.no_grad():
-                self._last_state = self.policy.advance(
-                    self._history.observations, self._history.state, self._history.episode_starts
-                )
-
-    def train(self) -> None:
-        """Update the policy from the last rollout."""
-        self.policy.set_training_mode(True)
-        learning_rate = self.lr_schedule(self._current_progress_remaining)
-        self.logger.record("train/learning_rate", learning_rate)
-        self.policy.set_learning_rate(learning_rate)
-        clip_range = self._clip_range(self._current_progress_remaining)
-        clip_range_vf = None if self._clip_range_vf is None else self._clip_range_vf(self._current_progress_remaining)
-        sequences = self.rollout_buffer.sequences()
-        statistics: list[dict[str, Tensor]] = []
-        for epoch in range(self.n_epochs):
-            if epoch and self.refresh == "epoch":
-                sequences = sequences._replace(initial_state=self._refreshed_states().flatten(0, 1))
-            within_target = self._epoch(sequences, clip_range, clip_range_vf, statistics)
-            self._n_updates += 1
-            if not within_target:
-                break
-        self._log_update(statistics, clip_range, clip_range_vf)
-
-    def _refreshed_states(self) -> Float[Tensor, "K B S"]:
-        """The states before each sequence, from the first step that is known, with the weights of now."""
-        buffer, history = self.rollout_buffer, self._history
-        states = [buffer.states[0]]
-        with torch.no_grad():
-            if history is not None:
-                states = [self.policy.advance(history.observations, history.state, history.episode_starts)]
-            for piece in range(buffer.pieces - 1):
-                observations, episode_starts = buffer.piece(piece)
-                states.append(self.policy.advance(observations, states[-1], episode_starts))
-        return torch.stack(states)
-
-    def _epoch(
-        self,
-        sequences: Sequences,
-        clip_range: float,
-        clip_range_vf: float | None,
-        statistics: list[dict[str, Tensor]],
-    ) -> bool:
-        """Pass over the rollout once; False if the policy moved further than ``target_kl`` allows."""
-        for batch in minibatches(sequences, self._sequences):
-            loss, numbers = self._loss(batch, clip_range, clip_range_vf)
-            statistics.append(numbers)
-            if self.target_kl is not None and numbers["approx_kl"] > 1.5 * self.target_kl:
-                if self.verbose >= 1:
-                    print(f"Stopping this update early: the KL divergence reached {numbers['approx_kl']:.3f}.")
-                return False
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-            self.policy.optimizer.step()
-        return True
-
-    def _loss(
-        self, batch: Sequences, clip_range: float, clip_range_vf: float | None
-    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """The loss of a minibatch, and its statistics under their log keys."""
-        values, log_probs, entropies, state = self.policy.evaluate_actions(
-            batch.observations, batch.actions, batch.initial_state, batch.episode_starts, batch.action_masks
-        )
-        loss, numbers = ppo_loss(
-            batch,
-            values,
-            log_probs,
-            entropies,
-            clip_range=clip_range,
-            clip_range_vf=clip_range_vf,
-            normalize_advantage=self.normalize_advantage,
-            ent_coef=self.ent_coef,
-            vf_coef=self.vf_coef,
-        )
-        if self.policy.state_size:
-            numbers["state_staleness"] = (state.detach() - batch.next_state).abs().max()
-        return loss, numbers
-
-    def _log_update(self, statistics: list[dict[str, Tensor]], clip_range: float, clip_range_vf: float | None) -> None:
-        for key in statistics[0]:
-            over_all = torch.stack([numbers[key] for numbers in statistics])
-            # How far the weights have moved the memory's states since acting: as far as the last pass saw.
-            stale = key == "state_staleness"
-            value = over_all[-self._minibatches :].max() if stale else over_all.mean()
-            self.logger.record(f"train/{key}", value.item())
-        buffer = self.rollout_buffer
-        explained = explained_variance(buffer.values.flatten().cpu().numpy(), buffer.returns.flatten().cpu().numpy())
-        self.logger.record("train/explained_variance", float(explained))
-        if hasattr(self.policy, "log_std"):
-            self.logger.record("train/std", self.policy.log_std.exp().mean().item())
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/clip_range", clip_range)
-        if clip_range_vf is not None:
-            self.logger.record("train/clip_range_vf", clip_range_vf)
-
-
-class _TimeOuts:
-    """Last observations of truncated episodes, valued together once the rollout is over."""
-
-    def __init__(self) -> None:
-        self.places: list[tuple[int, int]] = []
-        self.observations: list[Any] = []
-        self.states: list[Tensor] = []
-
-    def add(self, step: int, env: int, observation: Any, state: Float[Tensor, " S"]) -> None:
-        self.places.append((step, env))
-        self.observations.append(observation)
-        self.states.append(state)
-
-    def values(self, policy: RecurrentActorCriticPolicy) -> tuple[Tensor, Tensor]:
-        """(step, environment) of each, and the value of its last observation under the state after the last step."""
-        places = torch.tensor(self.places, dtype=torch.long, device=policy.device).reshape(-1, 2)
-        if not self.places:
-            return places, torch.zeros(0, device=policy.device)
-        last = self.observations
-        stacked = (
-            {key: np.stack([obs[key] for obs in last]) for key in last[0]}
-            if isinstance(last[0], dict)
-            else np.stack(last)
-        )
-        observations = to_tensors(stacked, policy.device)
-        no_reset = torch.zeros(len(places), dtype=torch.bool, device=policy.device)
-        return places, policy.predict_values(observations, torch.stack(self.states), no_reset)

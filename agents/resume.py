@@ -26,6 +26,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
 from s7rl.agents.checkpoint import CheckpointMixin, with_suffix
+from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.environment_state import EnvironmentStateError, restore_environments, save_environments
 from s7rl.agents.random_states import random_states, set_random_states
 from s7rl.files import write_atomically
@@ -62,12 +63,14 @@ class ResumeMixin(CheckpointMixin):
             exclude: no effect; SB3's callbacks may pass it.
             include: no effect.
             resumable: also write what :meth:`resume` needs, to a file of the same name that ends in ".resume".  Where
-                the environments do not pickle, their episodes will start anew.
+                the environments do not pickle, or are spread over several ranks, their episodes will start anew.
 
         Raises:
             ValueError: if ``resumable`` and the model is in the middle of a rollout or an update, has no environment,
                 or ``path`` is a file object.
         """
+        if rank() > 0:
+            return
         content = self.checkpoint_bytes()
         if resumable:
             if isinstance(path, io.IOBase):
@@ -86,6 +89,7 @@ class ResumeMixin(CheckpointMixin):
                 "on_rollout_start, or after learn has returned."
             )
         header: dict[str, Any] = {"format": FORMAT, "version": FORMAT_VERSION, "n_envs": self.env.num_envs}
+        header["ranks"] = world_size()
         try:
             environments = save_environments(self.env)
         except EnvironmentStateError as error:
@@ -139,7 +143,8 @@ class ResumeMixin(CheckpointMixin):
         checkpoint.name = str(source)  # for the errors of load
         model = cls.load(checkpoint, env, device, custom_objects, **kwargs)
         assert model.env is not None
-        if model.n_envs != header["n_envs"]:
+        alone = header["ranks"] == world_size() == 1
+        if alone and model.n_envs != header["n_envs"]:
             raise ValueError(
                 f"env has {model.n_envs} environment(s), but {source} goes on with {header['n_envs']}: pass as many."
             )
@@ -152,6 +157,8 @@ class ResumeMixin(CheckpointMixin):
         except Exception as error:
             raise ValueError(f"{source} cannot be resumed by this s7rl: {_one_line(error)}") from error
         try:
+            if not alone:
+                raise EnvironmentStateError(f"they ran in {header['ranks']} process(es), and now in {world_size()}")
             if parts.environments is None:
                 raise EnvironmentStateError(header.get("no_environments", "there is no state of theirs"))
             restore_environments(model.env, parts.environments)
@@ -160,9 +167,10 @@ class ResumeMixin(CheckpointMixin):
                 f"the environments cannot go on where they were: their episodes start anew, all else goes on ({error})",
                 stacklevel=2,
             )
-            if model.seed is not None:
-                # Not those that the run began with.
-                model.env.seed((model.seed + model.num_timesteps) % 2**31)
+            if not alone:
+                model._pending["random_states"] = None
+            # Not the episodes that the run began with.
+            model._seed_anew()
         else:
             for name, value in episodes.items():
                 setattr(model, name, value)
@@ -180,11 +188,16 @@ class ResumeMixin(CheckpointMixin):
         self._between_rollouts = True
         # Here, not in resume: whatever the caller did since may have drawn numbers, and there is a log only now.
         if self._pending is not None and not reset_num_timesteps:
-            set_random_states(self._pending["random_states"])
+            if self._pending["random_states"] is not None:
+                set_random_states(self._pending["random_states"])
             for name, records in self._pending["log"].items():
                 getattr(self.logger, name).update(records)
         self._pending = None
         return prepared
+
+    def _seed_anew(self) -> None:
+        if self.seed is not None:
+            self.set_random_seed((self.seed + self.num_timesteps + rank() * self.n_envs) % 2**31)
 
     def _unwritten_log(self) -> dict[str, dict[str, Any]]:
         """What was recorded since the log was last written: an update's numbers come after the next rollout."""
@@ -209,8 +222,8 @@ def _read(source: Path) -> tuple[dict[str, Any], _Parts]:
             header = json.loads(archive.read("header.json"))
             if header["format"] != FORMAT:
                 raise ValueError("it is of another kind.")
-            if header["version"] != FORMAT_VERSION:
-                raise ValueError(f"its version is {header['version']}, this s7rl reads version {FORMAT_VERSION}.")
+            if header["version"] != FORMAT_VERSION or not {"n_envs", "ranks"} <= header.keys():
+                raise ValueError(f"its version is {header['version']!r}, this s7rl reads version {FORMAT_VERSION}.")
             there = "environments.pickle" in archive.namelist()
             environments = archive.read("environments.pickle") if there else None
             return header, _Parts(archive.read("agent.zip"), archive.read("trainer.pickle"), environments)

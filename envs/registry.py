@@ -20,6 +20,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import VectorEnv
 
+from s7rl.envs.flatten import flatten_env
+
 OWN_MODULE = "s7rl.envs:"
 """What stands before an id of ours where Gymnasium is to import this package first."""
 
@@ -69,8 +71,9 @@ def make_env(
 ) -> gym.Env[Any, Any]:
     """Make an environment that a policy can use.
 
-    This is ``gymnasium.make`` plus what stands between an id and a policy: the suite's package is imported, and
-    MiniGrid's observations are encoded as a flat vector (``MiniGridVectorObservation``).
+    This is ``gymnasium.make`` plus what stands between an id and a policy: the suite's package is imported, MiniGrid's
+    observations are encoded as a flat vector (``MiniGridVectorObservation``), and nested ones become one Dict
+    (``FlattenNested``).
 
     Args:
         env_id: any id that Gymnasium knows, or one of the suites MiniGrid, BabyAI and POPGym.
@@ -99,7 +102,10 @@ def make_env(
         from s7rl.envs.minigrid_adapter import MiniGridVectorObservation
 
         return MiniGridVectorObservation(env)
-    return env
+    try:
+        return flatten_env(env)
+    except ValueError as error:
+        raise ValueError(f"{env_id} cannot be used: {error}") from error
 
 
 def has_batched_engine(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> bool:

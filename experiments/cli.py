@@ -19,7 +19,7 @@ from rich.console import Console
 
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import EvaluateConfig, ListConfig, NetworkOptions, PPOOptions, ResumeConfig, TrainConfig
-from s7rl.experiments.errors import UsageError
+from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.suggestions import did_you_mean, named
 
 DESCRIPTION = """Agents that remember: train, test and compare them on tasks that need memory.
@@ -50,16 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; None for those of this process.
 
     Returns:
-        The exit code: 0, 2 for a request that cannot be fulfilled, 128 and a signal's number after that signal.
+        The exit code: 0, 1 for training that cannot go on, 2 for a request that cannot be fulfilled, 128 and a signal's
+        number after that signal.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     program = " ".join(["s7rl", *_command(words)])
     try:
         request = parse(words)
         return request if isinstance(request, int) else _run(request, words)
-    except UsageError as error:
+    except (UsageError, TrainingError) as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         # The reader of `s7rl list | head` has seen enough.
         sys.stderr.close()

@@ -54,7 +54,7 @@ class PPOOptions:
     max_grad_norm: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
     """Gradients longer than this are scaled down to it."""
     normalize_observations: Annotated[bool | None, FOLLOWS_TASK] = None
-    """Whether Box observations are scaled to mean 0 and variance 1 while learning."""
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1 while learning."""
     normalize_rewards: Annotated[bool | None, FOLLOWS_TASK] = None
     """Whether rewards are scaled to a return of variance 1 while learning; what is reported is not."""
 
@@ -105,6 +105,8 @@ class TrainConfig:
     """Where new run folders are made."""
     eval_episodes: WholeNumber = 100
     """Episodes on fresh seeds at the end; 0 skips the evaluation."""
+    debug_anomalies: bool = False
+    """Name the layer where a number becomes nan or infinite; slow."""
     ppo: tyro.conf.OmitArgPrefixes[PPOOptions] = field(default_factory=PPOOptions)
     network: tyro.conf.OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
 

@@ -14,13 +14,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from s7rl.agents.action_masks import get_action_masks, is_masking_supported
+
 MOST_ENVS = 25
 """Environments side by side in an evaluation; more would be faster for the network only."""
 
 
 @runtime_checkable
 class Agent(Protocol):
-    """Anything that acts as SB3's algorithms and policies do."""
+    """Anything that acts as SB3's algorithms do; with ``action_masks`` where the environments have some."""
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -82,6 +84,8 @@ def play_episodes(
 ) -> Evaluation | None:
     """Plays episodes with the agent's memory carried from step to step and cleared between episodes.
 
+    Environments that say which actions are allowed (``action_masks()``) are heard.
+
     Args:
         agent: who plays.
         vec_env: monitored environments, already seeded; each plays its share, the first ones one more where it is
@@ -101,10 +105,13 @@ def play_episodes(
     observations: Any = vec_env.reset()
     state: Any = None
     episode_start = np.ones(vec_env.num_envs, dtype=bool)
+    predict: Callable[..., tuple[Any, Any]] = agent.predict
+    masked = is_masking_supported(vec_env)
     while shares.any():
         if stop():
             return None
-        actions, state = agent.predict(observations, state, episode_start, deterministic)
+        masks = {"action_masks": get_action_masks(vec_env)} if masked else {}
+        actions, state = predict(observations, state, episode_start, deterministic, **masks)
         observations, _, dones, infos = vec_env.step(actions)
         episode_start = np.asarray(dones, dtype=bool)
         for row in np.flatnonzero(episode_start & (shares > 0)):

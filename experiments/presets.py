@@ -66,7 +66,7 @@ class SuiteSettings:
     horizon_factor: int = 10
     """The slowest modes start with a horizon of this many times the task's memory span: they cost nothing."""
     normalize_observations: bool = False
-    """Whether Box observations are scaled to mean 0 and variance 1 (SB3's VecNormalize)."""
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1 (SB3's VecNormalize)."""
     normalize_rewards: bool = False
     """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize)."""
     d_model: int | None = None

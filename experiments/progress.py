@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
+from s7rl.agents.distributed import any_rank
 from s7rl.experiments.run_folder import RunFolder
 from s7rl.experiments.run_log import BEST_RETURN
 
@@ -29,7 +30,28 @@ class StoppedBetweenRollouts(Exception):
     """Ends the training where a rollout would begin, after an update: the one place to go on from as if nothing was."""
 
 
-class RunCallback(BaseCallback):
+class StopBetweenRollouts(BaseCallback):
+    """Stops the training when asked, on all ranks at once."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        """Args: stop: asked before each rollout; once it is true on any rank, ``StoppedBetweenRollouts`` is raised."""
+        super().__init__()
+        self._stop = stop
+
+    def _on_rollout_start(self) -> None:
+        stopping = any_rank(self._stop())
+        self._before_rollout(stopping)
+        if stopping:
+            raise StoppedBetweenRollouts
+
+    def _before_rollout(self, stopping: bool) -> None:
+        """What else is done where a rollout begins, or the training ends."""
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class RunCallback(StopBetweenRollouts):
     """Shows progress, writes checkpoints, and stops the training when asked."""
 
     def __init__(
@@ -45,13 +67,12 @@ class RunCallback(BaseCallback):
             stop: asked before each rollout; once it is true, the training is saved and ends with
                 ``StoppedBetweenRollouts``.
         """
-        super().__init__()
+        super().__init__(stop)
         self.seconds = 0.0
         """Seconds since the training began, as of the last step or update."""
         self._folder = folder
         self._steps = steps
         self._console = console
-        self._stop = stop
         self._began = self._redrawn = self._saved = 0.0
         self._best_return = best_return
         self._steps_before = 0
@@ -76,12 +97,9 @@ class RunCallback(BaseCallback):
         if self._console.is_terminal:
             self._bar.start()
 
-    def _on_rollout_start(self) -> None:
-        stopping = self._stop()
+    def _before_rollout(self, stopping: bool) -> None:
         if stopping or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
             self._save_latest()
-        if stopping:
-            raise StoppedBetweenRollouts
 
     def _on_step(self) -> bool:
         now = time.monotonic()

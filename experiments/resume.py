@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,14 @@ from rich.console import Console
 from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents import RecurrentPPO
+from s7rl.agents.distributed import rank, world_size
 from s7rl.envs import find_task
 from s7rl.experiments.config import ResumeConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.run_folder import RunFolder, open_run_folder
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.train import build, carry_out, make_environments, step_size
+from s7rl.experiments.sharing import share_of
+from s7rl.experiments.train import build, carry_out, learn_along, make_environments, ranks, step_size
 
 
 def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> int:
@@ -42,8 +45,9 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         task = find_task(settings.env_id, dict(settings.env_kwargs))
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error
-    with folder.locked():
-        folder.remove_unfinished()
+    with ranks(settings.device), folder.locked() if rank() == 0 else nullcontext():
+        if rank() > 0:
+            console = Console(quiet=True)
         model, vec_env = _restore(folder, settings, console, new_steps=settings.steps != before.steps)
         done = model.num_timesteps
         if config.steps is not None and config.steps <= done:
@@ -51,6 +55,9 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         if done >= settings.steps and (folder.evaluation.exists() or not config.eval_episodes):
             _say(console, f"{folder.path} is finished: {done:,} steps are done. Give --steps to train on")
             return 0
+        if rank() > 0:
+            return learn_along(model, vec_env, settings)
+        folder.remove_unfinished()
         if settings.steps != before.steps and settings.anneal:
             _say(console, f"the step size now falls to 0 at {settings.steps:,} steps, not at {before.steps:,}")
         folder.note_resumption(settings, command, done)
@@ -67,6 +74,8 @@ def _restore(
     vec_env = make_environments(settings)
     # Another number of steps is another schedule.
     options: dict[str, Any] = {"learning_rate": step_size(settings)} if new_steps else {}
+    if world_size() > 1:
+        options["batch_size"] = share_of(settings, rank(), world_size()).batch_size
     try:
         if not folder.resumable.is_file():
             _say(console, f"{folder.path} has no {folder.resumable.name}: its episodes start anew")

@@ -87,7 +87,7 @@ class RunSettings:
     max_grad_norm: float
     """Gradient clipping."""
     normalize_observations: bool
-    """Whether Box observations are scaled to mean 0 and variance 1."""
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1."""
     normalize_rewards: bool
     """Whether rewards are scaled to a return of variance 1."""
     threads: int | None
@@ -126,7 +126,7 @@ class RunSettings:
 
     def _nearest_rows(self) -> int:
         wanted = self.batch_size / self.n_steps
-        return min(_divisors(self.n_envs), key=lambda rows: abs(rows - wanted))
+        return min(divisors(self.n_envs), key=lambda rows: abs(rows - wanted))
 
     @property
     def gradient_falls_short(self) -> bool:
@@ -238,7 +238,7 @@ def minibatch_rows(n_envs: int, n_steps: int, suite: SuiteSettings) -> int:
     """
     n_steps = max(n_steps, 1)
     wanted = max(suite.batch_steps // n_steps, min(4, 2 * suite.batch_steps // n_steps), 1)
-    return max(rows for rows in _divisors(max(n_envs, 1)) if rows <= wanted)
+    return max(rows for rows in divisors(max(n_envs, 1)) if rows <= wanted)
 
 
 def next_power_of_two(number: int) -> int:
@@ -246,7 +246,8 @@ def next_power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _divisors(number: int) -> list[int]:
+def divisors(number: int) -> list[int]:
+    """All numbers that divide ``number``, from 1."""
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,31 @@ from rich.console import Console
 from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
+from s7rl.agents import NumericalError, RecurrentPPO, load_normalization, make_vec_env, process_group
+from s7rl.agents.distributed import rank, world_size
+from s7rl.agents.policies import policy_name
 from s7rl.agents.threads import torch_threads
 from s7rl.backends import backend
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.config import TrainConfig
-from s7rl.experiments.errors import UsageError
+from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
 from s7rl.experiments.interruption import Interruption, stop_on_signals
 from s7rl.experiments.learning_curve import draw_learning_curve
-from s7rl.experiments.progress import RunCallback, StoppedBetweenRollouts
+from s7rl.experiments.progress import RunCallback, StopBetweenRollouts, StoppedBetweenRollouts
 from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
 from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.sharing import share_of
 from s7rl.experiments.summary import next_commands, print_score, print_settings, verdict
 
 
 def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:
     """Trains, evaluates, and reports.
 
-    Nothing is written before the environments and the network have been found to fit together.
+    Nothing is written before the environments and the network have been found to fit together.  Under torchrun this
+    process learns together with the others, and only rank 0 shows, writes and evaluates.
 
     Args:
         config: the request.
@@ -46,11 +51,44 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
 
     Raises:
         UsageError: the request cannot be fulfilled.
+        TrainingError: a number became nan or infinite.
     """
-    model, vec_env = build(settings)
+    with ranks(settings.device):
+        model, vec_env = build(settings)
+        model.debug_anomalies = config.debug_anomalies
+        if rank() > 0:
+            return learn_along(model, vec_env, settings)
+        return _run(config, settings, task, command, console, model, vec_env)
+
+
+def _run(
+    config: TrainConfig,
+    settings: RunSettings,
+    task: Task,
+    command: Sequence[str],
+    console: Console,
+    model: RecurrentPPO,
+    vec_env: VecEnv,
+) -> int:
     folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
     with folder.locked():
         return carry_out(model, vec_env, folder, settings, task, config.eval_episodes, console)
+
+
+@contextmanager
+def ranks(device: str) -> Iterator[None]:
+    """Runs a block as one of the processes that torchrun started, or as the only one.
+
+    Raises:
+        UsageError: the device cannot be used, or torchrun's variables are incomplete.
+    """
+    check_device(device)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(process_group(device))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        yield
 
 
 def carry_out(
@@ -95,19 +133,20 @@ def carry_out(
 
 
 def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
-    """Makes the environments and the agent.
+    """Makes the environments and the agent: all of them, or this rank's share.
 
     Raises:
         UsageError: the environment, its spaces or an option of the network are not what the agent can use.
     """
     vec_env = make_environments(settings)
+    share = share_of(settings, rank(), world_size())
     try:
         model = RecurrentPPO(
-            "MlpPolicy",
+            policy_name(vec_env.observation_space),
             vec_env,
             learning_rate=step_size(settings),
             n_steps=settings.n_steps,
-            batch_size=settings.batch_size,
+            batch_size=share.batch_size,
             n_epochs=settings.n_epochs,
             gamma=settings.gamma,
             gae_lambda=settings.gae_lambda,
@@ -133,15 +172,20 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
 
 
 def make_environments(settings: RunSettings) -> VecEnv:
-    """Makes the environments of a run.
+    """Makes the environments of a run: all of them, or this rank's share.
 
     Raises:
-        UsageError: they cannot be made, or the device that the run needs is not there.
+        UsageError: they cannot be made.
     """
-    check_device(settings.device)
+    share = share_of(settings, rank(), world_size())
     try:
-        vec_env: VecEnv = make_vec_env(settings.env_id, settings.n_envs, settings.seed, dict(settings.env_kwargs))
-        scales_observations = settings.normalize_observations and isinstance(vec_env.observation_space, spaces.Box)
+        vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
+        # The policy scales images itself, and the entries of a Dict may be symbols.
+        scales_observations = (
+            settings.normalize_observations
+            and policy_name(vec_env.observation_space) == "MlpPolicy"
+            and isinstance(vec_env.observation_space, spaces.Box)
+        )
         if scales_observations or settings.normalize_rewards:
             vec_env = VecNormalize(
                 vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
@@ -195,6 +239,22 @@ def evaluate_agent(
         vec_env.close()
 
 
+def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> int:
+    """What the ranks behind the first do: learn with it, in silence; returns the exit code."""
+    with stop_on_signals(lambda line: None) as interruption:
+        callback = StopBetweenRollouts(stop=lambda: interruption.requested)
+        try:
+            model.learn(settings.steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
+        except StoppedBetweenRollouts:
+            pass
+        except KeyboardInterrupt:
+            return interruption.exit_code
+        except NumericalError as error:
+            raise TrainingError(f"rank {rank()}: {error}") from error
+    vec_env.close()
+    return interruption.exit_code
+
+
 def _learn(
     model: RecurrentPPO, settings: RunSettings, folder: RunFolder, console: Console, interruption: Interruption
 ) -> float:
@@ -214,6 +274,8 @@ def _learn(
         pass  # The callback has saved.
     except KeyboardInterrupt:
         pass  # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
+    except NumericalError as error:
+        raise TrainingError(f"{error} The agent as it was before that is in {folder.latest}") from error
     except BrokenPipeError:
         # Nobody reads the progress any more; what was learned is kept all the same.
         model.save(folder.latest)
@@ -252,7 +314,7 @@ def _introduce(
         spaces=f"observations {vec_env.observation_space}, actions {vec_env.action_space}",
         parameters=sum(parameter.numel() for parameter in model.policy.parameters()),
         threads=model.threads,
-        device=str(model.device),
+        device=f"{model.device}, in each of {world_size()} processes" if world_size() > 1 else str(model.device),
         folder=folder.path,
     )
 

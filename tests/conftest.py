@@ -2,6 +2,8 @@
 
 import os
 
+import jaxtyping
+import pytest
 from hypothesis import settings
 
 # Before anything imports matplotlib or numba.  Two workers with two spinning threads each on two cores are many times
@@ -20,3 +22,9 @@ def pytest_configure() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the type checker that the tests put before every function: users meet our own messages, not its."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -21,6 +21,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.checks import SIZE, check_arguments
+
 
 class Core(nn.Module, ABC):
     """A recurrent map from features ``[.., H]`` to features ``[.., H]``.
@@ -38,8 +40,7 @@ class Core(nn.Module, ABC):
 
     def __init__(self, d_model: int, state_size: int) -> None:
         super().__init__()
-        if d_model < 1:
-            raise ValueError(f"d_model is {d_model}, but a core needs at least one feature: pass a positive number.")
+        check_arguments(locals(), d_model=SIZE)
         self.d_model = d_model
         self.state_size = state_size
 

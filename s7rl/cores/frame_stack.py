@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.checks import SIZE, check_arguments
 from s7rl.cores.base import Core
-from s7rl.cores.checks import check_sizes
 from s7rl.cores.window import lagged
 
 
@@ -21,11 +21,12 @@ class FrameStack(Core):
         n_frames: k, how many inputs are seen, the current one included; 4 as in the paper.
 
     Raises:
-        ValueError: if ``n_frames`` is not a positive whole number.
+        TypeError: if a size is not a whole number.
+        ValueError: if a size is below 1.
     """
 
     def __init__(self, d_model: int, *, n_frames: int = 4) -> None:
-        check_sizes(n_frames=n_frames)
+        check_arguments(locals(), d_model=SIZE, n_frames=SIZE)
         super().__init__(d_model, state_size=(n_frames - 1) * d_model)
         self.n_frames = n_frames
         self.output = nn.Linear(n_frames * d_model, d_model)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from s7rl.checks import SIZE, check_arguments
 from s7rl.cores.base import Core
-from s7rl.cores.checks import check_sizes
 
 QUERIES = 64
 """The least number of queries that attend at once; more where the window is longer."""
@@ -42,7 +42,8 @@ class GTrXL(Core):
         expansion: width of the perceptron's inside in multiples of H.
 
     Raises:
-        ValueError: if a size is not a positive whole number.
+        TypeError: if a size is not a whole number.
+        ValueError: if a size is below 1.
     """
 
     stands_alone = True
@@ -50,7 +51,7 @@ class GTrXL(Core):
     def __init__(
         self, d_model: int, *, window: int = 64, n_heads: int = 4, d_head: int = 16, expansion: int = 4
     ) -> None:
-        check_sizes(window=window, n_heads=n_heads, d_head=d_head, expansion=expansion)
+        check_arguments(locals(), d_model=SIZE, window=SIZE, n_heads=SIZE, d_head=SIZE, expansion=SIZE)
         super().__init__(d_model, state_size=window * d_model + 1)
         self.window, self.n_heads, self.d_head = window, n_heads, d_head
         width = n_heads * d_head

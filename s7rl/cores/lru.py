@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.checks import SIZE, check_arguments, number, span
 from s7rl.cores.base import Core
-from s7rl.cores.checks import check_sizes, check_span
 from s7rl.scan import linear_scan
 
 
@@ -32,7 +32,7 @@ class LRU(Core):
             modes that turn fast tell little about the distant past.
 
     Raises:
-        TypeError: if ``r_range`` is not two numbers.
+        TypeError: for an argument of the wrong type.
         ValueError: for an argument outside its range.
     """
 
@@ -46,10 +46,13 @@ class LRU(Core):
         r_range: tuple[float, float] = (0.9, 0.999),
         max_phase: float = math.pi / 10,
     ) -> None:
-        check_sizes(d_state=d_state)
-        check_span("r_range", r_range, above=0.0, below=1.0, meaning="(r_min, r_max) of the initial ring")
-        if not isinstance(max_phase, (int, float)) or not 0.0 < max_phase <= 2 * math.pi:
-            raise ValueError(f"max_phase is {max_phase}, but it is an angle in radians: pass one above 0, up to 2 pi.")
+        check_arguments(
+            locals(),
+            d_model=SIZE,
+            d_state=SIZE,
+            r_range=span("it is (r_min, r_max) of the initial ring", above=0.0, below=1.0),
+            max_phase=number("it is an angle in radians", above=0.0, most=2 * math.pi),
+        )
         super().__init__(d_model, state_size=2 * d_state)
         r_min, r_max = r_range
         squared = r_min**2 + (r_max**2 - r_min**2) * torch.rand(d_state, dtype=torch.double)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from s7rl.cores.checks import check_span
+from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.fused import FusedCore
 from s7rl.cores.initialisation import chrono_bias
 
@@ -21,14 +21,13 @@ class LSTM(FusedCore):
             gate.  None: torch's own, which forgets within about two steps.
 
     Raises:
-        TypeError: if ``horizon`` is neither None nor two numbers.
-        ValueError: if they are out of range.
+        TypeError: for an argument of the wrong type.
+        ValueError: for an argument outside its range.
     """
 
     def __init__(self, d_model: int, *, horizon: tuple[float, float] | None = None) -> None:
-        if horizon is not None:
-            meaning = "None or (shortest, longest) time constant in steps"
-            check_span("horizon", horizon, above=1.0, meaning=meaning)
+        horizons = span("it is the (shortest, longest) time constant in steps", above=1.0)
+        check_arguments(locals(), d_model=SIZE, horizon=horizons.or_none())
         super().__init__(d_model, state_size=2 * d_model)
         self.lstm = nn.LSTM(d_model, d_model)
         if horizon is not None:

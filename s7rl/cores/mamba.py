@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.base import Core
-from s7rl.cores.checks import check_sizes, check_span
 from s7rl.cores.initialisation import log_uniform
 from s7rl.cores.window import lagged
 from s7rl.scan import linear_scan
@@ -38,7 +38,7 @@ class Mamba(Core):
             forgets within 1 / Delta steps: the authors' range gives 10 to 1,000 steps.
 
     Raises:
-        TypeError: if ``step_range`` is not two numbers.
+        TypeError: for an argument of the wrong type.
         ValueError: for an argument outside its range.
     """
 
@@ -53,8 +53,8 @@ class Mamba(Core):
         d_conv: int = 4,
         step_range: tuple[float, float] = (0.001, 0.1),
     ) -> None:
-        check_sizes(d_state=d_state, expand=expand, d_conv=d_conv)
-        check_span("step_range", step_range, above=0.0, meaning="(smallest, largest) step Delta")
+        steps = span("it is the (smallest, largest) step Delta", above=0.0)
+        check_arguments(locals(), d_model=SIZE, d_state=SIZE, expand=SIZE, d_conv=SIZE, step_range=steps)
         channels = expand * d_model
         super().__init__(d_model, state_size=channels * (d_state + d_conv - 1))
         self.d_state = d_state

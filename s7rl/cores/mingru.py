@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.base import Core
-from s7rl.cores.checks import check_span
 from s7rl.cores.initialisation import chrono_bias
 from s7rl.scan import linear_scan
 
@@ -27,14 +27,15 @@ class MinGRU(Core):
             half of the state is gone after every step.
 
     Raises:
-        TypeError: if ``horizon`` is not two numbers.
-        ValueError: if they are out of range.
+        TypeError: for an argument of the wrong type.
+        ValueError: for an argument outside its range.
     """
 
     dynamics = ("gate_bias",)
 
     def __init__(self, d_model: int, *, horizon: tuple[float, float] = (2.0, 1000.0)) -> None:
-        check_span("horizon", horizon, above=1.0, meaning="(shortest, longest) time constant in steps")
+        horizons = span("it is the (shortest, longest) time constant in steps", above=1.0)
+        check_arguments(locals(), d_model=SIZE, horizon=horizons)
         super().__init__(d_model, state_size=d_model)
         self.gate = nn.Linear(d_model, d_model, bias=False)  # W_z
         self.gate_bias = nn.Parameter(-chrono_bias(d_model, horizon))  # beta

@@ -1,9 +1,9 @@
 """Cores by name."""
 
-import difflib
 import inspect
 from typing import Any
 
+from s7rl.checks import SIZE, check_arguments, instead, shown
 from s7rl.cores.base import Core
 from s7rl.cores.block import ResidualBlock, Stack
 from s7rl.cores.frame_stack import FrameStack
@@ -60,8 +60,7 @@ def make_core(name: str, *, d_model: int = 64, n_blocks: int = 1, **options: Any
         ValueError: if there is no such core or an option is out of its range.
         TypeError: if the layer does not take an option.
     """
-    if n_blocks < 1:
-        raise ValueError(f"n_blocks is {n_blocks}, but a core needs at least one block: pass a positive number.")
+    check_arguments(locals(), d_model=SIZE, n_blocks=SIZE)
     unknown = sorted(set(options) - set(core_options(name)))
     if unknown:
         known = ", ".join(core_options(name)) or "none"
@@ -72,8 +71,8 @@ def make_core(name: str, *, d_model: int = 64, n_blocks: int = 1, **options: Any
 
 
 def _layer(name: str) -> type[Core]:
+    if not isinstance(name, str):
+        raise TypeError(f"core is {shown(name)}, but it is the name of one: {instead('', _LAYERS)}")
     if name not in _LAYERS:
-        close = difflib.get_close_matches(name, _LAYERS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of: {', '.join(_LAYERS)}."
-        raise ValueError(f"there is no core named {name!r}: {hint}")
+        raise ValueError(f"there is no core named {name!r}: {instead(name, _LAYERS)}")
     return _LAYERS[name]

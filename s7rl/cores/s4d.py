@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.base import Core
-from s7rl.cores.checks import check_sizes, check_span
 from s7rl.cores.initialisation import log_uniform
 from s7rl.cores.modes import zero_order_hold
 from s7rl.scan import linear_scan
@@ -35,15 +35,15 @@ class S4D(Core):
             2 / Delta steps: the authors' range gives 20 to 2,000 steps.
 
     Raises:
-        TypeError: if ``step_range`` is not two numbers.
+        TypeError: for an argument of the wrong type.
         ValueError: for an argument outside its range.
     """
 
     dynamics = ("log_decay", "frequency", "log_step")
 
     def __init__(self, d_model: int, *, d_state: int = 32, step_range: tuple[float, float] = (0.001, 0.1)) -> None:
-        check_sizes(d_state=d_state)
-        check_span("step_range", step_range, above=0.0, meaning="(smallest, largest) step Delta")
+        steps = span("it is the (smallest, largest) step Delta", above=0.0)
+        check_arguments(locals(), d_model=SIZE, d_state=SIZE, step_range=steps)
         super().__init__(d_model, state_size=2 * d_model * d_state)
         self.log_decay = nn.Parameter(torch.full((d_model, d_state), math.log(0.5)))
         self.frequency = nn.Parameter(math.pi * torch.arange(d_state, dtype=torch.float).repeat(d_model, 1))

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.checks import FLAG, SIZE, check_arguments, choice, number, span
 from s7rl.cores.base import Core
-from s7rl.cores.checks import check_sizes, check_span
 from s7rl.cores.modulation import FullModulation, LowRankModulation
 from s7rl.scan import linear_scan
 from s7rl.selective_scan import INPUT_SCALES, both_halves, selective_scan, transition
@@ -103,15 +103,22 @@ class S7(Core):
         allow_negative: bool = True,
     ) -> None:
         offset = 0.5 if allow_negative else 1.0
-        check_sizes(d_state=d_state)
-        check_span("horizon", horizon, above=offset, meaning="(shortest, longest) time constant in steps")
-        _check_numbers(rotation=rotation, token_shift=token_shift, input_scale=input_scale)
-        _check_choice("selectivity", selectivity, get_args(Selectivity))
-        _check_choice("angle_spread", angle_spread, get_args(AngleSpread))
-        if rank is not None:
-            check_sizes(rank=rank)
-            if selectivity == "full":
-                raise ValueError(f"rank is {rank}, but full selectivity has no rank: leave it out, or pass low_rank.")
+        check_arguments(
+            locals(),
+            d_model=SIZE,
+            d_state=SIZE,
+            selectivity=choice("there is no such kind", get_args(Selectivity)),
+            rank=SIZE.or_none(),
+            horizon=span("it is the (shortest, longest) time constant in steps", above=offset),
+            rotation=number("it is a share of the modes", least=0.0, most=1.0),
+            angle_spread=choice("there is no such kind", get_args(AngleSpread)),
+            learn_angles=FLAG,
+            token_shift=number("it mixes two inputs", least=0.0, most=1.0).or_none(),
+            input_scale=choice("it is a power", INPUT_SCALES),
+            allow_negative=FLAG,
+        )
+        if rank is not None and selectivity == "full":
+            raise ValueError(f"rank is {rank}, but full selectivity has no rank: leave it out, or pass low_rank.")
         rotating = round(rotation * d_state)
         width = d_state + rotating
         super().__init__(d_model, state_size=width + (0 if token_shift is None else d_model))
@@ -227,20 +234,3 @@ def _angles(rotating: int, spread: AngleSpread) -> Float[Tensor, " R"]:
 
 def _log_spaced(shortest: float, longest: float, number: int) -> Float[Tensor, " modes"]:
     return torch.logspace(math.log10(shortest), math.log10(longest), number) if number else torch.zeros(0)
-
-
-def _check_numbers(*, rotation: float, token_shift: float | None, input_scale: float) -> None:
-    for name, value in {"rotation": rotation, "token_shift": token_shift, "input_scale": input_scale}.items():
-        if not isinstance(value, int | float) and not (value is None and name == "token_shift"):
-            raise TypeError(f"{name} is {value!r}, but it is a number: pass one.")
-    if not 0.0 <= rotation <= 1.0:
-        raise ValueError(f"rotation is {rotation}, but it is a share of the modes: pass a number from 0 to 1.")
-    if token_shift is not None and not 0.0 <= token_shift <= 1.0:
-        raise ValueError(f"token_shift is {token_shift}, but it mixes two inputs: pass None or a number from 0 to 1.")
-    if input_scale not in INPUT_SCALES:
-        raise ValueError(f"input_scale is {input_scale}, but it is a power: pass one of {INPUT_SCALES}.")
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}, but there is no such kind: pass one of {', '.join(choices)}.")

@@ -1,7 +1,8 @@
 """Action masks from environments to the loss, with recurrence.
 
 Mutations that were seen to fail these tests: masks not handed to the
-learner; the masks of a batched environment stacked once more; the check of a part that allows nothing left out.
+learner; the masks of a batched environment stacked once more; the check of a part that allows nothing left out;
+vector wrappers and Gymnasium's loop over environments not looked through; masks of the wrong number of rows reshaped.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from numpy.typing import NDArray
+from sb3_contrib.common.maskable.evaluation import evaluate_policy
+from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor, VecNormalize
 
 from s7rl.agents import BatchedVecEnv, RecurrentPPO
@@ -122,16 +127,18 @@ class ForbiddingVector(SyncVectorEnv):
         return np.stack([env.unwrapped.action_masks() for env in self.envs])  # type: ignore[attr-defined]
 
 
-def vector_env(number: int) -> BatchedVecEnv:
-    return BatchedVecEnv(ForbiddingVector(makers(number), autoreset_mode=AutoresetMode.SAME_STEP))
+def vector_env(number: int) -> VectorEnv:
+    return ForbiddingVector(makers(number), autoreset_mode=AutoresetMode.SAME_STEP)
 
 
-@pytest.mark.parametrize("kind", ["dummy", "processes", "batched"])
+@pytest.mark.parametrize("kind", ["dummy", "processes", "batched", "wrapped", "loop"])
 def test_masks_are_read_from_every_kind_of_vector_environment_and_through_wrappers(kind: str) -> None:
     kinds: dict[str, Any] = {
         "dummy": lambda: DummyVecEnv(makers(3)),
         "processes": lambda: SubprocVecEnv(makers(3), start_method="fork"),
-        "batched": lambda: vector_env(3),
+        "batched": lambda: BatchedVecEnv(vector_env(3)),
+        "wrapped": lambda: BatchedVecEnv(RecordEpisodeStatistics(vector_env(3))),
+        "loop": lambda: BatchedVecEnv(SyncVectorEnv(makers(3), autoreset_mode=AutoresetMode.SAME_STEP)),
     }
     env: VecEnv = VecNormalize(VecMonitor(kinds[kind]()))
     env.reset()
@@ -146,11 +153,42 @@ def test_masks_are_read_from_every_kind_of_vector_environment_and_through_wrappe
 
 
 def test_an_environment_without_masks_is_found_out() -> None:
-    assert not is_masking_supported(DummyVecEnv([lambda: gym.make("CartPole-v1")]))
+    cart_poles = [lambda: gym.make("CartPole-v1")] * 2
+    assert not is_masking_supported(gym.make("CartPole-v1"))
+    assert not is_masking_supported(DummyVecEnv(cart_poles))
+    for kind in (SyncVectorEnv, lambda *args, **kwargs: RecordEpisodeStatistics(SyncVectorEnv(*args, **kwargs))):
+        assert not is_masking_supported(BatchedVecEnv(kind(cart_poles, autoreset_mode=AutoresetMode.SAME_STEP)))
+
+
+def test_a_single_environment_is_a_batch_of_one_and_sb3_contribs_wrapper_works() -> None:
+    plain = gym.make("CartPole-v1")
+    env = TimeLimit(ActionMasker(plain, lambda env: np.array([env is plain, False])), 10)
+    assert is_masking_supported(env)
+    assert get_action_masks(env).tolist() == [[True, False]]
+
+
+def test_sb3_contribs_evaluation_takes_only_what_is_allowed() -> None:
+    model: Any = RecurrentPPO("MlpPolicy", forbidding(2), n_steps=4, policy_kwargs={"core": "gru", "d_model": 8})
+    returns: Any = evaluate_policy(
+        model, VecMonitor(forbidding(3)), 9, deterministic=False, return_episode_rewards=True
+    )[0]
+    assert len(returns) == 9
 
 
 def test_zeros_and_ones_are_masks_too() -> None:
     assert check_action_masks([[1, 0, 1]], 1, spaces.Discrete(3)).tolist() == [[True, False, True]]
+
+
+def test_masks_with_one_row_per_action_in_place_of_one_per_environment_are_refused() -> None:
+    message = r"^action_masks have shape \(4, 3\), but 3 environment\(s\) [^\n]+ need \(3, 4\)[^\n]+$"
+    with pytest.raises(ValueError, match=message):
+        check_action_masks(np.ones((4, 3), dtype=bool), 3, spaces.Discrete(4))
+
+
+def test_masks_may_have_an_axis_for_bits_and_one_environment_none_for_environments() -> None:
+    masks = np.array([[[True, False], [False, True]], [[True, True], [True, False]]])
+    assert np.array_equal(check_action_masks(masks, 2, spaces.MultiBinary(2)), masks.reshape(2, 4))
+    assert np.array_equal(check_action_masks(masks[0].ravel(), 1, spaces.MultiBinary(2)), masks[:1].reshape(1, 4))
 
 
 @pytest.mark.parametrize(

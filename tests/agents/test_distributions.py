@@ -2,7 +2,9 @@
 
 Mutations that were seen to fail these tests: no renormalisation after masking; masked logits of -30 in place of minus
 infinity; the parts of a MultiDiscrete mask shifted by one; the two columns of a bit swapped; minus infinity left in the
-entropy; a mean in place of the sum over parts; the mode of a bit at logit 0 taken as 1.
+entropy; a mean in place of the sum over parts; the mode of a bit at logit 0 taken as 1; masks on log-probabilities in
+place of logits; masks on bits that are masked already; the masks of the first row for all; the lowest float32 in place
+of minus infinity, whose gradient is not a number.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.distributions import make_proba_distribution
 from torch import Tensor
@@ -152,6 +154,73 @@ def test_what_is_allowed_keeps_its_proportions_and_what_is_not_has_no_chance(
     assert distribution.entropy().item() == pytest.approx(float(entropy), abs=1e-9)
     mode = tuple(distribution.mode().flatten().int().tolist())
     assert expected[mode].item() == pytest.approx(max(p.item() for p in expected.values()))
+
+
+@every_space
+@given(
+    seed=st.integers(0, 2**31),
+    rows=st.integers(1, 5),
+    scale=st.sampled_from([0.0, 1.0, 30.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(max_examples=25)
+def test_every_row_has_its_own_masks_and_values_and_gradients_are_torchs_over_what_is_allowed(
+    space: spaces.Space[Any], seed: int, rows: int, scale: float, dtype: torch.dtype
+) -> None:
+    parts = mask_parts(space)
+    masks = draw_masks(space, rows, seed)
+    logits = draw(rows, logit_columns(space), seed, scale).to(dtype)
+    actions = torch.stack([p.double().multinomial(1)[:, 0] for p in masks.split(parts, dim=-1)], dim=-1)
+    ours, theirs = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    distribution = make(space, ours, masks)
+    got_log_probs = distribution.log_prob(actions[:, 0] if isinstance(space, spaces.Discrete) else actions)
+    got_entropy = distribution.entropy()
+    both = theirs
+    if isinstance(space, spaces.MultiBinary):
+        both = torch.stack([torch.zeros_like(theirs), theirs], dim=-1).flatten(1)
+    log_probs, entropies = [], []
+    for row, allowed, taken in zip(both, masks, actions, strict=True):
+        ways = [
+            (Categorical(logits=part[possible]), possible[:action].sum())
+            for part, possible, action in zip(row.split(parts), allowed.split(parts), taken, strict=True)
+        ]
+        log_probs.append(torch.stack([way.log_prob(index) for way, index in ways]).sum())
+        entropies.append(torch.stack([way.entropy() for way, _ in ways]).sum())
+    rtol, atol = (1e-5, 1e-4) if dtype == torch.float32 else (1e-9, 1e-9)
+    torch.testing.assert_close(got_log_probs.double(), torch.stack(log_probs), rtol=rtol, atol=atol)
+    torch.testing.assert_close(got_entropy.double(), torch.stack(entropies), rtol=rtol, atol=atol)
+    (got_log_probs.sum() + got_entropy.square().sum()).backward()
+    (torch.stack(log_probs).sum() + torch.stack(entropies).square().sum()).backward()
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=rtol, atol=atol)
+    if not isinstance(space, spaces.MultiBinary):
+        assert not ours.grad[~masks].any()
+
+
+@every_space
+def test_a_forbidden_action_that_is_far_likelier_takes_no_digits_from_the_others(space: spaces.Space[Any]) -> None:
+    columns, number = logit_columns(space), len(mask_parts(space))
+    logits = draw(1, columns, 6)
+    masks = torch.ones(1, sum(mask_parts(space)), dtype=torch.bool)
+    masks[0, 0] = False
+    logits[0, 0] = -1e6 if isinstance(space, spaces.MultiBinary) else 1e6
+    distribution = make(space, logits, masks)
+    actions = torch.ones(1, number, dtype=torch.int64)
+    got = distribution.log_prob(actions[0] if isinstance(space, spaces.Discrete) else actions)
+    expected = reference(space, logits[0].double(), masks[0])[(1,) * number].log()
+    assert got.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@every_space
+def test_masks_stand_in_place_of_earlier_ones(space: spaces.Space[Any]) -> None:
+    logits = draw(3, logit_columns(space), 7)
+    first = draw_masks(space, 3, 8)
+    second = torch.ones_like(first)
+    assert not first.all()
+    twice, once = make(space, logits, first), make(space, logits, second)
+    twice.apply_masking(second)
+    assert torch.equal(twice.entropy(), once.entropy())
+    assert torch.equal(twice.log_prob(once.mode()), once.log_prob(once.mode()))
 
 
 @every_space

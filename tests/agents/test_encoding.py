@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 
 
-def shapes(largest: int = 4) -> st.SearchStrategy[tuple[int, ...]]:
-    return st.lists(st.integers(1, largest), min_size=1, max_size=3).map(tuple)
+def shapes(smallest: int = 1, largest: int = 4) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.lists(st.integers(1, largest), min_size=smallest, max_size=3).map(tuple)
 
 
 def boxes() -> st.SearchStrategy[spaces.Space[Any]]:
@@ -27,8 +27,10 @@ def boxes() -> st.SearchStrategy[spaces.Space[Any]]:
         size = (1,) * len(shape) if uniform else shape
         low: NDArray[Any]
         high: NDArray[Any]
-        if dtype is np.uint8:
-            low, high = rng.integers(0, 100, size), rng.integers(101, 255, size)
+        if dtype is np.bool_:
+            low, high = np.zeros(size), np.ones(size)
+        elif np.issubdtype(dtype, np.integer):
+            low, high = rng.integers(0, 100, size), rng.integers(101, 127, size)
         else:
             low, high = -rng.random(size), rng.random(size)
             if unbounded:
@@ -40,26 +42,48 @@ def boxes() -> st.SearchStrategy[spaces.Space[Any]]:
             np.broadcast_to(low, shape).astype(dtype), np.broadcast_to(high, shape).astype(dtype), dtype=dtype
         )
 
-    kinds = st.sampled_from([np.float32, np.float64, np.uint8])
-    return st.builds(make, shapes(), kinds, st.integers(0, 2**31), st.booleans(), st.booleans())
+    kinds = st.sampled_from([np.float16, np.float32, np.float64, np.uint8, np.int8, np.int64, np.bool_])
+    return st.builds(make, shapes(0), kinds, st.integers(0, 2**31), st.booleans(), st.booleans())
 
 
-Spaces: st.SearchStrategy[spaces.Space[Any]] = st.one_of(
+def multi_discretes() -> st.SearchStrategy[spaces.Space[Any]]:
+    def make(shape: tuple[int, ...], dtype: Any, seed: int) -> spaces.Space[Any]:
+        rng = np.random.default_rng(seed)
+        return spaces.MultiDiscrete(rng.integers(1, 9, shape), dtype, start=rng.integers(-3, 3, shape))
+
+    return st.builds(make, shapes(), st.sampled_from([np.int8, np.int32, np.int64]), st.integers(0, 2**31))
+
+
+Leaves: st.SearchStrategy[spaces.Space[Any]] = st.one_of(
     boxes(),
-    st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 9), st.integers(-3, 3)),
-    st.builds(lambda nvec: spaces.MultiDiscrete(nvec), st.lists(st.integers(1, 9), min_size=1, max_size=4)),
     st.builds(
-        lambda nvec: spaces.MultiDiscrete(nvec, start=[1, 2]), st.lists(st.integers(1, 9), min_size=2, max_size=2)
+        lambda n, start, dtype: spaces.Discrete(n, start=start, dtype=dtype),
+        st.integers(1, 9),
+        st.integers(-3, 3),
+        st.sampled_from([np.int8, np.int32, np.int64]),
     ),
+    multi_discretes(),
     st.builds(lambda n: spaces.MultiBinary(n), st.integers(1, 9) | shapes().map(list)),
+)
+Spaces = Leaves | st.lists(st.tuples(st.text(max_size=3), Leaves), max_size=3, unique_by=lambda entry: entry[0]).map(
+    spaces.Dict
 )
 
 
 @given(space=Spaces)
 def test_a_space_comes_back_from_json(space: spaces.Space[Any]) -> None:
+    """Fails if dtypes or the order of keys are lost, or if a bound is read as an int where it is True."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a precision that Gymnasium warns of is the drawn space's own
-        assert decode_space(json.loads(json.dumps(encode_space(space)))) == space
+        back = decode_space(json.loads(json.dumps(encode_space(space))))
+        assert back == space
+        if isinstance(space, spaces.Dict):
+            assert isinstance(back, spaces.Dict)
+            assert list(back.spaces) == list(space.spaces)  # Gymnasium compares them in any order
+        if isinstance(space, spaces.Box):
+            assert isinstance(back, spaces.Box)
+            np.testing.assert_array_equal(back.low, space.low)  # Gymnasium compares them with a tolerance
+            np.testing.assert_array_equal(back.high, space.high)
 
 
 def test_spaces_that_cannot_be_saved_or_read_are_refused() -> None:
@@ -67,6 +91,10 @@ def test_spaces_that_cannot_be_saved_or_read_are_refused() -> None:
         encode_space(spaces.Text(3))
     with pytest.raises(ValueError, match="of no known kind"):
         decode_space({"kind": "Discrete", "n": "3", "start": 0})
+    with pytest.raises(ValueError, match="no pair of a key and a space"):
+        decode_space({"kind": "Dict", "spaces": [[3, encode_space(spaces.Discrete(2))]]})
+    with pytest.raises(ValueError, match="is larger than any observation"):
+        decode_space({"kind": "Box", "shape": [2**20, 2**20], "dtype": "float32", "low": "0", "high": "1"})
 
 
 Settings = st.recursive(

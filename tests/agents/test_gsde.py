@@ -1,7 +1,7 @@
 """State-dependent exploration (gSDE) with memory.
 
-Mutations that were seen to fail these tests: noise never drawn anew; noise drawn anew at every step; the deviation
-without the features; squashed actions not scaled to the bounds.
+Mutations that were seen to fail these tests: noise never drawn anew; noise drawn anew at every step;
+squashed actions not scaled to the bounds.
 """
 
 from __future__ import annotations

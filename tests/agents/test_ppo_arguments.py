@@ -43,7 +43,7 @@ def test_a_minibatch_of_a_single_step_is_refused_since_its_advantages_have_no_sp
 @pytest.mark.parametrize(
     ("role", "observation_space", "action_space"),
     [
-        ("observation", spaces.Dict({"x": spaces.Discrete(2)}), spaces.Discrete(2)),
+        ("observation", spaces.Dict({}), spaces.Discrete(2)),
         ("observation", spaces.Text(4), spaces.Discrete(2)),
         ("action", spaces.Discrete(2), spaces.Dict({"x": spaces.Discrete(2)})),
         ("action", spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)])),
@@ -52,5 +52,5 @@ def test_a_minibatch_of_a_single_step_is_refused_since_its_advantages_have_no_sp
 def test_spaces_that_are_not_supported_are_refused_in_one_line(
     role: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> None:
-    with pytest.raises(ValueError, match=rf"^the environment's {role} space is [^\n]+$"):
+    with pytest.raises(ValueError, match=rf"^the {role} space is [^\n]+$"):
         RecurrentPPO("MlpPolicy", Blank(observation_space, action_space))

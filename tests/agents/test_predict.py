@@ -184,6 +184,12 @@ def test_a_state_of_another_shape_is_refused_in_one_line(batch: int, cut: int) -
         model.predict(np.zeros((2, 3), dtype=np.float32), state)
 
 
+@pytest.mark.parametrize("starts", [np.zeros(3, dtype=bool), np.array([True]), np.zeros((2, 2), dtype=bool)])
+def test_episode_starts_of_another_number_are_refused_in_one_line(starts: NDArray[np.bool_]) -> None:
+    with pytest.raises(ValueError, match=r"^episode_start has \d entries, but there are 2 observation\(s\): [^\n]+$"):
+        agent().predict(np.zeros((2, 3), dtype=np.float32), None, starts)
+
+
 def test_predict_changes_no_state_that_it_was_given() -> None:
     model, (observations, _) = agent(), sequence()
     _, state = model.predict(observations[0])
@@ -191,24 +197,6 @@ def test_predict_changes_no_state_that_it_was_given() -> None:
     kept = np.copy(state)
     model.predict(observations[1], state, np.array([True, False, True]))
     np.testing.assert_array_equal(state, kept)
-
-
-@pytest.mark.parametrize(
-    ("observation_space", "action_space"),
-    [
-        (DISCRETE, spaces.Discrete(3, start=1)),
-        (DISCRETE, spaces.MultiDiscrete([2, 3], start=[0, 1])),
-        (spaces.MultiDiscrete([2, 3], start=[0, 1]), DISCRETE),
-        (DISCRETE, spaces.MultiBinary((2, 2))),
-        (DISCRETE, spaces.Box(0, 5, (2,), np.int64)),
-        (spaces.Box(0.0, 1.0, ()), DISCRETE),
-    ],
-)
-def test_a_space_whose_values_would_be_misread_is_refused_in_one_line(
-    observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
-) -> None:
-    with pytest.raises(ValueError, match=r"^the environment's (action|observation) space is [^\n]+$"):
-        agent("s7", action_space, observation_space)
 
 
 def test_an_action_of_two_dimensions_keeps_its_shape_and_dtype() -> None:

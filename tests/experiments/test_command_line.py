@@ -51,7 +51,6 @@ MISTAKES = [
     ),
     ("train --device abacus", "s7rl train: --device abacus cannot be used here: give --device cpu, or auto"),
     ("train --out .", "s7rl train: --out . exists already, and nothing is overwritten"),
-    ("train Blackjack-v1", "s7rl train: the environment's observation space is Tuple("),
     ("evaluate", "s7rl evaluate: missing from s7rl evaluate: RUN"),
     ("evaluate nowhere", "s7rl evaluate: RUN nowhere does not exist: give a folder that `s7rl train` made"),
     ("evaluate .", "s7rl evaluate: RUN . is not a run folder, it has no config.json"),

@@ -95,3 +95,35 @@ def test_the_standard_error_is_that_of_the_mean() -> None:
     assert evaluation.standard_error == pytest.approx((1 / 12) ** 0.5)
     assert evaluation.success_rate is None
     assert Evaluation(returns=(2.0,), lengths=(1,), successes=()).standard_error == 0.0
+
+
+class Picky(Lengthy):
+    """Allows one action at each step, another at the next."""
+
+    def action_masks(self) -> Any:
+        return np.arange(2) == self.time % 2
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        assert action == self.time % 2
+        return super().step(action)
+
+
+class Obedient(Recorder):
+    """Takes the first action that is allowed."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
+    ) -> tuple[Any, Any]:
+        super().predict(observation, state, episode_start, deterministic)
+        return action_masks.argmax(axis=1), len(self.states)
+
+
+def test_an_agent_is_told_which_actions_are_allowed() -> None:
+    # Fails where the masks are not handed on, or are those of the step before.
+    played = play(Obedient(), VecMonitor(DummyVecEnv([partial(Picky, 3), partial(Picky, 2)])), 4)
+    assert sorted(played.lengths) == [2, 2, 3, 3]

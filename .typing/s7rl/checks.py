@@ -1,0 +1,1 @@
+../../s7rl/checks.py

@@ -1,0 +1,177 @@
+"""How :class:`s7rl.agents.RecurrentPPO` acts: rollouts, with the memory carried from step to step."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from s7rl.agents import distributed
+from s7rl.agents.action_masks import get_action_masks, is_masking_supported
+from s7rl.agents.buffer import History, SequenceBuffer
+from s7rl.agents.numerics import (
+    check_actions,
+    check_observations,
+    check_rewards,
+    check_rollout,
+    explained,
+)
+from s7rl.agents.observations import to_tensors
+from s7rl.agents.policies import RecurrentActorCriticPolicy
+
+
+class ActingMixin(OnPolicyAlgorithm):
+    """Collects rollouts."""
+
+    policy: RecurrentActorCriticPolicy
+    burn_in: int
+    _use_masking: bool
+    _statistics: distributed.SharedStatistics
+    _between_rollouts: bool
+    _last_state: Tensor | None
+    _history: History | None
+    """The steps before the rollout, if there is a burn-in."""
+    _next_history: History | None
+    """The last steps of the rollout, for the next one."""
+
+    def _set_masking(self, wanted: bool | None) -> None:
+        if self.env is None:
+            raise ValueError("env is None, but learning needs an environment: pass one, or call set_env first.")
+        offered = is_masking_supported(self.env)
+        if wanted and not offered:
+            raise ValueError(
+                "use_masking is True, but the environments have no method action_masks(): add it, or leave it out."
+            )
+        self._use_masking = offered if wanted is None else wanted
+
+    def collect_rollouts(  # type: ignore[override]
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: SequenceBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Act for ``n_rollout_steps`` steps in every environment and compute advantages.
+
+        Returns:
+            False if the callback asked to stop before the rollout was full.
+        """
+        self.policy.set_training_mode(False)
+        buffer = rollout_buffer
+        self._between_rollouts = True
+        callback.on_rollout_start()  # before anything else, so that what it saves is where a rollout begins
+        self._between_rollouts = False
+        self._begin_rollout()
+        new_obs: Any = self._last_obs
+        starts, state = self._last_episode_starts, self._last_state
+        assert new_obs is not None
+        assert starts is not None
+        assert state is not None
+        before_last_steps = state
+        check_observations(new_obs, env, 0, self.num_timesteps)
+        time_outs = _TimeOuts()
+        episodes = distributed.SharedEpisodes(self)
+        goes_on = True
+
+        for n_steps in range(n_rollout_steps):
+            if self.use_sde and (n_steps == 0 or (self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0)):
+                self.policy.reset_noise(env.num_envs)
+            if n_steps % buffer.sequence_length == 0:
+                buffer.states[n_steps // buffer.sequence_length] = state
+            if n_steps == n_rollout_steps - self.burn_in:
+                before_last_steps = state
+            obs_tensor = to_tensors(new_obs, self.device)
+            starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
+            masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
+            with torch.no_grad():
+                actions, values, log_probs, state = explained(
+                    self.policy,
+                    self.policy,
+                    obs_tensor,
+                    state,
+                    starts_tensor,
+                    action_masks=masks,
+                    step=n_steps + 1,
+                    timesteps=self.num_timesteps,
+                )
+            buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
+            new_actions = actions.cpu().numpy()
+            check_actions(new_actions, n_steps + 1, self.num_timesteps)
+
+            new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))
+            self.num_timesteps += env.num_envs * distributed.world_size()
+            check_observations(new_obs, env, n_steps + 1, self.num_timesteps)
+            check_rewards(rewards, env, n_steps + 1, self.num_timesteps)
+            truncated = np.zeros(env.num_envs, dtype=bool)
+            if dones.any():
+                episodes.add(n_steps, infos, dones)
+                for i in dones.nonzero()[0].tolist():
+                    if infos[i].get("TimeLimit.truncated", False):
+                        truncated[i] = True
+                        time_outs.add(n_steps, i, infos[i]["terminal_observation"], state[i])
+            buffer.add_outcome(n_steps, rewards, dones & ~truncated, truncated)
+
+            starts = dones
+            self._last_obs, self._last_episode_starts, self._last_state = new_obs, starts, state
+            callback.update_locals(locals())
+            goes_on = callback.on_step()
+            if not goes_on:
+                break
+
+        # What ranks exchange, they exchange here, where they meet: none waits for one that has stopped.
+        if distributed.any_rank(not goes_on):
+            return False
+        episodes.merge()
+        self._statistics.merge()
+        with torch.no_grad():
+            buffer.states[-1] = state
+            last_values = self.policy.predict_values(
+                to_tensors(new_obs, self.device),
+                state,
+                torch.as_tensor(starts, dtype=torch.bool, device=self.device),
+            )
+            buffer.finish(last_values, *time_outs.values(self.policy), gamma=self.gamma, gae_lambda=self.gae_lambda)
+        check_rollout(buffer, self.num_timesteps)
+        if self.burn_in:
+            self._next_history = buffer.last_steps(self.burn_in, before_last_steps)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _begin_rollout(self) -> None:
+        """Warm the memory up with the weights of now, from the last steps of the rollout before."""
+        self._history, self._next_history = self._next_history, None
+        if self._history is not None:
+            with torch.no_grad():
+                self._last_state = self.policy.advance(
+                    self._history.observations, self._history.state, self._history.episode_starts
+                )
+
+
+class _TimeOuts:
+    """Last observations of truncated episodes, valued together once the rollout is over."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, int]] = []
+        self.observations: list[Any] = []
+        self.states: list[Tensor] = []
+
+    def add(self, step: int, env: int, observation: Any, state: Float[Tensor, " S"]) -> None:
+        self.places.append((step, env))
+        self.observations.append(observation)
+        self.states.append(state)
+
+    def values(self, policy: RecurrentActorCriticPolicy) -> tuple[Tensor, Tensor]:
+        """(step, environment) of each, and the value of its last observation under the state after the last step."""
+        places = torch.tensor(self.places, dtype=torch.long, device=policy.device).reshape(-1, 2)
+        if not self.places:
+            return places, torch.zeros(0, device=policy.device)
+        last = self.observations
+        stacked = (
+            {key: np.stack([obs[key] for obs in last]) for key in last[0]}
+            if isinstance(last[0], dict)
+            else np.stack(last)
+        )
+        observations = to_tensors(stacked, policy.device)
+        no_reset = torch.zeros(len(places), dtype=torch.bool, device=policy.device)
+        return places, policy.predict_values(observations, torch.stack(self.states), no_reset)

@@ -1,0 +1,267 @@
+"""Numbers that are not finite, found where they first appear and before they reach the weights.
+
+They are looked for in what the environments return, in what the policy says of it, in the loss and in the gradient.
+What is checked costs a few microseconds a step of all environments, and as little per minibatch.  Which layer made a
+number, :func:`find_anomalies` says, by looking at all that goes in and out of every module, forwards and backwards.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from torch import Tensor, nn
+
+from s7rl.agents.buffer import SequenceBuffer
+from s7rl.agents.distributed import world_size
+from s7rl.cores import Core
+
+MEND_IT = "mend the environment, or have a wrapper that never lets it through"
+FIND_IT = (
+    "lower learning_rate, normalise observations and rewards, or find the layer by debug_anomalies=True "
+    "(--debug-anomalies)"
+)
+
+
+class NumericalError(ArithmeticError):
+    """A number that has to be finite is not.  The weights are those from before it appeared."""
+
+
+def check_observations(
+    observations: NDArray[Any] | Mapping[str, NDArray[Any]], env: VecEnv, step: int, timesteps: int
+) -> None:
+    """Check what the environments show.
+
+    Args:
+        observations: of all environments, ``[B, ...]``, or one such array per key.
+        env: where they come from; a VecNormalize in it spreads one environment's nan to all, so that it is asked.
+        step: steps of the rollout so far; 0: they stood there before it.
+        timesteps: environment steps so far, over all environments.
+
+    Raises:
+        NumericalError: if one is nan or infinite, whatever the bounds of its space.
+    """
+    if isinstance(observations, Mapping):
+        for key, array in observations.items():
+            if not _all_finite(array):
+                raw = _before_normalisation(env, "get_original_obs")
+                _blame(f"the observation {key!r}", array, raw and raw[key], step, timesteps, MEND_IT)
+    elif not _all_finite(observations):
+        raw = _before_normalisation(env, "get_original_obs")
+        _blame("the observation", observations, raw, step, timesteps, MEND_IT)
+
+
+def check_rewards(rewards: NDArray[Any], env: VecEnv, step: int, timesteps: int) -> None:
+    """Check rewards, ``[B]``; see :func:`check_observations`.
+
+    Raises:
+        NumericalError: if one is nan or infinite.
+    """
+    if not _all_finite(rewards):
+        raw = _before_normalisation(env, "get_original_reward")
+        _blame("the reward", rewards, raw, step, timesteps, MEND_IT)
+
+
+def check_actions(actions: NDArray[Any], step: int, timesteps: int) -> None:
+    """Check actions, ``[B, ...]``, before an environment gets to see them; see :func:`check_observations`.
+
+    Raises:
+        NumericalError: if one is nan or infinite.
+    """
+    if not _all_finite(actions):
+        _blame("the action", actions, None, step, timesteps, FIND_IT)
+
+
+def check_rollout(buffer: SequenceBuffer, timesteps: int) -> None:
+    """Check what the policy said during a rollout that is finished, and the advantages.
+
+    Args:
+        buffer: the rollout.
+        timesteps: environment steps so far, over all environments, the rollout's included.
+
+    Raises:
+        NumericalError: if a value, a log-probability or an advantage is nan or infinite.
+    """
+    said = {
+        "the value": (buffer.values, FIND_IT),
+        "the log-probability of the action": (buffer.log_probs, FIND_IT),
+        "the value of the next observation": (buffer.next_values, FIND_IT),
+        "the advantage": (buffer.advantages, "rewards are too large: scale them, as VecNormalize does"),
+    }
+    if torch.stack([numbers.isfinite().all() for numbers, _ in said.values()]).all():  # one transfer from the device
+        return
+    for what, (numbers, hint) in said.items():
+        for step, row in enumerate(numbers.cpu().numpy()):
+            if not _all_finite(row):
+                later = (len(numbers) - step - 1) * len(row) * world_size()
+                _blame(what, row, None, step + 1, timesteps - later, hint)
+
+
+def clip_gradients(
+    policy: nn.Module, max_grad_norm: float, numbers: Mapping[str, Float[Tensor, ""]], timesteps: int
+) -> None:
+    """Scale the gradient down to a norm, if it is finite and the loss was.
+
+    Args:
+        policy: the parameters, with the gradient of a minibatch.
+        max_grad_norm: the norm.
+        numbers: "loss" and its terms, each under a name that ends so.
+        timesteps: environment steps so far, over all environments.
+
+    Raises:
+        NumericalError: if the loss or the gradient is not finite; the optimiser has not seen it.
+    """
+    when = f"after {timesteps:,} environment steps, and the weights are those from before: {FIND_IT}."
+    if not numbers["loss"].isfinite():
+        terms = [name for name in numbers if name.endswith("_loss")]
+        name = next(name for name in [*terms, "loss"] if not numbers[name].isfinite())
+        raise NumericalError(f"the term {name} of the loss is {numbers[name].item()} {when}")
+    try:
+        nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm, error_if_nonfinite=True)
+    except RuntimeError:
+        gradients = {
+            name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None
+        }
+        # The norm, not only the numbers: it overflows where those are very large.
+        bad = {name: norm.item() for name, gradient in gradients.items() if not (norm := gradient.norm()).isfinite()}
+        if not bad:
+            raise
+        name, norm = next(iter(bad.items()))
+        raise NumericalError(
+            f"the gradient of {name} has the norm {norm}, one of {len(bad)} of {len(gradients)} parameters, though the "
+            f"loss is {numbers['loss'].item():.3g}, {when}"
+        ) from None
+
+
+def explained(
+    policy: nn.Module, function: Callable[..., Any], *arguments: Any, step: int | None, timesteps: int, **options: Any
+) -> Any:
+    """Call a function of the policy; where it fails over a number in the network, say which layer made that.
+
+    Args:
+        policy: the network.
+        function: what to call.
+        arguments: what it gets.
+        step: steps of the rollout, the one that is to be made included; None: while learning.
+        timesteps: environment steps so far, over all environments.
+        options: what else it gets.
+
+    Raises:
+        NumericalError: if it fails and a number in the network is nan or infinite.
+    """
+    try:
+        return function(*arguments, **options)
+    except (NumericalError, RuntimeError, ValueError):
+        try:
+            with suppress(RuntimeError, ValueError), find_anomalies(policy):
+                function(*arguments, **options)
+        except NumericalError as found:
+            where = f"while learning, after {timesteps:,} environment steps" if step is None else _when(step, timesteps)
+            raise NumericalError(f"{where}: {found}") from None
+        raise
+
+
+@contextmanager
+def find_anomalies(policy: nn.Module) -> Iterator[None]:
+    """Check all that goes in and out of every module and every core's scan, and the gradients on their way back.
+
+    It costs a copy and a look at every tensor.  Where none of it is in use, nothing is left of it.
+
+    Raises:
+        NumericalError: at the first number that is not finite, with the path of the module.
+    """
+    with ExitStack() as undo:
+        for path, module in policy.named_modules():
+            watch = _Watch(f"{path or 'the policy'} ({type(module).__name__})", module)
+            undo.callback(module.register_forward_pre_hook(watch.before).remove)
+            undo.callback(module.register_forward_hook(watch.after).remove)
+            if isinstance(module, Core):
+                # Both are called by themselves, past the hooks.
+                for method in ("scan", "step"):
+                    undo.enter_context(_replaced(module, method, watch.around(getattr(module, method))))
+        yield
+
+
+@contextmanager
+def _replaced(module: nn.Module, method: str, function: Callable[..., Any]) -> Iterator[None]:
+    """A method of one object, replaced for a while."""
+    before = vars(module).get(method)
+    setattr(module, method, function)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(module, method)
+        else:
+            setattr(module, method, before)
+
+
+class _Watch:
+    """What :func:`find_anomalies` does at one module."""
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name, self.module = name, module
+
+    def before(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self._checked("input", "that it passes back", part) for part in inputs)
+
+    def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return tuple(self.after(module, inputs, part) for part in output)
+        return self._checked("output", "that reaches it", output)
+
+    def around(self, scan: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*inputs: Any) -> Any:
+            return self.after(self.module, inputs, scan(*self.before(self.module, inputs)))
+
+        return checked
+
+    def _checked(self, role: str, gradient: str, x: Any) -> Any:
+        """The tensor, or a copy that checks its gradient: one of its own, which no other module takes part in."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return x
+        self._check(f"the {role} of {self.name}", x)
+        if not x.requires_grad:
+            return x
+        x = x.clone()
+        x.register_hook(partial(self._check, f"the gradient {gradient}, at the {role} of {self.name},"))
+        return x
+
+    def _check(self, what: str, x: Tensor) -> None:
+        if x.isfinite().all():
+            return
+        index = (~x.isfinite()).nonzero()[0].tolist()
+        broken = [name for name, own in self.module.named_parameters(recurse=False) if not own.isfinite().all()]
+        of_its_own = f"; its own {broken[0]} is not finite" if broken else ""
+        raise NumericalError(f"{what} is {x[tuple(index)].item()} at {index} of {list(x.shape)}{of_its_own}.")
+
+
+def _all_finite(array: NDArray[Any]) -> bool:
+    # The fastest that numpy has: sums and products are as fast only where they may overflow.
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _before_normalisation(env: VecEnv, method: str) -> Any:
+    normalizer = unwrap_vec_normalize(env)
+    return None if normalizer is None else getattr(normalizer, method)()
+
+
+def _blame(what: str, numbers: NDArray[Any], raw: NDArray[Any] | None, step: int, timesteps: int, hint: str) -> None:
+    """Name the first environment whose number is not finite, before normalisation if it was not finite there."""
+    if raw is not None and not _all_finite(raw):
+        numbers = raw
+    index = np.argwhere(~np.isfinite(numbers))[0].tolist()
+    element = f" at {index[1:]}," if index[1:] else ""
+    raise NumericalError(
+        f"{what} of environment {index[0]} is {numbers[tuple(index)].item()}{element} {_when(step, timesteps)}: {hint}."
+    )
+
+
+def _when(step: int, timesteps: int) -> str:
+    where = f"at step {step} of the rollout" if step else "before the first step of the rollout"
+    return f"{where}, after {timesteps:,} environment steps"

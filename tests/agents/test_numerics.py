@@ -1,0 +1,321 @@
+"""A number that is not finite ends learning with its name, its environment and its step, and the weights stay good."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from torch import Tensor, nn
+
+from s7rl import core_names
+from s7rl.agents import BatchedVecEnv, NumericalError, RecurrentPPO
+from s7rl.agents.numerics import check_observations, find_anomalies
+from tests.agents.clockwork import agent, clockworks
+
+N_ENVS, N_STEPS, ROW = 3, 8, 2
+AT = "at step 5 of the rollout, after 39 environment steps"
+"""Where it happens: the fifth step of the second rollout, 24 + 15 steps into training."""
+
+
+class Flawed(gym.Env[Any, Any]):
+    """Harmless until its step number ``at``, counted over all episodes, of which every fourth step is a time-out."""
+
+    action_space: spaces.Space[Any] = spaces.Discrete(2)
+
+    def __init__(self, *, at: int | None = None, flaw: str = "", value: float = math.nan, named: bool = False) -> None:
+        vector = spaces.Box(-np.inf, np.inf, (2,))
+        self.observation_space = spaces.Dict({"eye": vector, "id": spaces.Discrete(3)}) if named else vector
+        self.at, self.flaw, self.value, self.named = at, flaw, value, named
+        self.steps = 0
+
+    def observe(self, flawed: bool) -> Any:
+        vector = np.array([0.5, self.value if flawed else math.sin(self.steps)], dtype=np.float32)
+        return {"eye": vector, "id": 1} if self.named else vector
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        return self.observe(self.at == self.steps and self.flaw == "reset"), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        flawed = self.steps == self.at
+        reward = self.value if flawed and self.flaw == "reward" else 0.1
+        return self.observe(flawed and self.flaw == "observation"), reward, False, self.steps % 4 == 0, {}
+
+
+def flawed(**flaw: Any) -> list[Callable[[], gym.Env[Any, Any]]]:
+    """Three environments of which the last has the flaw."""
+    sound = {"named": flaw.get("named", False)}
+    makers: list[Callable[[], gym.Env[Any, Any]]] = [lambda: Flawed(**sound)] * ROW
+    return [*makers, lambda: Flawed(**flaw)]
+
+
+def batched(makers: list[Callable[[], gym.Env[Any, Any]]]) -> BatchedVecEnv:
+    return BatchedVecEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP))
+
+
+class Weights(BaseCallback):
+    """The weights as they were when the last rollout began, and how many began."""
+
+    rollouts = 0
+
+    def _on_training_start(self) -> None:
+        self.before = self.model.policy.state_dict()
+
+    def _on_rollout_start(self) -> None:
+        self.rollouts += 1
+        self.before = {name: weight.clone() for name, weight in self.model.policy.state_dict().items()}
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def failure(model: RecurrentPPO, rollouts: int = 2) -> str:
+    """What learning ends with, in the second rollout; the weights are those of its beginning, after an update."""
+    weights = Weights()
+    first = {name: weight.clone() for name, weight in model.policy.state_dict().items()}
+    with pytest.raises(NumericalError, match=r"^[^\n]+$") as caught:
+        model.learn(10 * N_ENVS * N_STEPS, weights)
+    assert weights.rollouts == rollouts
+    after = model.policy.state_dict()
+    assert all(torch.equal(weight, after[name]) for name, weight in weights.before.items())
+    assert all(weight.isfinite().all() for weight in after.values())
+    assert rollouts < 2 or any(not torch.equal(weight, after[name]) for name, weight in first.items())
+    return str(caught.value)
+
+
+def learner(env: VecEnv, **options: Any) -> RecurrentPPO:
+    kwargs = {"core": "mingru", "d_model": 8} | options.pop("policy_kwargs", {})
+    return RecurrentPPO("MlpPolicy", env, **{"n_steps": N_STEPS, "seed": 0, "policy_kwargs": kwargs, **options})
+
+
+# Seen to fail it: check_observations after env.step left out; only nan looked for, not inf.
+@pytest.mark.parametrize("make", [DummyVecEnv, batched])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_observation_is_named_with_its_environment_element_and_step(
+    make: Callable[[Any], VecEnv], value: float
+) -> None:
+    message = failure(learner(make(flawed(at=13, flaw="observation", value=value))))
+    assert message.startswith(f"the observation of environment 2 is {value} at [1], {AT}: mend the environment")
+
+
+# Seen to fail it: the keys of a dict not gone through.
+@pytest.mark.parametrize("normalised", [False, True])
+def test_an_observation_of_a_dict_is_named_with_its_key(normalised: bool) -> None:
+    env: VecEnv = DummyVecEnv(flawed(at=1, flaw="observation", named=True))
+    env = VecNormalize(env, norm_obs_keys=["eye"]) if normalised else env
+    observations: Any = env.reset()
+    check_observations(observations, env, 0, 0)
+    observations, *_ = env.step(np.zeros(3))
+    message = r"^the observation 'eye' of environment 2 is nan at \[1\], at step 1 of the rollout, after 3 e"
+    with pytest.raises(NumericalError, match=message):
+        check_observations(observations, env, 1, 3)
+
+
+def test_the_first_observation_of_all_is_checked_before_anything_sees_it() -> None:
+    message = failure(learner(DummyVecEnv(flawed(at=0, flaw="reset"))), rollouts=0)
+    assert message.startswith("the observation of environment 2 is nan at [1], before the first step of the rollout, ")
+
+
+def test_the_first_observation_of_a_later_episode_is_checked_too() -> None:
+    message = failure(learner(DummyVecEnv(flawed(at=12, flaw="reset"))))
+    assert message.startswith("the observation of environment 2 is nan at [1], at step 4 of the rollout, after 36 ")
+
+
+# Seen to fail it: check_rewards left out, so that the advantages were named.
+@pytest.mark.parametrize("make", [DummyVecEnv, batched])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_reward_is_named_with_its_environment_and_step(make: Callable[[Any], VecEnv], value: float) -> None:
+    message = failure(learner(make(flawed(at=13, flaw="reward", value=value))))
+    assert message.startswith(f"the reward of environment 2 is {value} {AT}: mend the environment")
+
+
+# Seen to fail it: raw numbers not asked for, so that environment 0 was named.
+@pytest.mark.parametrize("flaw", ["observation", "reward"])
+def test_normalisation_which_spreads_it_to_all_does_not_hide_where_it_came_from(flaw: str) -> None:
+    message = failure(learner(VecNormalize(DummyVecEnv(flawed(at=13, flaw=flaw)))))
+    assert message.startswith(f"the {flaw} of environment 2 is nan ")
+    assert AT in message
+
+
+# Seen to fail it: next_values left out of check_rollout.
+def test_the_last_observation_of_an_episode_cut_off_is_found_by_its_value() -> None:
+    message = failure(learner(DummyVecEnv(flawed(at=12, flaw="observation"))))
+    assert message.startswith("the value of the next observation of environment 2 is nan at step 4 of the rollout, ")
+    assert "after 36 environment steps: " in message
+
+
+def test_rewards_whose_sum_overflows_are_found_by_the_advantages() -> None:
+    message = failure(learner(DummyVecEnv(flawed(at=13, flaw="reward", value=3.4e38)), gae_lambda=1.0, gamma=1.0), 2)
+    assert re.match(r"the (value|advantage|term value_loss)", message)
+
+
+def test_whole_numbers_and_finite_ones_pass_however_large() -> None:
+    env = DummyVecEnv(flawed())
+    check_observations(np.full((3, 2), np.finfo(np.float32).max), env, 1, 3)
+    check_observations({"a": np.zeros((3, 4, 4), dtype=np.uint8), "b": np.ones(3, dtype=np.int64)}, env, 1, 3)
+
+
+ACTIONS = [
+    spaces.Discrete(3),
+    spaces.MultiDiscrete([2, 3]),
+    spaces.MultiBinary(2),
+    spaces.Box(-1.0, 1.0, (2,), dtype=np.float32),
+]
+
+
+# Seen to fail it: find_anomalies left out of explained.
+@pytest.mark.parametrize("debug_anomalies", [False, True])
+@pytest.mark.parametrize("action_space", ACTIONS)
+def test_a_policy_that_no_action_can_be_drawn_from_is_explained_by_its_layer(
+    action_space: spaces.Space[Any], debug_anomalies: bool
+) -> None:
+    model = agent(clockworks(2, action_space=action_space), n_steps=4, debug_anomalies=debug_anomalies)
+    with torch.no_grad():
+        model.policy.get_parameter("action_net.weight")[0, 0] = math.nan
+    with pytest.raises(
+        NumericalError,
+        match=r"^at step 1 of the rollout, after 0 environment steps: the output of action_net \(Linear\) is nan at "
+        r"\[0, 0\] of \[2, \d\]; its own weight is not finite\.$",
+    ):
+        model.learn(8)
+
+
+# Seen to fail it: check_actions left out; np.clip hides infinity from the environment.
+def test_an_action_that_is_infinite_does_not_reach_the_environment() -> None:
+    model = agent(clockworks(2, action_space=ACTIONS[-1]), n_steps=4)
+    with torch.no_grad():
+        model.policy.get_parameter("action_net.bias")[1] = math.inf
+    with pytest.raises(
+        NumericalError, match=r"^the action of environment 0 is inf at \[1\], at step 1 of the rollout, "
+    ):
+        model.learn(8)
+
+
+def test_what_breaks_only_while_learning_is_explained_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = agent(clockworks(2, action_space=ACTIONS[-1]), n_steps=4)
+    act = model.collect_rollouts
+
+    def collect_then_break(*arguments: Any) -> bool:
+        went_on = act(*arguments)
+        with torch.no_grad():
+            model.policy.core.get_parameter("cores.0.gate.weight").fill_(math.nan)
+        return went_on
+
+    monkeypatch.setattr(model, "collect_rollouts", collect_then_break)
+    with pytest.raises(NumericalError, match=r"^while learning, after 8 environment steps: the output of core\."):
+        model.learn(8)
+
+
+def test_another_error_while_acting_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = agent(clockworks(2), n_steps=4)
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model.policy, "forward", fail)
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        model.learn(8)
+
+
+# Seen to fail it: values left out of check_rollout.
+def test_a_value_that_overflows_is_named_with_its_environment_and_step() -> None:
+    model = agent(clockworks(2), n_steps=4)
+    with torch.no_grad():
+        model.policy.value_net.bias.fill_(math.inf)
+    with pytest.raises(NumericalError, match=r"^the value of environment 0 is inf at step 1 of the rollout, after 2 e"):
+        model.learn(8)
+
+
+# Seen to fail it: the loss not looked at, so that a gradient was named.
+def test_the_term_of_the_loss_is_named() -> None:
+    message = failure(learner(DummyVecEnv(flawed(at=13, flaw="reward", value=1e30))))
+    assert message.startswith("the term value_loss of the loss is inf after 48 environment steps, and the weights are ")
+
+
+# Seen to fail it: clip_grad_norm_ without error_if_nonfinite, after which the weights are nan.
+@pytest.mark.parametrize("factor", [math.nan, math.inf, 1e30])
+def test_the_parameter_whose_gradient_is_not_finite_is_named_and_no_weight_moves(factor: float) -> None:
+    model = agent(clockworks(2), n_steps=4, learning_rate=1e-3)
+    before = {name: weight.clone() for name, weight in model.policy.state_dict().items()}
+    model.policy.core.get_parameter("cores.0.gate.bias").register_hook(lambda gradient: gradient * factor)
+    with pytest.raises(
+        NumericalError, match=r"^the gradient of core\.cores\.0\.gate\.bias has the norm (nan|inf), one"
+    ):
+        model.learn(8)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.policy.state_dict().items())
+    assert not model.policy.optimizer.state
+
+
+class RootOfNothing(nn.Module):
+    """0 whatever comes in; its gradient is 0 times infinity."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sqrt(x * 0.0)
+
+
+# Seen to fail it: the gradient's hook on the tensor itself instead of a copy of the module's own.
+def test_the_layer_whose_gradient_breaks_is_found() -> None:
+    kwargs = {"net_arch": {"pi": [4], "vf": []}, "activation_fn": RootOfNothing}
+    for debug in (True, False):
+        model = agent(clockworks(2), n_steps=4, policy_kwargs=kwargs, debug_anomalies=debug)
+        layer = "mlp_extractor.policy_net.1 (RootOfNothing)"
+        found = f"the gradient that it passes back, at the input of {layer}, is nan at [0, 0] of [8, 4]."
+        with pytest.raises(NumericalError) as caught:
+            model.learn(8)
+        assert (str(caught.value) == found) == debug
+
+
+@pytest.mark.parametrize(("core", "critic_core"), [*((core, "shared") for core in core_names()), ("gru", "separate")])
+def test_every_broken_parameter_is_traced_to_its_module(core: str, critic_core: str) -> None:
+    # Seen to fail it: scan and step not watched, for the parameters of a core that is no module's input.
+    kwargs = {"critic_core": critic_core}
+    model = agent(clockworks(2), core=core, n_steps=4, policy_kwargs=kwargs)
+    buffer = model.learn(8).rollout_buffer
+    sequences = buffer.sequences()
+    for path, parameter in model.policy.named_parameters():
+        with torch.no_grad():
+            whole = parameter.clone()
+            parameter.fill_(math.nan)
+        with pytest.raises(NumericalError) as caught, find_anomalies(model.policy):
+            model.policy.evaluate_actions(
+                sequences.observations, sequences.actions, sequences.initial_state, sequences.episode_starts
+            )
+        # S5 scales the weight of a linear layer inside it, which is not called itself.
+        module = path.rpartition(".")[0].removesuffix(".input" if core == "s5" else "")
+        assert f" {module}" in str(caught.value)
+        with torch.no_grad():
+            parameter.copy_(whole)
+
+
+def nothing_is_left(policy: nn.Module) -> bool:
+    hooks = any(module._forward_hooks or module._forward_pre_hooks for module in policy.modules())
+    return not hooks and not any({"scan", "step"} & set(vars(module)) for module in policy.modules())
+
+
+def test_looking_for_anomalies_changes_no_number_and_leaves_nothing_behind() -> None:
+    trained = []
+    for debug in (False, True):
+        torch.manual_seed(0)
+        model = agent(clockworks(2), n_steps=6, learning_rate=1e-2, batch_size=6, debug_anomalies=debug).learn(36)
+        assert nothing_is_left(model.policy)
+        trained.append(model.policy.state_dict())
+    assert all(torch.equal(weight, trained[1][name]) for name, weight in trained[0].items())
+
+
+def test_nothing_is_left_after_an_error_either() -> None:
+    model = agent(clockworks(2), n_steps=6, debug_anomalies=True)
+    with torch.no_grad():
+        model.policy.core.get_parameter("cores.0.gate.bias").fill_(math.inf)
+    with pytest.raises(NumericalError, match=r"the output of core\.cores\.0\.gate \(Linear\) is inf"):
+        model.learn(12)
+    assert nothing_is_left(model.policy)
