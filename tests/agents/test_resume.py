@@ -69,6 +69,15 @@ class Forgetful(Drift, EzPickle):
         EzPickle.__init__(self)
 
 
+class Pair(gym.ObservationWrapper[Any, Any, Any]):
+    """The point and which way it lies, as a Dict."""
+
+    observation_space: spaces.Space[Any] = spaces.Dict({"point": Drift.observation_space, "way": spaces.Discrete(2)})
+
+    def observation(self, observation: Any) -> Any:
+        return {"point": observation, "way": int(observation[0] > 0)}
+
+
 class Locked(Drift):
     """Holds something that never pickles."""
 
@@ -96,6 +105,10 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
     "dummy, gSDE": (lambda: drift(SteeredDrift), {"use_sde": True, "sde_sample_freq": 4}),
     "dummy, separate critic": (drift, {"policy_kwargs": {"critic_core": "separate"}, "refresh": "never"}),
     "dummy, environments that pickle to new ones": (lambda: drift(Forgetful), {}),
+    "dummy, Dict, normalised": (
+        lambda: VecNormalize(VecMonitor(DummyVecEnv([lambda: Pair(Drift())] * ENVS)), norm_obs_keys=["point"]),
+        {"policy": "MultiInputPolicy", "burn_in": 3},
+    ),
     "processes, gru": (lambda: drift(vec_env=SubprocVecEnv), {"policy_kwargs": {"core": "gru"}}),
 }
 
@@ -103,7 +116,7 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
 def agent(env: VecEnv, **options: Any) -> RecurrentPPO:
     kwargs = {"d_model": 8, **options.pop("policy_kwargs", {})}
     chosen: dict[str, Any] = {"n_steps": STEPS, "batch_size": STEPS, "n_epochs": 2, "learning_rate": 1e-2, "seed": 4}
-    return RecurrentPPO("MlpPolicy", env, **{**chosen, **options}, policy_kwargs=kwargs)
+    return RecurrentPPO(options.pop("policy", "MlpPolicy"), env, **{**chosen, **options}, policy_kwargs=kwargs)
 
 
 class Stopped(Exception):

@@ -182,3 +182,13 @@ def test_a_log_is_cut_at_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Pat
 
 def test_a_new_log_has_no_best_return(tmp_path: Path) -> None:
     assert ProgressCSV(tmp_path / "progress.csv", 0).best_return == -float("inf")
+
+
+def test_the_best_agent_so_far_is_replaced_by_a_better_one_only(straight: Path, tmp_path: Path) -> None:
+    run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "latest.resume", "best.zip", "progress.csv")
+    columns, *_, last = (run / "progress.csv").read_text().splitlines()
+    values = dict(zip(columns.split(","), last.split(","), strict=True)) | {BEST_RETURN: "5.0"}
+    (run / "progress.csv").write_text(f"{columns}\n{','.join(values.values())}\n")
+    assert main(["resume", str(run), "--steps", "8000", "--eval-episodes", "0"]) == 0
+    assert (run / "best.zip").read_bytes() == (straight / "best.zip").read_bytes()
+    assert [line[BEST_RETURN] for line in log(run)] == ["5.0"] * 4

@@ -47,4 +47,13 @@ def test_a_signal_to_torchrun_ends_all_processes_and_keeps_the_agent(tmp_path: P
     finally:
         process.kill()
     assert f"interrupted; the agent is in {folder / 'latest.zip'}" in output
-    assert RecurrentPPO.load(folder / "latest.zip").num_timesteps >= 2 * 256
+    steps = RecurrentPPO.load(folder / "latest.zip").num_timesteps
+    assert steps >= 2 * 256
+    words = ["-m", "s7rl", "resume", str(folder), "--eval-episodes", "0", "--steps"]
+    for more, command in ((steps + 512, TORCHRUN), (steps + 1024, [sys.executable])):
+        done = subprocess.run([*command, *words, str(more)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "their episodes start anew, all else goes on (they ran in 2 process(es)" in done.stdout
+        model = RecurrentPPO.load(folder / "latest.zip")
+        assert model.num_timesteps == more
+        assert model.batch_size == 256 // (2 if command is TORCHRUN else 1)
