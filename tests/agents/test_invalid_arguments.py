@@ -89,6 +89,7 @@ WRONG: dict[str, Values] = {
     "burn_in": [*NO_WHOLE, -1, 10**6],
     "n_threads": [*NO_WHOLE, 0, -1, "all"],
     "debug_anomalies": NO_FLAG,
+    "compile_policy": NO_FLAG,
 }
 WRONG_KWARGS: dict[str, Values] = {
     "core": [3, None, ["s7"], "s77", "transformer", ""],
