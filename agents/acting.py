@@ -31,6 +31,7 @@ class ActingMixin(OnPolicyAlgorithm):
     burn_in: int
     _use_masking: bool
     _statistics: distributed.SharedStatistics
+    _between_rollouts: bool
     _last_state: Tensor | None
     _history: History | None
     """The steps before the rollout, if there is a burn-in."""
@@ -57,6 +58,9 @@ class ActingMixin(OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         buffer = rollout_buffer
+        self._between_rollouts = True
+        callback.on_rollout_start()  # before anything else, so that what it saves is where a rollout begins
+        self._between_rollouts = False
         self._begin_rollout()
         new_obs: Any = self._last_obs
         starts, state = self._last_episode_starts, self._last_state
@@ -68,7 +72,6 @@ class ActingMixin(OnPolicyAlgorithm):
         time_outs = _TimeOuts()
         episodes = distributed.SharedEpisodes(self)
         goes_on = True
-        callback.on_rollout_start()
 
         for n_steps in range(n_rollout_steps):
             if self.use_sde and (n_steps == 0 or (self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0)):

@@ -11,10 +11,12 @@ not there, and an older one stays until the new one is complete.
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +31,17 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 import s7rl
+from s7rl.agents.checkpoint_checks import (
+    check_counters,
+    check_optimizer,
+    check_settings,
+    check_space_size,
+    check_statistics,
+    check_tensors,
+    check_weights,
+    parse_json,
+    read_members,
+)
 from s7rl.agents.distributed import rank
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
@@ -36,7 +49,8 @@ from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
 FORMAT_VERSION = 2
-_NORMALIZATION_SETTINGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
+_TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
+_NORMALIZATION_SETTINGS = ("norm_obs", "norm_obs_keys", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining")
 _SETTINGS = (
     "learning_rate",
@@ -85,8 +99,11 @@ class CheckpointMixin(BaseAlgorithm):
             exclude: no effect; SB3's callbacks may pass it.
             include: no effect.
         """
-        if rank() > 0:
-            return
+        if rank() == 0:
+            self.write_checkpoint(path, self.checkpoint_bytes())
+
+    def checkpoint_bytes(self) -> bytes:
+        """What :meth:`save` writes."""
         normalizer = self.get_vec_normalize_env()
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
         config = {
@@ -109,12 +126,17 @@ class CheckpointMixin(BaseAlgorithm):
             archive.writestr("optimizer.safetensors", _to_bytes(moments))
             if normalizer is not None:
                 archive.writestr("normalization.safetensors", _to_bytes(_statistics(normalizer)))
+        return content.getvalue()
+
+    @staticmethod
+    def write_checkpoint(path: str | Path | io.BufferedIOBase, content: bytes) -> None:
+        """Write the bytes of a checkpoint where :meth:`save` would."""
         if isinstance(path, io.IOBase):
-            path.write(content.getvalue())
+            path.write(content)
         else:
-            target = _with_suffix(path)
+            target = with_suffix(path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content.getvalue())
+            write_atomically(target, content)
 
     @classmethod
     def load(
@@ -151,24 +173,33 @@ class CheckpointMixin(BaseAlgorithm):
         replaced = {**(custom_objects or {}), **kwargs}
         config, tensors = read_checkpoint(path)
         with _blame(path):
-            policy_class = replaced.pop("policy_class", None) or decode(config["policy_class"])
-            if not issubclass(policy_class, RecurrentActorCriticPolicy):
-                raise ValueError(f"its policy is a {policy_class.__name__}, which is no recurrent policy.")
+            policy_class = replaced.get("policy_class") or decode(config["policy_class"])
+            if not (isinstance(policy_class, type) and issubclass(policy_class, RecurrentActorCriticPolicy)):
+                raise ValueError(f"its policy is {policy_class!r}, which is no recurrent policy.")
+            check_space_size([config["observation_space"], config["action_space"]])
             observation_space = decode_space(config["observation_space"])
             action_space = decode_space(config["action_space"])
-            n_envs = int(config["n_envs"])
-            if set(config["settings"]) != set(_SETTINGS):
-                raise ValueError(f"its settings are not those of version {FORMAT_VERSION}.")
+            n_envs = config["n_envs"]
+            if type(n_envs) is not int or n_envs < 1:
+                raise ValueError(f"n_envs is {n_envs!r}.")
+            if set(config["settings"]) != set(_SETTINGS) or set(config["counters"]) != set(_COUNTERS):
+                raise ValueError(f"its settings or counters are not those of version {FORMAT_VERSION}.")
+            check_counters(config["counters"])
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
-        settings.update(replaced)
+            check_settings(settings, cls)
+        settings.update({name: value for name, value in replaced.items() if name != "policy_class"})
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])
             check_for_correct_spaces(env, observation_space, action_space)
-        model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
-        model.observation_space, model.action_space = observation_space, action_space
-        model.n_envs = n_envs if env is None else env.num_envs
-        model._setup_model()
-        with _blame(path):
+        with _blame(path, replaced):
+            model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
+            model.observation_space, model.action_space = observation_space, action_space
+            model.n_envs = n_envs if env is None else env.num_envs
+            if not replaced.keys() & {"policy_class", "policy_kwargs"}:
+                model._setup_lr_schedule()
+                n_blocks = (settings["policy_kwargs"] or {}).get("n_blocks")
+                check_weights(model._make_policy, tensors["policy.safetensors"], n_blocks)
+            model._setup_model()
             model._load_tensors(config, tensors)
             for name in _COUNTERS:
                 setattr(model, name, config["counters"][name])
@@ -192,8 +223,15 @@ class CheckpointMixin(BaseAlgorithm):
             self._load_tensors(config, tensors)
 
     def _load_tensors(self, config: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
+        check_tensors(self.policy.state_dict(), tensors["policy.safetensors"])
+        state = _join_optimizer(config["optimizer"], tensors["optimizer.safetensors"])
+        check_optimizer(self.policy.optimizer, state)
         self.policy.load_state_dict(tensors["policy.safetensors"])
-        self.policy.optimizer.load_state_dict(_join_optimizer(config["optimizer"], tensors["optimizer.safetensors"]))
+        self.policy.optimizer.load_state_dict(state)
+
+    def _make_policy(self) -> RecurrentActorCriticPolicy:
+        """The policy that the settings ask for, new."""
+        raise NotImplementedError
 
 
 def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> VecEnv:
@@ -211,6 +249,9 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
     if config["normalization"] is None:
         return env
     with _blame(path):
+        if set(config["normalization"]) != set(_NORMALIZATION_SETTINGS):
+            raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
+        check_settings(config["normalization"], VecNormalize)
         normalizer = VecNormalize(env, training=False, **config["normalization"])
         _set_statistics(normalizer, tensors["normalization.safetensors"])
     normalizer.norm_reward = False
@@ -224,24 +265,28 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of s7rl or is damaged.
     """
-    source: Any = path if isinstance(path, io.IOBase) else _with_suffix(path)
-    if isinstance(source, Path) and not source.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
-    with _blame(path), zipfile.ZipFile(source) as archive:
-        config = json.loads(archive.read("config.json"))
+    if isinstance(path, io.IOBase):
+        content: bytes = path.read()
+    else:
+        source = with_suffix(path)
+        if not source.is_file():
+            raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
+        content = source.read_bytes()
+    with _blame(path):
+        members = read_members(content, ("config.json", *_TENSORS))
+        config = parse_json(members.pop("config.json"))
         if not isinstance(config, dict) or config.get("format") != FORMAT:
             raise ValueError("its config.json is not that of an s7rl agent.")
         if config.get("version") != FORMAT_VERSION:
             raise ValueError(f"its version is {config.get('version')}, this s7rl reads version {FORMAT_VERSION}.")
-        names = [name for name in archive.namelist() if name.endswith(".safetensors")]
-        return config, {name: safetensors.torch.load(archive.read(name)) for name in names}
+        return config, {name: safetensors.torch.load(member) for name, member in members.items()}
 
 
 class _blame:
     """Turn whatever a broken file makes libraries raise into one line that names the file."""
 
-    def __init__(self, path: str | Path | io.BufferedIOBase) -> None:
-        self.path = path
+    def __init__(self, path: str | Path | io.BufferedIOBase, replaced: Iterable[str] = ()) -> None:
+        self.path, self.replaced = path, list(replaced)
 
     def __enter__(self) -> None:
         pass
@@ -256,18 +301,25 @@ class _blame:
             AssertionError,
             AttributeError,
             LookupError,
+            MemoryError,
             RuntimeError,
             TypeError,
             ValueError,
+            struct.error,
         )
         if isinstance(error, expected):
-            reason = " ".join(str(error).split())
+            reason = shorten(str(error), 300, placeholder=" ...")
             if isinstance(error, KeyError):
                 reason = f"{reason} is missing."
-            raise ValueError(f"{self.path} is not a checkpoint that this s7rl can read: {reason}") from error
+            where = getattr(self.path, "name", self.path) if isinstance(self.path, io.IOBase) else self.path
+            what = "is not a checkpoint that this s7rl can read"
+            if self.replaced:
+                what = f"cannot be loaded with {' and '.join(self.replaced)} in place of its own"
+            raise ValueError(f"{where} {what}: {reason or kind.__name__}") from error
 
 
-def _with_suffix(path: str | Path) -> Path:
+def with_suffix(path: str | Path) -> Path:
+    """The path, with ".zip" where it has no suffix."""
     path = Path(path)
     return path if path.suffix else path.with_suffix(".zip")
 
@@ -297,19 +349,28 @@ def _join_optimizer(config: Mapping[str, Any], moments: Tensors) -> dict[str, An
     return {"state": state, "param_groups": decode(config["param_groups"])}
 
 
+def _running(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
+    """The running statistics of a normaliser by name: of observations, where it scales them, and of returns."""
+    running = {"ret_rms": normalizer.ret_rms}
+    if normalizer.norm_obs:
+        of_observations: Any = normalizer.obs_rms
+        if isinstance(of_observations, dict):  # a Dict space
+            running |= {f"obs_rms.{key}": statistics for key, statistics in of_observations.items()}
+        else:
+            running["obs_rms"] = of_observations
+    return running
+
+
 def _set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
-    for part in ("obs_rms", "ret_rms"):
-        if f"{part}.mean" in tensors:  # a VecNormalize that scales only rewards has no obs_rms
-            running: RunningMeanStd = getattr(normalizer, part)
-            running.mean, running.var = tensors[f"{part}.mean"].numpy(), tensors[f"{part}.var"].numpy()
-            running.count = float(tensors[f"{part}.count"])
+    check_statistics(_running(normalizer), tensors)
+    for name, running in _running(normalizer).items():
+        running.mean, running.var = tensors[f"{name}.mean"].numpy(), tensors[f"{name}.var"].numpy()
+        running.count = float(tensors[f"{name}.count"])
 
 
 def _statistics(normalizer: VecNormalize) -> Tensors:
-    parts = {"obs_rms": normalizer.obs_rms if normalizer.norm_obs else None, "ret_rms": normalizer.ret_rms}
     return {
-        f"{part}.{name}": torch.as_tensor(np.asarray(getattr(running, name), dtype=np.float64))
-        for part, running in parts.items()
-        if running is not None
-        for name in ("mean", "var", "count")
+        f"{name}.{part}": torch.as_tensor(np.asarray(getattr(running, part), dtype=np.float64))
+        for name, running in _running(normalizer).items()
+        for part in ("mean", "var", "count")
     }

@@ -5,9 +5,9 @@ and s7rl are looked up.
 """
 
 import math
+import sys
 import warnings
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -82,10 +82,10 @@ def _trusted_class(path: str) -> type[Any]:
             f"it names the class {path}, which is not looked up in a file from elsewhere: "
             "pass custom_objects={'policy_kwargs': ...} or {'policy_class': ...} with the class itself."
         )
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError):
-        raise ValueError(f"it names the class {path}, which is not there.") from None
+    # Looked up, not imported: even that would run what the file chose.
+    found = getattr(sys.modules.get(module), name, None)
+    if found is None:
+        raise ValueError(f"it names the class {path}, which is not there.")
     if not (isinstance(found, type) and issubclass(found, torch.nn.Module | torch.optim.Optimizer)):
         raise ValueError(f"it names {path}, which is no part of a network.")
     return found

@@ -169,7 +169,9 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
                 if self.critic_core_name == "separate"
                 else make_core("none", d_model=self.d_model, n_blocks=self.n_blocks)
             )
-        self.mlp_extractor = MlpExtractor(self.d_model, net_arch=self.net_arch, activation_fn=self.activation_fn)
+        self.mlp_extractor = MlpExtractor(
+            self.d_model, net_arch=self.net_arch, activation_fn=self.activation_fn, device=self.device
+        )
         self.action_dist = maskable(self.action_dist)
 
     def _make_encoder(self) -> nn.Module:

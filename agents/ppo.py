@@ -27,19 +27,17 @@ from s7rl.agents.acting import ActingMixin
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.arguments import LEARN_ARGUMENTS, PPO_ARGUMENTS, check_policy, check_policy_kwargs
 from s7rl.agents.buffer import History, SequenceBuffer
-from s7rl.agents.checkpoint import CheckpointMixin
 from s7rl.agents.distributions import mask_parts
 from s7rl.agents.learning import LearningMixin
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
-from s7rl.agents.numerics import (
-    find_anomalies,
-)
+from s7rl.agents.numerics import find_anomalies
 from s7rl.agents.policies import (
     RecurrentActorCriticCnnPolicy,
     RecurrentActorCriticPolicy,
     RecurrentMultiInputActorCriticPolicy,
 )
+from s7rl.agents.resume import ResumeMixin
 from s7rl.agents.spaces import check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import make_vec_env, prepare_env
@@ -58,7 +56,7 @@ _SAME_ON_ALL_RANKS = (
 )
 
 
-class RecurrentPPO(CheckpointMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
+class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
     """PPO whose policy remembers.
 
     Everything that an SB3 user knows works as there: callbacks, loggers, ``VecNormalize``, ``evaluate_policy``, and
@@ -225,10 +223,7 @@ class RecurrentPPO(CheckpointMixin, ActingMixin, LearningMixin, OnPolicyAlgorith
         self.set_random_seed(self.seed)
         self._clip_range = FloatSchedule(self.clip_range)
         self._clip_range_vf = None if self.clip_range_vf is None else FloatSchedule(self.clip_range_vf)
-        self.policy = self.policy_class(  # type: ignore[assignment]
-            self.observation_space, self.action_space, self.lr_schedule, use_sde=self.use_sde, **self.policy_kwargs
-        )
-        self.policy = self.policy.to(self.device)
+        self.policy = self._make_policy().to(self.device)
         if self.compile_policy:
             self.policy.evaluate_actions = torch.compile(self.policy.evaluate_actions)  # type: ignore[method-assign]
         if self.seed is not None and distributed.rank() > 0:
@@ -236,6 +231,12 @@ class RecurrentPPO(CheckpointMixin, ActingMixin, LearningMixin, OnPolicyAlgorith
             self.set_random_seed(self.seed + distributed.rank() * self.n_envs)
         if self.verbose >= 1:
             print(f"torch threads while learning: {self.threads}")
+
+    def _make_policy(self) -> RecurrentActorCriticPolicy:
+        policy: RecurrentActorCriticPolicy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, use_sde=self.use_sde, **self.policy_kwargs
+        )
+        return policy
 
     @property
     def threads(self) -> int:
@@ -318,6 +319,7 @@ class RecurrentPPO(CheckpointMixin, ActingMixin, LearningMixin, OnPolicyAlgorith
                 if log_interval is not None and self._iteration % log_interval == 0:
                     self.dump_logs(self._iteration)
                 self.train()
+            self._between_rollouts = True
             callback.on_training_end()
         return self
 

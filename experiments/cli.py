@@ -18,7 +18,15 @@ import tyro
 from rich.console import Console
 
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
-from s7rl.experiments.config import EvaluateConfig, FurtherOptions, ListConfig, NetworkOptions, PPOOptions, TrainConfig
+from s7rl.experiments.config import (
+    EvaluateConfig,
+    FurtherOptions,
+    ListConfig,
+    NetworkOptions,
+    PPOOptions,
+    ResumeConfig,
+    TrainConfig,
+)
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.suggestions import did_you_mean, named
 
@@ -26,15 +34,17 @@ DESCRIPTION = """Agents that remember: train, test and compare them on tasks tha
 
 Begin with `s7rl train`, and see `s7rl list envs`.
 """
-AnyConfig: TypeAlias = TrainConfig | EvaluateConfig | BenchConfig | ListConfig
+AnyConfig: TypeAlias = TrainConfig | ResumeConfig | EvaluateConfig | BenchConfig | ListConfig
 COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
+    "resume": ResumeConfig,
     "evaluate": EvaluateConfig,
     "bench": BenchConfig,
     "list": ListConfig,
 }
 Request: TypeAlias = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
+    | Annotated[ResumeConfig, tyro.conf.subcommand("resume")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
     | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
     | Annotated[ListConfig, tyro.conf.subcommand("list")]
@@ -117,6 +127,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.listing import show_list
 
         return show_list(request, console)
+    if isinstance(request, ResumeConfig):
+        from s7rl.experiments.resume import resume
+
+        return resume(request, ["s7rl", *words], console)
     if isinstance(request, EvaluateConfig):
         from s7rl.experiments.evaluate import evaluate
 

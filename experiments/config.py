@@ -140,6 +140,23 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResumeConfig:
+    """Go on with a training run that was interrupted or killed.
+
+    It continues where its last checkpoint stands, half-finished episodes included, and ends as if it had never
+    stopped. What it needs for that may run code when it is read: resume only runs of your own.
+    """
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The run folder that `s7rl train` made."""
+    steps: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: as the run was started)")] = None
+    """Environment steps of the whole run, those already done included. A step size that falls then falls to 0 at the
+    new number."""
+    eval_episodes: WholeNumber = 100
+    """Episodes on fresh seeds at the end; 0 skips the evaluation."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Evaluate a trained agent on fresh seeds.
 

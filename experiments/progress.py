@@ -1,7 +1,8 @@
 """What a training run shows and keeps while it goes on, as one SB3 callback.
 
 A bar with steps, return, success, speed and time left; without a terminal, a plain line now and then. Checkpoints: the
-latest at least every half minute, the best when the mean return of the last episodes was never higher.
+latest at least every half minute, where a rollout begins, with all that resuming needs; the best when the mean return
+of the last episodes was never higher.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
+from s7rl.agents.distributed import any_rank
 from s7rl.experiments.run_folder import RunFolder
+from s7rl.experiments.run_log import BEST_RETURN
 
 REDRAW_SECONDS = 0.25
 LINE_SECONDS = 5.0
@@ -23,27 +26,56 @@ ENOUGH_EPISODES = 20
 """Fewer finished episodes say too little about an agent to call it the best so far."""
 
 
-class RunCallback(BaseCallback):
+class StoppedBetweenRollouts(Exception):
+    """Ends the training where a rollout would begin, after an update: the one place to go on from as if nothing was."""
+
+
+class StopBetweenRollouts(BaseCallback):
+    """Stops the training when asked, on all ranks at once."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        """Args: stop: asked before each rollout; once it is true on any rank, ``StoppedBetweenRollouts`` is raised."""
+        super().__init__()
+        self._stop = stop
+
+    def _on_rollout_start(self) -> None:
+        stopping = any_rank(self._stop())
+        self._before_rollout(stopping)
+        if stopping:
+            raise StoppedBetweenRollouts
+
+    def _before_rollout(self, stopping: bool) -> None:
+        """What else is done where a rollout begins, or the training ends."""
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class RunCallback(StopBetweenRollouts):
     """Shows progress, writes checkpoints, and stops the training when asked."""
 
-    def __init__(self, *, folder: RunFolder, steps: int, console: Console, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, folder: RunFolder, steps: int, best_return: float, console: Console, stop: Callable[[], bool]
+    ) -> None:
         """Prepares, and shows nothing yet.
 
         Args:
             folder: where the checkpoints go.
             steps: environment steps of the whole training.
+            best_return: the best mean return so far, of a run that is resumed; minus infinity for a new one.
             console: where progress is shown.
-            stop: asked at each step; once it is true, the training ends.
+            stop: asked before each rollout; once it is true, the training is saved and ends with
+                ``StoppedBetweenRollouts``.
         """
-        super().__init__()
+        super().__init__(stop)
         self.seconds = 0.0
         """Seconds since the training began, as of the last step or update."""
         self._folder = folder
         self._steps = steps
         self._console = console
-        self._stop = stop
         self._began = self._redrawn = self._saved = 0.0
-        self._best_return = -np.inf
+        self._best_return = best_return
+        self._steps_before = 0
         # No refreshing thread: it would compete with the network for the cores.
         self._bar = Progress(
             BarColumn(bar_width=None),
@@ -59,10 +91,15 @@ class RunCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._began = self._redrawn = time.monotonic()
+        self._steps_before = self.num_timesteps
         # A run that is interrupted in its first seconds leaves a loadable agent too.
         self._save_latest()
         if self._console.is_terminal:
             self._bar.start()
+
+    def _before_rollout(self, stopping: bool) -> None:
+        if stopping or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+            self._save_latest()
 
     def _on_step(self) -> bool:
         now = time.monotonic()
@@ -70,7 +107,7 @@ class RunCallback(BaseCallback):
         if now - self._redrawn >= (REDRAW_SECONDS if self._console.is_terminal else LINE_SECONDS):
             self._redrawn = now
             self._show()
-        return not self._stop()
+        return True
 
     def _on_rollout_end(self) -> None:
         # The rollout's returns are those of the weights before the update that follows.
@@ -78,8 +115,8 @@ class RunCallback(BaseCallback):
         if len(returns) >= ENOUGH_EPISODES and np.mean(returns) > self._best_return:
             self._best_return = float(np.mean(returns))
             self.model.save(self._folder.best)
-        if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
-            self._save_latest()
+        if np.isfinite(self._best_return):
+            self.logger.record(BEST_RETURN, self._best_return)
 
     def _on_training_end(self) -> None:
         self.close()
@@ -90,7 +127,7 @@ class RunCallback(BaseCallback):
         self._bar.stop()
 
     def _save_latest(self) -> None:
-        self.model.save(self._folder.latest)
+        self.model.save(self._folder.latest, resumable=True)  # type: ignore[call-arg]  # RecurrentPPO's own argument
         self._saved = time.monotonic()
 
     def _recent(self, buffer: str) -> list[float]:
@@ -103,7 +140,7 @@ class RunCallback(BaseCallback):
         if self._console.is_terminal:
             self._bar.update(self._task, completed=min(steps, self._steps), numbers=numbers, refresh=True)
         else:
-            left = self.seconds / steps * max(self._steps - steps, 0)
+            left = self.seconds / (steps - self._steps_before) * max(self._steps - steps, 0)
             self._console.print(f"{steps / self._steps:4.0%}  {numbers}  {left:.0f} s left", soft_wrap=True)
 
     def _numbers(self) -> str:
@@ -113,5 +150,6 @@ class RunCallback(BaseCallback):
             parts.append(f"return {np.mean(returns):.2f}")
         if successes:
             parts.append(f"success {np.mean(successes):.2f}")
-        parts.append(f"{self.num_timesteps / self.seconds:,.0f} steps/s" if self.seconds else "")
+        done = self.num_timesteps - self._steps_before
+        parts.append(f"{done / self.seconds:,.0f} steps/s" if self.seconds else "")
         return "  ".join(parts)

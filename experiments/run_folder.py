@@ -2,6 +2,7 @@
 
     config.json           the settings, the command and the versions that made the run
     latest.zip, best.zip  the agent as it was last, and when its mean training return was best
+    latest.resume         what else `s7rl resume` needs; for nobody else, since reading it may run code
     progress.csv          what was logged after each rollout; TensorBoard's events.* hold the same
     learning_curve.png    return and success over steps
     evaluation.json       the score at the end, on fresh seeds
@@ -12,9 +13,12 @@ any moment leaves the one before.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -48,6 +52,11 @@ class RunFolder:
         return self.path / "latest.zip"
 
     @property
+    def resumable(self) -> Path:
+        """Where the run goes on from."""
+        return self.path / "latest.resume"
+
+    @property
     def best(self) -> Path:
         """The checkpoint with the best mean training return."""
         return self.path / "best.zip"
@@ -78,9 +87,50 @@ class RunFolder:
         if not isinstance(stored, dict) or set(stored) != names:
             raise UsageError(f"{self.config} was written by another version of s7rl: train the agent again")
         try:
+            # JSON has made lists of the tuples in them.
+            for name in ("env_kwargs", "core_kwargs"):
+                stored[name] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored[name].items()}
             return RunSettings(**stored)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{self.config} cannot be used: {error}") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder during a block; the lock ends with the process.
+
+        Raises:
+            UsageError: another process is at it.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"RUN {self.path} is in use by another process: wait, or stop that one") from None
+            yield
+        finally:
+            os.close(handle)
+
+    def remove_unfinished(self) -> None:
+        """Removes what a process left that was killed while it wrote a file. Only in ``locked``."""
+        for path in self.path.iterdir():
+            if path.name.startswith(".") and path.name.rpartition(".")[2].isdigit():
+                path.unlink()
+
+    def note_resumption(self, settings: RunSettings, command: Sequence[str], steps: int) -> None:
+        """Writes into config.json that the run went on.
+
+        Args:
+            settings: what the run is to do from now on.
+            command: the words that resumed it.
+            steps: environment steps that were done.
+        """
+        config = _read_json(self.config)
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        note = {"resumed": now, "steps": steps, "command": list(command), "versions": versions()}
+        config["settings"] = asdict(settings)
+        config["resumptions"] = [*config.get("resumptions", []), note]
+        write_json(self.config, config)
 
 
 def check_is_free(path: Path) -> None:

@@ -127,10 +127,13 @@ def verdict(evaluation: Evaluation, task: Task, settings: RunSettings) -> str:
     return f"No sign of memory yet: return {score:.2f}, and {without:.2f} can be had without. To go on, {longer}"
 
 
-def next_commands(folder: Path) -> str:
+def next_commands(folder: Path, *, interrupted: bool = False) -> str:
     """What to type after a training run."""
     where = quote(str(folder))
-    return f"next:  {program('s7rl')} evaluate {where}\n       {program('tensorboard')} --logdir {where}"
+    commands = [f"{program('s7rl')} evaluate {where}", f"{program('tensorboard')} --logdir {where}"]
+    if interrupted:
+        commands.insert(0, f"{program('s7rl')} resume {where}")
+    return "next:  " + "\n       ".join(commands)
 
 
 def program(name: str) -> str:

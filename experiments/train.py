@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from rich.console import Console
-from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -26,8 +25,9 @@ from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
 from s7rl.experiments.interruption import Interruption, stop_on_signals
 from s7rl.experiments.learning_curve import draw_learning_curve
-from s7rl.experiments.progress import RunCallback
+from s7rl.experiments.progress import RunCallback, StopBetweenRollouts, StoppedBetweenRollouts
 from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
+from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
 from s7rl.experiments.summary import next_commands, print_score, print_settings, verdict
@@ -53,16 +53,11 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
         UsageError: the request cannot be fulfilled.
         TrainingError: a number became nan or infinite.
     """
-    check_device(settings.device)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(process_group(settings.device))
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+    with ranks(settings.device):
         model, vec_env = build(settings)
         model.debug_anomalies = config.debug_anomalies
         if rank() > 0:
-            return _learn_along(model, vec_env, settings)
+            return learn_along(model, vec_env, settings)
         return _run(config, settings, task, command, console, model, vec_env)
 
 
@@ -76,19 +71,63 @@ def _run(
     vec_env: VecEnv,
 ) -> int:
     folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
+    with folder.locked():
+        return carry_out(model, vec_env, folder, settings, task, config.eval_episodes, console)
+
+
+@contextmanager
+def ranks(device: str) -> Iterator[None]:
+    """Runs a block as one of the processes that torchrun started, or as the only one.
+
+    Raises:
+        UsageError: the device cannot be used, or torchrun's variables are incomplete.
+    """
+    check_device(device)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(process_group(device))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        yield
+
+
+def carry_out(
+    model: RecurrentPPO,
+    vec_env: VecEnv,
+    folder: RunFolder,
+    settings: RunSettings,
+    task: Task,
+    eval_episodes: int,
+    console: Console,
+) -> int:
+    """Trains an agent for the steps that it has not done yet, evaluates it, and reports.
+
+    Args:
+        model: the agent, new or resumed.
+        vec_env: its environments; they are closed at the end.
+        folder: where everything is written.
+        settings: what the run is to do.
+        task: the task that the settings name.
+        eval_episodes: episodes of the evaluation; 0 skips it.
+        console: where everything is shown.
+
+    Returns:
+        The exit code: 0, or 128 and the number of the signal that ended the training.
+    """
     _introduce(console, settings, task, model, vec_env, folder)
+    steps_before = model.num_timesteps
     with stop_on_signals(lambda line: console.print(line, soft_wrap=True)) as interruption:
         seconds = _learn(model, settings, folder, console, interruption)
         _draw(folder, settings, task)
         evaluation = None
-        if config.eval_episodes and not interruption.requested:
-            evaluation = _evaluate(model, settings, folder, config.eval_episodes, interruption)
+        if eval_episodes and not interruption.requested:
+            evaluation = _evaluate(model, settings, folder, eval_episodes, interruption)
         vec_env.close()
         if interruption.requested:
             _say_where(console, folder)
             return interruption.exit_code
     if evaluation is not None:
-        _report(console, evaluation, task, settings, model.num_timesteps, seconds, folder)
+        _report(console, evaluation, task, settings, model.num_timesteps - steps_before, seconds, folder)
     console.print(next_commands(folder.path), markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -99,28 +138,13 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
     Raises:
         UsageError: the environment, its spaces or an option of the network are not what the agent can use.
     """
+    vec_env = make_environments(settings)
     share = share_of(settings, rank(), world_size())
     try:
-        vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
-        policy = policy_name(vec_env.observation_space)
-        # The policy scales images itself, and the entries of a Dict may be symbols.
-        scales_observations = (
-            settings.normalize_observations
-            and policy == "MlpPolicy"
-            and isinstance(vec_env.observation_space, spaces.Box)
-        )
-        if scales_observations or settings.normalize_rewards:
-            vec_env = VecNormalize(
-                vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
-            )
         model = RecurrentPPO(
-            policy,
+            policy_name(vec_env.observation_space),
             vec_env,
-            learning_rate=(
-                LinearSchedule(settings.learning_rate, 0.0, settings.annealing)
-                if settings.anneal
-                else settings.learning_rate
-            ),
+            learning_rate=step_size(settings),
             n_steps=settings.n_steps,
             batch_size=share.batch_size,
             n_epochs=settings.n_epochs,
@@ -148,6 +172,37 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         raise UsageError(as_options(str(error))) from error
     return model, vec_env
+
+
+def make_environments(settings: RunSettings) -> VecEnv:
+    """Makes the environments of a run: all of them, or this rank's share.
+
+    Raises:
+        UsageError: they cannot be made.
+    """
+    share = share_of(settings, rank(), world_size())
+    try:
+        vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
+        # The policy scales images itself, and the entries of a Dict may be symbols.
+        scales_observations = (
+            settings.normalize_observations
+            and policy_name(vec_env.observation_space) == "MlpPolicy"
+            and isinstance(vec_env.observation_space, spaces.Box)
+        )
+        if scales_observations or settings.normalize_rewards:
+            vec_env = VecNormalize(
+                vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
+            )
+    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
+        raise UsageError(str(error)) from error
+    return vec_env
+
+
+def step_size(settings: RunSettings) -> float | LinearSchedule:
+    """Adam's step size, or how it falls."""
+    if not settings.anneal:
+        return settings.learning_rate
+    return LinearSchedule(settings.learning_rate, 0.0, settings.annealing)
 
 
 def check_device(name: str) -> None:
@@ -187,11 +242,14 @@ def evaluate_agent(
         vec_env.close()
 
 
-def _learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> int:
+def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> int:
     """What the ranks behind the first do: learn with it, in silence; returns the exit code."""
     with stop_on_signals(lambda line: None) as interruption:
+        callback = StopBetweenRollouts(stop=lambda: interruption.requested)
         try:
-            model.learn(settings.steps, callback=lambda *_: not interruption.requested)
+            model.learn(settings.steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
+        except StoppedBetweenRollouts:
+            pass
         except KeyboardInterrupt:
             return interruption.exit_code
         except NumericalError as error:
@@ -204,10 +262,19 @@ def _learn(
     model: RecurrentPPO, settings: RunSettings, folder: RunFolder, console: Console, interruption: Interruption
 ) -> float:
     """Trains until the steps are done or a signal comes, and saves; returns the seconds it took."""
-    model.set_logger(configure(str(folder.path), ["csv", "tensorboard"]))
-    callback = RunCallback(folder=folder, steps=settings.steps, console=console, stop=lambda: interruption.requested)
+    logger, best_return = open_log(folder, model.num_timesteps)
+    model.set_logger(logger)
+    callback = RunCallback(
+        folder=folder,
+        steps=settings.steps,
+        best_return=best_return,
+        console=console,
+        stop=lambda: interruption.requested,
+    )
     try:
-        model.learn(settings.steps, callback=callback)
+        model.learn(settings.steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
+    except StoppedBetweenRollouts:
+        pass  # The callback has saved.
     except KeyboardInterrupt:
         pass  # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
     except NumericalError as error:
@@ -218,7 +285,7 @@ def _learn(
         raise
     else:
         with interruption.protected():
-            model.save(folder.latest)
+            model.save(folder.latest, resumable=True)
     finally:
         callback.close()
         model.logger.close()
@@ -281,4 +348,4 @@ def _report(
 
 def _say_where(console: Console, folder: RunFolder) -> None:
     console.print(f"interrupted; the agent is in {folder.latest}", markup=False, highlight=False, soft_wrap=True)
-    console.print(next_commands(folder.path), markup=False, highlight=False, soft_wrap=True)
+    console.print(next_commands(folder.path, interrupted=True), markup=False, highlight=False, soft_wrap=True)

@@ -51,8 +51,8 @@ def test_the_run_folder_has_everything(run: Path) -> None:
     names = sorted(path.name for path in run.iterdir())
     events = [name for name in names if name.startswith("events.out.tfevents")]
     assert len(events) == 1
-    expected = ["best.zip", "config.json", "evaluation.json", "latest.zip", "learning_curve.png", "progress.csv"]
-    assert sorted({*names} - {*events}) == expected
+    expected = ["best.zip", "config.json", "evaluation.json", "latest.resume", "latest.zip", "learning_curve.png"]
+    assert sorted({*names} - {*events}) == [*expected, "progress.csv"]
 
 
 def test_the_log_has_the_steps_return_and_success(run: Path) -> None:
@@ -167,6 +167,7 @@ def test_an_interrupted_run_leaves_a_loadable_agent_and_says_where(number: signa
     assert process.returncode == 128 + number
     assert errors == ""
     assert f"interrupted; the agent is in {out / 'latest.zip'}" in output
+    assert re.search(rf"s7rl resume {re.escape(str(out))}$", output, flags=re.MULTILINE)
     assert re.search(rf"s7rl evaluate {re.escape(str(out))}$", output, flags=re.MULTILINE)
     folder = open_run_folder(str(out))
     model = RecurrentPPO.load(folder.latest)

@@ -1,0 +1,215 @@
+"""What the parts of a checkpoint must be before anything is made of them: the file may come from anybody.
+
+A file can make the reader hold no more than a few times its own size in memory: it is not compressed, and a network is
+built only if the file holds the weights for it.
+"""
+
+import io
+import json
+import math
+import types
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from torch import Tensor, nn
+
+LARGEST = 2**26
+"""Numbers, at most, in what a file has built without holding it: bounds of spaces, tables of a core, its state."""
+
+
+def read_members(content: bytes, names: Collection[str]) -> dict[str, bytes]:
+    """The members of a zip that have these names, as far as it has them.
+
+    Raises:
+        ValueError: if one is there twice or is compressed.
+        zipfile.BadZipFile: if it is no zip, or damaged.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = [info for info in archive.infolist() if info.filename in names]
+        for info in members:
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"its {info.filename} is compressed.")
+            if [other.filename for other in members].count(info.filename) > 1:
+                raise ValueError(f"its {info.filename} is there more than once.")
+        return {info.filename: archive.read(info) for info in members}
+
+
+def parse_json(content: bytes) -> Any:
+    """JSON in which no name stands twice and every number is one.
+
+    Raises:
+        ValueError: if it is no such JSON.
+    """
+    return json.loads(content, parse_constant=_no_nan, object_pairs_hook=_without_repetition)
+
+
+def _no_nan(constant: str) -> float:
+    if constant == "NaN":
+        raise ValueError("it holds a NaN.")
+    return float(constant)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError(f"its JSON says one of {sorted(name for name, _ in pairs)} twice.")
+    return dict(pairs)
+
+
+def check_space_size(space: Any) -> None:
+    """Refuse spaces, still as JSON, with bounds so large that a computer could not hold them.
+
+    Raises:
+        ValueError: if they hold too many numbers.
+    """
+    size, left = 0, [space]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            shape = item.get("shape")
+            if isinstance(shape, list):
+                if not all(type(length) is int and length >= 0 for length in shape):
+                    raise ValueError(f"the shape of a space is {shape}.")
+                size += math.prod(shape)
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+    if size > LARGEST:
+        raise ValueError(f"a space of {size:,} numbers is too large.")
+
+
+def check_settings(settings: Mapping[str, Any], kind: type[Any]) -> None:
+    """Refuse settings that are not of the types that a class asks for where it is made.
+
+    Raises:
+        TypeError: if one is not; the text names it.
+    """
+    hints = get_type_hints(kind.__init__)
+    for name, value in settings.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise TypeError(f"{name} is {value!r}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return type(value) in (int, float)
+    if isinstance(origin, type):  # dict[...], Callable[...]
+        return isinstance(value, origin)
+    return type(value) is hint
+
+
+def check_counters(counters: Mapping[str, Any]) -> None:
+    """Refuse counters that count nothing.
+
+    Raises:
+        ValueError: if one is not a number from 0 on.
+    """
+    for name, value in counters.items():
+        if type(value) is not int and not (name == "_current_progress_remaining" and type(value) is float):
+            raise ValueError(f"{name} is {value!r}.")
+        if not 0 <= value < math.inf and name != "_current_progress_remaining":
+            raise ValueError(f"{name} is {value!r}.")
+
+
+def check_weights(make_policy: Callable[[], nn.Module], weights: Mapping[str, Tensor], n_blocks: Any) -> None:
+    """Refuse weights that are not those of the policy, before memory is taken for it.
+
+    Args:
+        make_policy: makes the policy; it is called where tensors have shapes and no content.
+        weights: those of the file.
+        n_blocks: blocks of the policy's core, if the file says so: each costs time, even without content.
+
+    Raises:
+        ValueError: if names, shapes or types are others, or the policy has tables that are too large.
+    """
+    if isinstance(n_blocks, int) and n_blocks > len(weights):
+        raise ValueError(f"n_blocks is {n_blocks}, but there are weights for fewer.")
+    # Their check of arguments looks into tensors, and these have no content.
+    validates = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        with torch.device("meta"):
+            policy = make_policy()
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(validates)
+    check_tensors(policy.state_dict(), weights)
+    tables = sum(table.numel() for table in policy.buffers()) + int(getattr(policy, "state_size", 0))
+    if tables > LARGEST:
+        raise ValueError(f"tables and state of {tables:,} numbers are too large.")
+
+
+def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of other names, shapes or types than wanted.
+
+    Raises:
+        ValueError: if there are any; the text names one.
+    """
+    for name in wanted.keys() ^ found.keys():
+        raise ValueError(f"{name} is {'missing' if name in wanted else 'one tensor too many'}.")
+    for name, tensor in wanted.items():
+        there = found[name]
+        if (there.shape, there.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(
+                f"{name} is {there.dtype} of shape {tuple(there.shape)}, not {tensor.dtype} of {tuple(tensor.shape)}."
+            )
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Refuse an optimiser's state that does not fit its parameters.
+
+    Raises:
+        ValueError: if groups, options or moments do not fit; the text names which.
+    """
+    groups = state["param_groups"]
+    if not isinstance(groups, list) or len(groups) != len(optimizer.param_groups):
+        raise ValueError(f"its optimiser has not the {len(optimizer.param_groups)} groups of this one.")
+    numbers = iter(range(sum(len(group["params"]) for group in optimizer.param_groups)))
+    for group, there in zip(optimizer.param_groups, groups, strict=True):
+        if group.keys() - {"initial_lr"} != there.keys() - {"initial_lr"}:
+            raise ValueError(f"a group of its optimiser has the options {sorted(there)}.")
+        if there["params"] != [next(numbers) for _ in group["params"]]:
+            raise ValueError("a group of its optimiser has other parameters.")
+        for name, value in group.items():
+            if name != "params" and not _alike(value, there[name]):
+                raise ValueError(f"the optimiser's {name} is {there[name]!r}.")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, moments in state["state"].items():
+        if not 0 <= index < len(parameters):
+            raise ValueError(f"its optimiser has moments of parameter {index}, which is not there.")
+        for name, moment in moments.items():
+            if moment.shape not in (torch.Size([]), parameters[index].shape) or not moment.is_floating_point():
+                raise ValueError(f"the optimiser's {name} of parameter {index} has shape {tuple(moment.shape)}.")
+
+
+def _alike(ours: Any, theirs: Any) -> bool:
+    """Whether an option could be another value of the same option."""
+    if isinstance(ours, tuple):
+        return isinstance(theirs, tuple) and len(ours) == len(theirs) and all(map(_alike, ours, theirs))
+    if type(ours) in (int, float) and type(theirs) in (int, float):
+        return math.isfinite(theirs) and theirs >= 0
+    # An option such as foreach is None, True or False.
+    return isinstance(ours, bool | None) and isinstance(theirs, bool | None)
+
+
+def check_statistics(running: Mapping[str, RunningMeanStd], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse running means and variances that are not those of an environment.
+
+    Raises:
+        ValueError: if names or shapes are others, or a variance or a count is negative.
+    """
+    wanted: dict[str, torch.Size] = {}
+    for name, statistics in running.items():
+        shape = torch.Size(statistics.mean.shape)
+        wanted |= {f"{name}.mean": shape, f"{name}.var": shape, f"{name}.count": torch.Size([])}
+    if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
+        raise ValueError(f"its running statistics are {sorted(tensors)}, not those of this environment.")
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all() or (not name.endswith(".mean") and (tensor < 0).any()):
+            raise ValueError(f"its running statistics {name} are no such thing.")

@@ -1,0 +1,184 @@
+"""`s7rl resume`: a run that was killed or interrupted ends as one that was not.
+
+Mutations that were seen to fail: lines beyond the checkpoint kept in progress.csv; the best return not taken from it;
+the interruption answered in the middle of a rollout; only latest.zip written; the lock left out.
+"""
+
+import csv
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from stable_baselines3.common.logger import Logger
+
+from s7rl.experiments.cli import main
+from s7rl.experiments.run_log import BEST_RETURN, STEPS, ProgressCSV
+
+TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "16", "--d-model", "8", "--d-state", "8"]
+ROLLOUT, ROLLOUTS = 8 * 16, 60
+WORDS = ["train", *TINY, "--steps", str(ROLLOUT * ROLLOUTS), "--seed", "1", "--eval-episodes", "3"]
+# A checkpoint every tenth of a second, so that a run of seconds is killed between two.
+PROGRAM = """
+import sys
+from s7rl.experiments import progress
+from s7rl.experiments.cli import main
+progress.CHECKPOINT_SECONDS = 0.1
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    """Every line of the log but for what depends on the clock."""
+    with (run / "progress.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    return [
+        {key: value for key, value in line.items() if key not in ("time/fps", "time/time_elapsed")} for line in lines
+    ]
+
+
+def weights(run: Path, name: str) -> bytes:
+    return ZipFile(run / name).read("policy.safetensors")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    assert main([*WORDS, "--out", str(folder)]) == 0
+    return folder
+
+
+def start_and_signal(out: Path, number: signal.Signals) -> int:
+    """Sends a signal to a run after its thirtieth rollout; returns the exit code."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *WORDS, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not (out / "progress.csv").exists() or (out / "progress.csv").read_bytes().count(b"\n") < ROLLOUTS // 2:
+            assert process.poll() is None, "the run ended before it was stopped"
+            time.sleep(0.01)
+        os.kill(process.pid, number)
+        return process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_run_that_is_resumed_ends_as_one_that_was_not(
+    number: signal.Signals, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    code = start_and_signal(run, number)
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    done = json.loads(ZipFile(run / "latest.zip").read("config.json"))["counters"]["num_timesteps"]
+    assert 0 < done < ROLLOUT * ROLLOUTS
+    assert done % ROLLOUT == 0
+    if number == signal.SIGTERM:
+        assert log(run)[-1][STEPS] == str(done), "a run that is asked to stop stops after the update"
+    (run / ".latest.zip.123").write_bytes(b"half of")
+    assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
+    assert f"{ROLLOUT * ROLLOUTS - done:,} steps in" in capsys.readouterr().out
+    assert log(run) == log(straight)
+    for name in ("latest.zip", "best.zip"):
+        assert weights(run, name) == weights(straight, name)
+    assert (run / "evaluation.json").read_bytes() == (straight / "evaluation.json").read_bytes()
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
+    config = json.loads((run / "config.json").read_text())
+    assert [note["steps"] for note in config["resumptions"]] == [done]
+
+
+def copy(run: Path, target: Path, *names: str) -> Path:
+    target.mkdir()
+    for name in names:
+        (target / name).write_bytes((run / name).read_bytes())
+    return target
+
+
+def test_a_finished_run_says_so_and_with_more_steps_goes_on(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["config.json", "latest.zip", "latest.resume", "best.zip", "progress.csv", "evaluation.json"]
+    run = copy(straight, tmp_path / "run", *names)
+    assert main(["resume", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run} is finished: 7,680 steps are done. Give --steps to train on\n"
+    assert (run / "latest.zip").read_bytes() == (straight / "latest.zip").read_bytes()
+    assert main(["resume", str(run), "--steps", "7680"]) == 2
+    assert capsys.readouterr().err == f"s7rl resume: --steps 7680 must be above the 7,680 that RUN {run} has done\n"
+    assert main(["resume", str(run), "--steps", "8000", "--eval-episodes", "0"]) == 0
+    assert "the step size now falls to 0 at 8,000 steps, not at 7,680" in capsys.readouterr().out
+    assert log(run)[:ROLLOUTS] == log(straight)
+    assert [line[STEPS] for line in log(run)[ROLLOUTS:]] == ["7808", "7936", "8064"]
+    assert json.loads((run / "config.json").read_text())["settings"]["steps"] == 8000
+    # At 0 again one rollout after the last update, as in a run of 8,000 steps.
+    last = float(log(run)[-1]["train/learning_rate"])
+    assert last == pytest.approx(1e-3 * (1 - 7936 / (8064 + ROLLOUT)))
+
+
+def test_a_run_that_lacks_only_its_evaluation_is_evaluated(straight: Path, tmp_path: Path) -> None:
+    run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "latest.resume", "progress.csv")
+    assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
+    assert (run / "evaluation.json").read_bytes() == (straight / "evaluation.json").read_bytes()
+    assert weights(run, "latest.zip") == weights(straight, "latest.zip")
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins(straight: Path, tmp_path: Path) -> None:
+    run = copy(straight, tmp_path / "run", "config.json")
+    assert main(["resume", str(run), "--eval-episodes", "0"]) == 0
+    assert log(run) == log(straight)
+
+
+def test_a_run_without_its_resume_file_goes_on_with_new_episodes(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "progress.csv")
+    assert main(["resume", str(run), "--steps", "8000", "--eval-episodes", "0"]) == 0
+    assert f"{run} has no latest.resume: its episodes start anew" in capsys.readouterr().out
+    assert len(log(run)) == ROLLOUTS + 3
+
+
+def test_a_run_that_cannot_be_resumed_is_one_line(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy(straight, tmp_path / "run", "config.json")
+    (run / "latest.resume").write_bytes((straight / "latest.resume").read_bytes()[:999])
+    assert main(["resume", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"s7rl resume: {run / 'latest.resume'} cannot be resumed by this s7rl: ")
+    assert error.count("\n") == 1
+    assert main(["resume", str(tmp_path / "none")]) == 2
+    assert "RUN" in capsys.readouterr().err
+
+
+def test_two_processes_never_train_in_one_folder(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "latest.resume")
+    handle = os.open(run, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    assert main(["resume", str(run)]) == 2
+    assert capsys.readouterr().err == f"s7rl resume: RUN {run} is in use by another process: wait, or stop that one\n"
+    os.close(handle)
+
+
+def test_a_log_is_cut_at_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "progress.csv"
+    path.write_text(f"{STEPS},{BEST_RETURN}\n10,\n20,0.5\n30,0.75\n40")
+    assert ProgressCSV(path, 30).best_return == 0.75
+    log = ProgressCSV(path, 20)
+    assert log.best_return == 0.5
+    assert path.read_text() == f"{STEPS},{BEST_RETURN}\n10,\n20,0.5\n"
+    logger = Logger(None, [log])
+    logger.record(STEPS, 30)
+    logger.record("new", 'a "word", quoted')
+    logger.dump(30)
+    logger.record(STEPS, 40)
+    logger.dump(40)
+    assert path.read_text() == f'{STEPS},{BEST_RETURN},new\n10,,\n20,0.5,\n30,,"a ""word"", quoted"\n40,,\n'
+
+
+def test_a_new_log_has_no_best_return(tmp_path: Path) -> None:
+    assert ProgressCSV(tmp_path / "progress.csv", 0).best_return == -float("inf")
