@@ -31,10 +31,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 import s7rl
+from s7rl.agents.arguments import PPO_ARGUMENTS
 from s7rl.agents.checkpoint_checks import (
     check_counters,
+    check_normalization,
     check_optimizer,
-    check_settings,
     check_space_size,
     check_statistics,
     check_tensors,
@@ -45,6 +46,7 @@ from s7rl.agents.checkpoint_checks import (
 from s7rl.agents.distributed import rank
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.checks import check_arguments
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
@@ -186,7 +188,7 @@ class CheckpointMixin(BaseAlgorithm):
                 raise ValueError(f"its settings or counters are not those of version {FORMAT_VERSION}.")
             check_counters(config["counters"])
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
-            check_settings(settings, cls)
+            check_arguments(settings, **{name: rule for name, rule in PPO_ARGUMENTS.items() if name in settings})
         settings.update({name: value for name, value in replaced.items() if name != "policy_class"})
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])
@@ -251,7 +253,7 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
     with _blame(path):
         if set(config["normalization"]) != set(_NORMALIZATION_SETTINGS):
             raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
-        check_settings(config["normalization"], VecNormalize)
+        check_normalization(config["normalization"])
         normalizer = VecNormalize(env, training=False, **config["normalization"])
         _set_statistics(normalizer, tensors["normalization.safetensors"])
     normalizer.norm_reward = False

@@ -7,10 +7,9 @@ built only if the file holds the weights for it.
 import io
 import json
 import math
-import types
 import zipfile
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -80,29 +79,21 @@ def check_space_size(space: Any) -> None:
         raise ValueError(f"a space of {size:,} numbers is too large.")
 
 
-def check_settings(settings: Mapping[str, Any], kind: type[Any]) -> None:
-    """Refuse settings that are not of the types that a class asks for where it is made.
+def check_normalization(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that are not those of a ``VecNormalize``.
 
     Raises:
-        TypeError: if one is not; the text names it.
+        ValueError: if one is not; the text names it.
     """
-    hints = get_type_hints(kind.__init__)
     for name, value in settings.items():
-        if name in hints and not _fits(value, hints[name]):
-            raise TypeError(f"{name} is {value!r}.")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, one) for one in get_args(hint))
-    if origin is Literal:
-        return value in get_args(hint)
-    if hint is float:
-        return type(value) in (int, float)
-    if isinstance(origin, type):  # dict[...], Callable[...]
-        return isinstance(value, origin)
-    return type(value) is hint
+        if name in ("norm_obs", "norm_reward"):
+            fits = isinstance(value, bool)
+        elif name == "norm_obs_keys":
+            fits = value is None or (isinstance(value, list) and all(isinstance(key, str) for key in value))
+        else:
+            fits = type(value) in (int, float) and value >= 0
+        if not fits:
+            raise ValueError(f"{name} is {value!r}.")
 
 
 def check_counters(counters: Mapping[str, Any]) -> None:

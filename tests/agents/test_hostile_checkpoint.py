@@ -14,6 +14,7 @@ import resource
 import sys
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -242,7 +243,7 @@ def test_whatever_stands_in_the_settings_it_loads_or_ends_in_one_line(members: M
         if isinstance(container, dict) and data.draw(st.booleans(), label="removed"):
             del container[key]
         else:
-            container[key] = data.draw(VALUES)
+            container[key] = deepcopy(data.draw(VALUES))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         RecurrentPPO.load(packed({**members, "config.json": json.dumps(config).encode()}))
