@@ -1,10 +1,39 @@
-"""Agents: the recurrent policy, its rollout buffer, PPO, and the bridge to Stable-Baselines3."""
+"""Agents: the recurrent policy, its rollout buffer, PPO, and the bridge to Stable-Baselines3.
 
-from s7rl.agents.checkpoint import load_normalization as load_normalization
-from s7rl.agents.distributed import process_group as process_group
-from s7rl.agents.numerics import NumericalError as NumericalError
-from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
-from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
-from s7rl.agents.vec_env import BatchedVecEnv as BatchedVecEnv
-from s7rl.agents.vec_env import make_vec_env as make_vec_env
-from s7rl.agents.vec_env import prepare_env as prepare_env
+Importing this package does not import torch; the names below do when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from s7rl.agents.checkpoint import load_normalization as load_normalization
+    from s7rl.agents.distributed import process_group as process_group
+    from s7rl.agents.numerics import NumericalError as NumericalError
+    from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
+    from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
+    from s7rl.agents.vec_env import BatchedVecEnv as BatchedVecEnv
+    from s7rl.agents.vec_env import make_vec_env as make_vec_env
+    from s7rl.agents.vec_env import prepare_env as prepare_env
+
+_HOMES = {
+    "BatchedVecEnv": "s7rl.agents.vec_env",
+    "NumericalError": "s7rl.agents.numerics",
+    "RecurrentActorCriticPolicy": "s7rl.agents.policies",
+    "RecurrentPPO": "s7rl.agents.ppo",
+    "load_normalization": "s7rl.agents.checkpoint",
+    "make_vec_env": "s7rl.agents.vec_env",
+    "prepare_env": "s7rl.agents.vec_env",
+    "process_group": "s7rl.agents.distributed",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

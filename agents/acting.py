@@ -58,17 +58,17 @@ class ActingMixin(OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         buffer = rollout_buffer
+        new_obs: Any = self._last_obs
+        assert new_obs is not None
+        check_observations(new_obs, env, 0, self.num_timesteps)
         self._between_rollouts = True
         callback.on_rollout_start()  # before anything else, so that what it saves is where a rollout begins
         self._between_rollouts = False
         self._begin_rollout()
-        new_obs: Any = self._last_obs
         starts, state = self._last_episode_starts, self._last_state
-        assert new_obs is not None
         assert starts is not None
         assert state is not None
         before_last_steps = state
-        check_observations(new_obs, env, 0, self.num_timesteps)
         time_outs = _TimeOuts()
         episodes = distributed.SharedEpisodes(self)
         goes_on = True

@@ -128,6 +128,7 @@ PPO_ARGUMENTS: Mapping[str, Rule] = {
     "refresh": choice("it is when the states that sequences start from are computed anew", ("epoch", "never")),
     "burn_in": whole_number("it is how many earlier steps warm the state up", least=0),
     "debug_anomalies": FLAG,
+    "compile_policy": FLAG,
 }
 """The arguments of RecurrentPPO but for ``policy``, see :func:`check_policy`."""
 

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -55,6 +56,9 @@ def process_group(device: str | torch.device = "auto") -> Iterator[None]:
                 "or train on the CPU."
             )
         torch.cuda.set_device(local_rank)
+    # This module keeps the group of the moment as a default argument.  Imported later, as optimisers do, it would keep
+    # ours until the interpreter ends, whose last objects Gloo's threads must not touch: the process could abort.
+    import_module("torch.distributed.nn")
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         yield

@@ -34,7 +34,7 @@ def cut_rollout(n_envs: int, n_steps: int, batch_size: int | None = None, sequen
         raise ValueError(f"n_steps is {n_steps}, but a rollout needs at least one step: pass a positive number.")
     if n_envs * n_steps < 2:
         raise ValueError("n_steps is 1 with one environment, but one advantage has no spread: pass n_steps=2.")
-    lengths = _divisors(n_steps)
+    lengths = divisors(n_steps)
     if sequence_length is not None and sequence_length not in lengths:
         raise ValueError(
             f"sequence_length is {sequence_length}, but rows of n_steps = {n_steps} steps are cut into equal "
@@ -61,10 +61,11 @@ def cut_rollout(n_envs: int, n_steps: int, batch_size: int | None = None, sequen
 
 def _batch_sizes(n_envs: int, n_steps: int, length: int) -> list[int]:
     # The advantages of a single step have no spread to be normalised by.
-    return [length * number for number in _divisors(n_envs * n_steps // length) if length * number > 1]
+    return [length * number for number in divisors(n_envs * n_steps // length) if length * number > 1]
 
 
-def _divisors(number: int) -> list[int]:
+def divisors(number: int) -> list[int]:
+    """All numbers that divide ``number``, from 1 on."""
     small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return sorted({*small, *(number // divisor for divisor in small)})
 

@@ -155,9 +155,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         """Build encoders, cores and the layers before the heads.  Called by SB3 before it builds the optimiser."""
         self.preprocessor = Preprocessor(self.observation_space, self.normalize_images)
-        self._embeds = isinstance(self.observation_space, spaces.Discrete) and isinstance(
+        self._first_symbol: int | None = None
+        if isinstance(self.observation_space, spaces.Discrete) and isinstance(
             self.features_extractor, FlattenExtractor | VectorExtractor
-        )
+        ):
+            self._first_symbol = int(self.observation_space.start)
         self.encoder, self.core = self._make_encoder(), self._make_core()
         # A shared core is the only one; without memory the critic's is a core too, the one that remembers nothing.
         if self.critic_core_name != "shared":
@@ -173,7 +175,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         self.action_dist = maskable(self.action_dist)
 
     def _make_encoder(self) -> nn.Module:
-        if self._embeds:
+        if self._first_symbol is not None:
             # What a linear layer would make of the one-hot vector, without making the vector.
             embedding = nn.Embedding(self.features_dim, self.d_model)
             if self.ortho_init:
@@ -378,10 +380,9 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
 
     def _features(self, obs: Observations) -> tuple[Shaped[Tensor, "N *features"], Shaped[Tensor, "N *features"]]:
         """What the encoders of actor and critic get."""
-        if self._embeds:
-            assert isinstance(self.observation_space, spaces.Discrete)
+        if self._first_symbol is not None:
             assert isinstance(obs, Tensor)
-            symbols = obs.long() - int(self.observation_space.start)
+            symbols = obs.long() - self._first_symbol
             return symbols, symbols
         features = self.extract_features(obs)
         return (features, features) if isinstance(features, Tensor) else features

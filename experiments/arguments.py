@@ -20,6 +20,11 @@ FOLLOWS_TASK = tyro.conf.arg(help_behavior_hint="(default: follows the task)")
 FOLLOWS_AGENT = tyro.conf.arg(help_behavior_hint="(default: follows the agent)")
 
 
+def default_is(default: str) -> Any:
+    """Marks an option that is handed to RecurrentPPO only if it is given; ``default`` says what holds otherwise."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})")
+
+
 def whole_number(word: str) -> int:
     """Reads ``20000``, ``20_000`` and ``2e4``."""
     try:

@@ -18,7 +18,15 @@ import tyro
 from rich.console import Console
 
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
-from s7rl.experiments.config import EvaluateConfig, ListConfig, NetworkOptions, PPOOptions, ResumeConfig, TrainConfig
+from s7rl.experiments.config import (
+    EvaluateConfig,
+    FurtherOptions,
+    ListConfig,
+    NetworkOptions,
+    PPOOptions,
+    ResumeConfig,
+    TrainConfig,
+)
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.suggestions import did_you_mean, named
 
@@ -160,11 +168,11 @@ def _help(command: Sequence[str]) -> str:
 def _flags(command: Sequence[str]) -> list[str]:
     groups: tuple[type, ...] = (COMMANDS[command[0]],)
     if command[0] == "train":
-        groups += (PPOOptions, NetworkOptions)
+        groups += (PPOOptions, FurtherOptions, NetworkOptions)
     if len(command) > 1:
         groups = (BENCHES[command[1]], CommonOptions)
     names = {field.name for group in groups for field in fields(group)}
-    names -= {"env", "run", "what", "ppo", "network", "common"}
+    names -= {"env", "run", "what", "ppo", "further", "network", "common"}
     return sorted(f"--{name.replace('_', '-')}" for name in names)
 
 

@@ -6,7 +6,8 @@ task or the agent; ``settings.settings_for`` fills it in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 import tyro
@@ -19,6 +20,7 @@ from s7rl.experiments.arguments import (
     OptionalText,
     OptionalWholeNumber,
     WholeNumber,
+    default_is,
 )
 
 DEFAULT_ENV = "s7rl/TMazePassive-v0"
@@ -38,7 +40,9 @@ class PPOOptions:
     """Steps of each environment in one rollout. The gradient reaches back no further, so an agent cannot learn to use
     what it saw earlier than that."""
     batch_size: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
-    """Steps in one minibatch, a multiple of --n-steps: a minibatch holds whole rows of the rollout."""
+    """Steps in one minibatch: whole rows of the rollout, or one sequence where it is less than --n-steps."""
+    sequence_length: Annotated[OptionalWholeNumber, default_is("whole rows, or --batch-size if that is less")] = None
+    """Steps that one gradient reaches back, a divisor of --n-steps. Less takes less memory, and learns less of it."""
     n_epochs: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
     """Passes over each rollout. More use the data better and move the policy further from the one that collected it."""
     gamma: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
@@ -60,8 +64,31 @@ class PPOOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherOptions:
+    """How it learns, beyond the usual."""
+
+    refresh: Annotated[Literal["epoch", "never"] | None, default_is("epoch")] = None
+    """Where rows are cut into sequences: compute the memory before each anew in every pass, or keep it as it was."""
+    burn_in: Annotated[OptionalWholeNumber, default_is("0")] = None
+    """Steps of the rollout before from which the memory is warmed up with the weights of the moment."""
+    target_kl: Annotated[OptionalRealNumber, default_is("none")] = None
+    """Stop an update when the policy has moved 1.5 times this far, in nats."""
+    clip_range_vf: Annotated[OptionalRealNumber, default_is("none")] = None
+    """How far one update may move a value, in units of the return."""
+    normalize_advantage: Annotated[bool | None, default_is("True")] = None
+    """Whether advantages are scaled to mean 0 and variance 1 in each minibatch."""
+    use_sde: Annotated[bool | None, default_is("False")] = None
+    """Whether continuous actions explore with noise that depends on the state (gSDE)."""
+    sde_sample_freq: Annotated[OptionalWholeNumber, default_is("-1, once a rollout")] = None
+    """Steps after which that noise is drawn anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """What it is."""
+
+    critic_core: Annotated[Literal["shared", "separate", "none"] | None, default_is("shared")] = None
+    """What the critic remembers with: the actor's memory, one of its own, or none."""
 
     d_model: Annotated[OptionalWholeNumber, FOLLOWS_AGENT] = None
     """Features between the blocks."""
@@ -108,6 +135,7 @@ class TrainConfig:
     debug_anomalies: bool = False
     """Name the layer where a number becomes nan or infinite; slow."""
     ppo: tyro.conf.OmitArgPrefixes[PPOOptions] = field(default_factory=PPOOptions)
+    further: tyro.conf.OmitArgPrefixes[FurtherOptions] = field(default_factory=FurtherOptions)
     network: tyro.conf.OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
 
 
@@ -159,3 +187,12 @@ class ListConfig:
 
     what: tyro.conf.Positional[Literal["envs", "agents", "experiments"]]
     """What to list."""
+
+
+def as_options(message: str) -> str:
+    """A message about arguments of RecurrentPPO in the words of the command line: --batch-size for batch_size."""
+    groups = (PPOOptions, FurtherOptions, NetworkOptions, TrainConfig)
+    names = {option.name for group in groups for option in fields(group)}
+    # Only those that are no words of English; the others where the message begins with them.
+    pattern = "|".join(rf"\b{name}\b" if "_" in name else rf"^{name}\b" for name in sorted(names))
+    return re.sub(pattern, lambda found: f"--{found[0].replace('_', '-')}", message)

@@ -15,12 +15,13 @@ The rules and where they come from:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from s7rl.agents.minibatches import cut_rollout, divisors
 from s7rl.envs import Task
 from s7rl.experiments.arguments import read_assignments
-from s7rl.experiments.config import TrainConfig
+from s7rl.experiments.config import TrainConfig, as_options
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
 
@@ -50,6 +51,10 @@ class RunSettings:
     """Name of the sequence model."""
     core_kwargs: Mapping[str, Any]
     """Options of the sequence model."""
+    policy_kwargs: Mapping[str, Any]
+    """Further options of the policy that were given."""
+    ppo_kwargs: Mapping[str, Any]
+    """Further options of RecurrentPPO that were given."""
     d_model: int
     """Features between the blocks."""
     d_state: int
@@ -65,7 +70,9 @@ class RunSettings:
     n_steps: int
     """Steps of each environment in one rollout."""
     batch_size: int
-    """Steps in one minibatch: whole rows."""
+    """Steps in one minibatch."""
+    sequence_length: int | None
+    """Steps of a sequence; None: whole rows, or one minibatch."""
     n_epochs: int
     """Passes over each rollout."""
     learning_rate: float
@@ -117,16 +124,10 @@ class RunSettings:
         for name in ("ent_coef", "vf_coef", "dynamics_lr_factor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{_option(name)} {getattr(self, name)} must not be negative")
-        rows, rest = divmod(self.batch_size, self.n_steps)
-        if rest or rows < 1 or self.n_envs % rows:
-            raise ValueError(
-                f"--batch-size {self.batch_size} must be --n-steps {self.n_steps} times a divisor of --n-envs "
-                f"{self.n_envs}: a minibatch holds whole rows. Try --batch-size {self.n_steps * self._nearest_rows()}"
-            )
-
-    def _nearest_rows(self) -> int:
-        wanted = self.batch_size / self.n_steps
-        return min(divisors(self.n_envs), key=lambda rows: abs(rows - wanted))
+        try:
+            cut_rollout(self.n_envs, self.n_steps, self.batch_size, self.sequence_length)
+        except ValueError as error:
+            raise ValueError(as_options(str(error))) from None
 
     @property
     def gradient_falls_short(self) -> bool:
@@ -184,6 +185,8 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         agent=config.agent,
         core=agent.core,
         core_kwargs=core_kwargs,
+        policy_kwargs=_given(critic_core=network.critic_core),
+        ppo_kwargs=_given(**asdict(config.further)),
         d_model=_first(network.d_model, _first(suite.d_model, agent.d_model)),
         d_state=_first(network.d_state, agent.d_state),
         n_blocks=_first(network.n_blocks, agent.n_blocks),
@@ -191,7 +194,8 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         steps=_first(config.steps, task.steps),
         n_envs=n_envs,
         n_steps=n_steps,
-        batch_size=_first(ppo.batch_size, n_steps * minibatch_rows(n_envs, n_steps, suite)),
+        batch_size=_first(ppo.batch_size, _batch_size(n_envs, n_steps, ppo.sequence_length, suite)),
+        sequence_length=ppo.sequence_length,
         n_epochs=_first(ppo.n_epochs, suite.n_epochs),
         learning_rate=_first(ppo.learning_rate, suite.learning_rate),
         dynamics_lr_factor=_first(ppo.dynamics_lr_factor, suite.dynamics_lr_factor),
@@ -230,15 +234,22 @@ def environments(n_steps: int, suite: SuiteSettings) -> int:
     return n_envs
 
 
-def minibatch_rows(n_envs: int, n_steps: int, suite: SuiteSettings) -> int:
-    """Rows in a minibatch, a divisor of ``n_envs``.
+def minibatch_rows(n_rows: int, length: int, suite: SuiteSettings) -> int:
+    """Rows in a minibatch, or sequences where rows are cut; a divisor of how many there are.
 
     As many as ``batch_steps`` holds; where that is fewer than 4, up to 4 in twice as many steps, since rows of one
     rollout resemble each other.
     """
-    n_steps = max(n_steps, 1)
-    wanted = max(suite.batch_steps // n_steps, min(4, 2 * suite.batch_steps // n_steps), 1)
-    return max(rows for rows in divisors(max(n_envs, 1)) if rows <= wanted)
+    length = max(length, 1)
+    wanted = max(suite.batch_steps // length, min(4, 2 * suite.batch_steps // length), 1)
+    return max(rows for rows in divisors(max(n_rows, 1)) if rows <= wanted)
+
+
+def _batch_size(n_envs: int, n_steps: int, sequence_length: int | None, suite: SuiteSettings) -> int:
+    # A length that does not divide the rows is found out, and named, later.
+    cut = sequence_length is not None and sequence_length > 0 and n_steps % sequence_length == 0
+    length = sequence_length if cut and sequence_length else n_steps
+    return length * minibatch_rows(n_envs * n_steps // max(length, 1), length, suite)
 
 
 def next_power_of_two(number: int) -> int:
@@ -246,9 +257,8 @@ def next_power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def divisors(number: int) -> list[int]:
-    """All numbers that divide ``number``, from 1."""
-    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _first(given: Any, otherwise: Any) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from s7rl.agents.minibatches import cut_rollout
+from s7rl.experiments.config import as_options
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.settings import RunSettings, divisors
+from s7rl.experiments.settings import RunSettings
 
 
 class Share(NamedTuple):
@@ -14,7 +16,7 @@ class Share(NamedTuple):
     n_envs: int
     """Environments that it steps."""
     batch_size: int
-    """Steps that it has in each minibatch, in whole rows."""
+    """Steps that it has in each minibatch."""
     seed: int
     """Seed of its first environment: those of the ranks follow on, so that they are those of a run without ranks."""
 
@@ -38,13 +40,18 @@ def share_of(settings: RunSettings, rank: int, ranks: int) -> Share:
             f"the nearest {_are(nearest)}"
         )
     batch_size, rest = divmod(settings.batch_size, ranks)
-    possible = [settings.n_steps * rows for rows in divisors(n_envs)]
-    if rest or batch_size not in possible:
-        nearest = sorted(sorted((ranks * size for size in possible), key=lambda x: abs(x - settings.batch_size))[:2])
+    if rest:
+        nearest = [ranks * number for number in (batch_size, batch_size + 1) if number]
         raise UsageError(
-            f"--batch-size {settings.batch_size} must give each of the {ranks} processes whole rows of --n-steps "
-            f"{settings.n_steps}, a divisor of its {n_envs} environments: the nearest {_are(nearest)}"
+            f"--batch-size {settings.batch_size} must be a multiple of the {ranks} processes, which share each "
+            f"minibatch: the nearest {_are(nearest)}"
         )
+    try:
+        cut_rollout(n_envs, settings.n_steps, batch_size, settings.sequence_length)
+    except ValueError as error:
+        raise UsageError(
+            f"each of the {ranks} processes has its share of --n-envs and --batch-size: {as_options(str(error))}"
+        ) from error
     return Share(n_envs, batch_size, settings.seed + rank * n_envs)
 
 

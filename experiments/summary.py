@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from s7rl.agents.minibatches import cut_rollout
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.evaluation import Evaluation
@@ -49,13 +50,15 @@ def print_settings(
     horizon = settings.core_kwargs.get("horizon")
     memory = f", memory from {horizon[0]:g} to {horizon[1]:,g} steps" if isinstance(horizon, (tuple, list)) else ""
     states = f"{settings.d_state} states, " if AGENTS[settings.agent].has_modes else ""
-    rows = settings.batch_size // settings.n_steps
+    cut = cut_rollout(settings.n_envs, settings.n_steps, settings.batch_size, settings.sequence_length)
+    whole = cut.sequence_length == settings.n_steps
+    batch = plural(cut.sequences, "row" if whole else "sequence") + ("" if whole else f" of {cut.sequence_length}")
     lines = {
         "task": f"{settings.env_id}{kwargs}: {spaces}{length}{span}",
         "agent": f"{settings.agent}: {settings.n_blocks} x {settings.d_model} features, "
         f"{states}{parameters:,} parameters{memory}",
         "learning": f"{plural(settings.steps, 'step')} in rollouts of {settings.n_envs} x {settings.n_steps}, "
-        f"minibatches of {plural(rows, 'row')}, {plural(settings.n_epochs, 'epoch')}, "
+        f"minibatches of {batch}, {plural(settings.n_epochs, 'epoch')}, "
         f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}",
         "torch": f"{plural(threads, 'thread')} on {device}",
         "run": str(folder),

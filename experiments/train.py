@@ -20,7 +20,7 @@ from s7rl.agents.threads import torch_threads
 from s7rl.backends import backend
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
-from s7rl.experiments.config import TrainConfig
+from s7rl.experiments.config import TrainConfig, as_options
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
 from s7rl.experiments.interruption import Interruption, stop_on_signals
@@ -161,13 +161,16 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
                 "n_blocks": settings.n_blocks,
                 "core_kwargs": dict(settings.core_kwargs),
                 "dynamics_lr_factor": settings.dynamics_lr_factor,
+                **settings.policy_kwargs,
             },
             seed=settings.seed,
             device=settings.device,
             n_threads=settings.threads if settings.threads is not None else "auto",
+            sequence_length=settings.sequence_length,
+            **settings.ppo_kwargs,
         )
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(as_options(str(error))) from error
     return model, vec_env
 
 

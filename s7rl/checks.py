@@ -139,7 +139,7 @@ def span(meaning: str, *, above: float, below: float = math.inf) -> Rule:
         meaning=meaning,
         hint=f"pass two numbers {bounds}, the smaller first",
         of_kind=lambda value: isinstance(value, tuple | list) and len(value) == 2 and all(map(is_number, value)),
-        in_range=lambda value: all(map(is_finite, value)) and above < value[0] <= value[1] < below,
+        in_range=lambda value: above < value[0] <= value[1] < below,
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from s7rl import core_names
 from s7rl.agents import BatchedVecEnv, NumericalError, RecurrentPPO
-from s7rl.agents.numerics import check_observations, find_anomalies
+from s7rl.agents.numerics import check_observations, check_rollout, find_anomalies
 from tests.agents.clockwork import agent, clockworks
 
 N_ENVS, N_STEPS, ROW = 3, 8, 2
@@ -234,6 +234,16 @@ def test_a_value_that_overflows_is_named_with_its_environment_and_step() -> None
         model.policy.value_net.bias.fill_(math.inf)
     with pytest.raises(NumericalError, match=r"^the value of environment 0 is inf at step 1 of the rollout, after 2 e"):
         model.learn(8)
+
+
+def test_the_steps_of_all_processes_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = agent(clockworks(2), n_steps=4).learn(8).rollout_buffer
+    buffer.values[1, 1] = math.inf
+    monkeypatch.setattr("s7rl.agents.numerics.world_size", lambda: 3)
+    with pytest.raises(
+        NumericalError, match=r"^the value of environment 1 is inf at step 2 of the rollout, after 88 e"
+    ):
+        check_rollout(buffer, 100)
 
 
 # Seen to fail it: the loss not looked at, so that a gradient was named.

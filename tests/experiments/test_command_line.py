@@ -36,8 +36,11 @@ MISTAKES = [
     ("train --steps", "s7rl train: missing value for argument '--steps'"),
     ("train --gamma 2", "s7rl train: --gamma 2.0 must be from 0 to 1"),
     ("train --eval-episodes -1", "s7rl train: --eval-episodes -1 must not be negative; 0 skips the evaluation"),
-    ("train --batch-size 100", "s7rl train: --batch-size 100 must be --n-steps 256 times a divisor of --n-envs 32"),
-    ("train --n-steps 100 --batch-size 256", "s7rl train: --batch-size 256 must be --n-steps 100 times a divisor"),
+    (
+        "train --batch-size 100",
+        "s7rl train: --batch-size is 100, but a minibatch is an equal share of",
+    ),
+    ("train --n-steps 100 --batch-size 256", "s7rl train: --batch-size is 256, but a minibatch is"),
     ("train CartPol-v1", "s7rl train: unknown environment 'CartPol-v1': did you mean 'CartPole-v1'"),
     ("train --agent gruu", "s7rl train: there is no agent 'gruu'; did you mean gru? (see `s7rl list agents`)"),
     ("train --agent abacus", "s7rl train: there is no agent 'abacus' (see `s7rl list agents`)"),

@@ -174,10 +174,11 @@ def test_derived_settings_always_fit_each_other(
     [
         (
             {"batch_size": 100},
-            "--batch-size 100 must be --n-steps 256 times a divisor of --n-envs 32.*--batch-size 256$",
+            r"--batch-size is 100, but .* --n-steps = 256 .* --n-envs = 32.*: the nearest that fit are 64 and 128\.$",
         ),
-        ({"batch_size": 3 * 256}, "--batch-size 768 .*Try --batch-size 512$"),
-        ({"batch_size": 64 * 256}, "--batch-size 16384 .*Try --batch-size 8192$"),
+        ({"batch_size": 3 * 256}, r"--batch-size is 768, .* 512 and 1024\.$"),
+        ({"batch_size": 64 * 256}, r"--batch-size is 16384, .* 4096 and 8192\.$"),
+        ({"sequence_length": 100}, r"--sequence-length is 100, .* 64 and 128\.$"),
         ({"steps": 0}, "--steps 0 must be at least 1$"),
         ({"n_envs": 0}, "--n-envs 0 must be at least 1$"),
         ({"n_epochs": 0}, "--n-epochs 0 must be at least 1$"),

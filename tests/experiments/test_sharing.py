@@ -32,11 +32,20 @@ def test_environments_that_cannot_be_shared_are_an_error_with_the_nearest_number
         share_of(settings, 0, 3)
 
 
-@pytest.mark.parametrize(("rows", "nearest"), [(1, "16 and 32"), (3, "16 and 32")])
-def test_minibatches_that_cannot_be_shared_are_an_error_with_the_nearest_sizes(rows: int, nearest: str) -> None:
-    # Of 12 environments 2 processes have 6 each, so 1, 2, 3 or 6 rows of 8 steps in a minibatch.  Fails where sizes of
-    # one process are named.
-    settings = replace(SETTINGS, n_envs=12, n_steps=8, batch_size=8 * rows)
-    complaint = f"^--batch-size {8 * rows} must give each of the 2 processes .*: the nearest are {nearest}$"
+@pytest.mark.parametrize(
+    ("batch_size", "complaint"),
+    [
+        (15, r"^--batch-size 15 must be a multiple of the 2 processes.*: the nearest are 14 and 16$"),
+        # Of 12 environments each has 6, so 1, 2, 3 or 6 rows of 8 steps in a minibatch.
+        (
+            64,
+            r"^each of the 2 processes has its share .*: --batch-size is 32, .* nearest that fit are 16 and 24\.$",
+        ),
+    ],
+)
+def test_minibatches_that_cannot_be_shared_are_an_error_with_the_nearest_sizes(batch_size: int, complaint: str) -> None:
+    # Fails where the share is not checked by itself.
+    settings = replace(SETTINGS, n_envs=12, n_steps=8, batch_size=48)
+    object.__setattr__(settings, "batch_size", batch_size)  # what the whole run could not have either is found here too
     with pytest.raises(UsageError, match=complaint):
         share_of(settings, 0, 2)
