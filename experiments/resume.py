@@ -74,8 +74,8 @@ def _restore(
     vec_env = make_environments(settings)
     # Another number of steps is another schedule.
     options: dict[str, Any] = {"learning_rate": step_size(settings)} if new_steps else {}
-    if world_size() > 1:
-        options["batch_size"] = share_of(settings, rank(), world_size()).batch_size
+    # The checkpoint has a rank's share, and there may have been more or fewer of them.
+    options["batch_size"] = share_of(settings, rank(), world_size()).batch_size
     try:
         if not folder.resumable.is_file():
             _say(console, f"{folder.path} has no {folder.resumable.name}: its episodes start anew")
