@@ -158,7 +158,9 @@ class ResumeMixin(CheckpointMixin):
             raise ValueError(f"{source} cannot be resumed by this s7rl: {_one_line(error)}") from error
         try:
             if not alone:
-                raise EnvironmentStateError(f"they ran in {header['ranks']} process(es), and now in {world_size()}")
+                raise EnvironmentStateError(
+                    f"their state is kept for one process alone; there were {header['ranks']}, now {world_size()}"
+                )
             if parts.environments is None:
                 raise EnvironmentStateError(header.get("no_environments", "there is no state of theirs"))
             restore_environments(model.env, parts.environments)

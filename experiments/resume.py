@@ -74,6 +74,8 @@ def _restore(
     vec_env = make_environments(settings)
     # Another number of steps is another schedule.
     options: dict[str, Any] = {"learning_rate": step_size(settings)} if new_steps else {}
+    # The checkpoint has a rank's share, and there may have been more or fewer of them.
+    options["batch_size"] = share_of(settings, rank(), world_size()).batch_size
     try:
         if not folder.resumable.is_file():
             _say(console, f"{folder.path} has no {folder.resumable.name}: its episodes start anew")
@@ -85,8 +87,6 @@ def _restore(
         raise UsageError(str(error)) from error
     for warning in said:
         _say(console, str(warning.message))
-    # The checkpoint has the share of one process, and there may have been more or fewer.
-    model.batch_size = share_of(settings, rank(), world_size()).batch_size
     return model, vec_env
 
 
