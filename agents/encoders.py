@@ -19,6 +19,10 @@ from s7rl.agents.observations import Observations
 
 NATURE_CNN_SIDE = 36
 """The shortest side, in pixels, of an image that the three layers of Mnih et al. leave anything of."""
+_OUTSIDE = (
+    "an observation has the symbol {symbol}{where}, which is not in its space: correct the observation space of the "
+    "environment."
+)
 
 
 class Preprocessor(nn.Module):
@@ -68,11 +72,37 @@ class VectorExtractor(BaseFeaturesExtractor):
             raise ValueError(
                 'the observation space is a Dict, which "MlpPolicy" does not take: use "MultiInputPolicy".'
             )
-        super().__init__(observation_space, _vector_size(observation_space))
+        super().__init__(observation_space, spaces.flatdim(observation_space))
 
     def forward(self, observations: Float[Tensor, "N *shape"]) -> Float[Tensor, "N F"]:
         """Flatten preprocessed observations."""
         return observations.flatten(1)
+
+
+class SymbolEncoder(nn.Embedding):
+    """One vector per symbol of a Discrete space: what a linear layer makes of one-hot vectors, without making them.
+
+    Args:
+        space: of the symbols.
+        d_model: H, width of the vectors.
+    """
+
+    def __init__(self, space: spaces.Discrete, d_model: int) -> None:
+        super().__init__(int(space.n), d_model)
+        self.start = int(space.start)
+
+    def forward(self, observations: Shaped[Tensor, " N"]) -> Float[Tensor, "N H"]:
+        """Look the symbols up.
+
+        Raises:
+            ValueError: if one is not of the space; a GPU notices later, and says so in its own words.
+        """
+        symbols = observations.long() - self.start
+        try:
+            return super().forward(symbols)
+        except IndexError:
+            outside = (symbols < 0) | (symbols >= self.num_embeddings)
+            raise ValueError(_OUTSIDE.format(symbol=observations[outside][0].item(), where="")) from None
 
 
 class ImageExtractor(BaseFeaturesExtractor):
@@ -152,7 +182,7 @@ class MultiInputExtractor(BaseFeaturesExtractor):
         if cnn_output_dim < 1:
             raise ValueError(f"cnn_output_dim is {cnn_output_dim}, but it is a layer's width: pass a positive number.")
         sizes = [
-            cnn_output_dim if is_image(space, normalized_image) else _vector_size(space)
+            cnn_output_dim if is_image(space, normalized_image) else spaces.flatdim(space)
             for space in observation_space.spaces.values()
         ]
         super().__init__(observation_space, sum(sizes))
@@ -219,10 +249,6 @@ def _convolutions(channels: int, side: int) -> list[nn.Module]:
     return [module for layer in layers for module in (layer, nn.ReLU())]
 
 
-def _vector_size(space: spaces.Space[Any]) -> int:
-    return int(spaces.flatdim(space))
-
-
 def _preprocess_leaf(key: str | None, space: spaces.Space[Any], normalize_images: bool) -> nn.Module:
     if isinstance(space, spaces.Discrete):
         return _OneHot(key, np.array([space.n]), np.array([space.start]))
@@ -270,9 +296,6 @@ class _OneHot(nn.Module):
             outside = (symbols < 0) | (symbols > self.last)
             if outside.any():
                 symbol = (symbols + self.start)[outside][0].item()
-                raise ValueError(
-                    f"an observation has the symbol {symbol}{self.where}, which is not in its space: correct the "
-                    "observation space of the environment."
-                )
+                raise ValueError(_OUTSIDE.format(symbol=symbol, where=self.where))
         one_hot = torch.zeros(len(x), self.size, device=x.device)
         return one_hot.scatter_(1, symbols + self.offset, 1.0)
