@@ -43,7 +43,6 @@ from s7rl.agents.checkpoint_checks import (
     parse_json,
     read_members,
 )
-from s7rl.agents.distributed import rank
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.checks import check_arguments
@@ -86,26 +85,10 @@ Self = TypeVar("Self", bound="CheckpointMixin")
 
 
 class CheckpointMixin(BaseAlgorithm):
-    """``save`` and ``load`` of :class:`s7rl.agents.RecurrentPPO`, in place of SB3's pickled ones."""
-
-    def save(
-        self,
-        path: str | Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """Write a checkpoint, atomically where ``path`` is one.  Of several ranks only the first writes.
-
-        Args:
-            path: file, ".zip" is added to a name without suffix; or a binary file object.
-            exclude: no effect; SB3's callbacks may pass it.
-            include: no effect.
-        """
-        if rank() == 0:
-            self.write_checkpoint(path, self.checkpoint_bytes())
+    """``load`` of :class:`s7rl.agents.RecurrentPPO`, and what its ``save`` writes, in place of SB3's pickled ones."""
 
     def checkpoint_bytes(self) -> bytes:
-        """What :meth:`save` writes."""
+        """A checkpoint of the model as it is."""
         normalizer = self.get_vec_normalize_env()
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
         config = {
@@ -132,7 +115,7 @@ class CheckpointMixin(BaseAlgorithm):
 
     @staticmethod
     def write_checkpoint(path: str | Path | io.BufferedIOBase, content: bytes) -> None:
-        """Write the bytes of a checkpoint where :meth:`save` would."""
+        """Write the bytes of a checkpoint, atomically where ``path`` is one."""
         if isinstance(path, io.IOBase):
             path.write(content)
         else:

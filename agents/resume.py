@@ -29,7 +29,6 @@ from s7rl.agents.checkpoint import CheckpointMixin, with_suffix
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.environment_state import EnvironmentStateError, restore_environments, save_environments
 from s7rl.agents.random_states import random_states, set_random_states
-from s7rl.files import write_atomically
 
 FORMAT = "s7rl-resume"
 FORMAT_VERSION = 1
@@ -56,7 +55,7 @@ class ResumeMixin(CheckpointMixin):
         include: Iterable[str] | None = None,
         resumable: bool = False,
     ) -> None:
-        """Write a checkpoint, atomically where ``path`` is one.
+        """Write a checkpoint, atomically where ``path`` is one.  Of several ranks only the first writes.
 
         Args:
             path: file, ".zip" is added to a name without suffix; or a binary file object.
@@ -75,9 +74,7 @@ class ResumeMixin(CheckpointMixin):
         if resumable:
             if isinstance(path, io.IOBase):
                 raise ValueError("resumable is True, but it takes two files, and path is a file object: pass a path.")
-            beside, state = _beside(path), self._resumable(content)
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(beside, state)
+            self.write_checkpoint(_beside(path), self._resumable(content))
         self.write_checkpoint(path, content)
 
     def _resumable(self, checkpoint: bytes) -> bytes:
