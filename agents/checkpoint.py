@@ -31,7 +31,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 import s7rl
-from s7rl.agents.arguments import PPO_ARGUMENTS
+from s7rl.agents.arguments import PPO_ARGUMENTS, check_given
 from s7rl.agents.checkpoint_checks import (
     check_counters,
     check_normalization,
@@ -45,7 +45,6 @@ from s7rl.agents.checkpoint_checks import (
 )
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
-from s7rl.checks import check_arguments
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
@@ -53,32 +52,8 @@ FORMAT_VERSION = 2
 _TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
 _NORMALIZATION_SETTINGS = ("norm_obs", "norm_obs_keys", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining")
-_SETTINGS = (
-    "learning_rate",
-    "n_steps",
-    "batch_size",
-    "n_epochs",
-    "gamma",
-    "gae_lambda",
-    "clip_range",
-    "clip_range_vf",
-    "normalize_advantage",
-    "ent_coef",
-    "vf_coef",
-    "max_grad_norm",
-    "use_sde",
-    "sde_sample_freq",
-    "target_kl",
-    "stats_window_size",
-    "tensorboard_log",
-    "policy_kwargs",
-    "verbose",
-    "seed",
-    "sequence_length",
-    "refresh",
-    "burn_in",
-    "n_threads",
-)
+_NOT_SAVED = ("env", "device", "debug_anomalies", "compile_policy")  # of the machine and the moment, not of the agent
+_SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in _NOT_SAVED)
 
 Tensors = dict[str, Tensor]
 Self = TypeVar("Self", bound="CheckpointMixin")
@@ -171,7 +146,7 @@ class CheckpointMixin(BaseAlgorithm):
                 raise ValueError(f"its settings or counters are not those of version {FORMAT_VERSION}.")
             check_counters(config["counters"])
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
-            check_arguments(settings, **{name: rule for name, rule in PPO_ARGUMENTS.items() if name in settings})
+            check_given(settings, PPO_ARGUMENTS)
         settings.update({name: value for name, value in replaced.items() if name != "policy_class"})
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])
