@@ -11,10 +11,9 @@ not there, and an older one stays until the new one is complete.
 
 import io
 import json
-import struct
 import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, TypeVar
@@ -22,7 +21,6 @@ from typing import Any, TypeVar
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv
@@ -132,7 +130,7 @@ class CheckpointMixin(BaseAlgorithm):
             get_system_info()
         replaced = {**(custom_objects or {}), **kwargs}
         config, tensors = read_checkpoint(path)
-        with _blame(path):
+        with _naming_the_file(path):
             policy_class = replaced.get("policy_class") or decode(config["policy_class"])
             if not (isinstance(policy_class, type) and issubclass(policy_class, RecurrentActorCriticPolicy)):
                 raise ValueError(f"its policy is {policy_class!r}, which is no recurrent policy.")
@@ -151,7 +149,7 @@ class CheckpointMixin(BaseAlgorithm):
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])
             check_for_correct_spaces(env, observation_space, action_space)
-        with _blame(path, replaced):
+        with _naming_the_file(path, replaced):
             model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
             model.observation_space, model.action_space = observation_space, action_space
             model.n_envs = n_envs if env is None else env.num_envs
@@ -179,7 +177,7 @@ class CheckpointMixin(BaseAlgorithm):
             super().set_parameters(load_path_or_dict, exact_match, device)
             return
         config, tensors = read_checkpoint(load_path_or_dict)
-        with _blame(load_path_or_dict):
+        with _naming_the_file(load_path_or_dict):
             self._load_tensors(config, tensors)
 
     def _load_tensors(self, config: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
@@ -208,7 +206,7 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
     config, tensors = read_checkpoint(path)
     if config["normalization"] is None:
         return env
-    with _blame(path):
+    with _naming_the_file(path):
         if set(config["normalization"]) != set(_NORMALIZATION_SETTINGS):
             raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
         check_normalization(config["normalization"])
@@ -232,7 +230,7 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         if not source.is_file():
             raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
         content = source.read_bytes()
-    with _blame(path):
+    with _naming_the_file(path):
         members = read_members(content, ("config.json", *_TENSORS))
         config = parse_json(members.pop("config.json"))
         if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -242,40 +240,20 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         return config, {name: safetensors.torch.load(member) for name, member in members.items()}
 
 
-class _blame:
+@contextmanager
+def _naming_the_file(path: str | Path | io.BufferedIOBase, replaced: Collection[str] = ()) -> Iterator[None]:
     """Turn whatever a broken file makes libraries raise into one line that names the file."""
-
-    def __init__(self, path: str | Path | io.BufferedIOBase, replaced: Iterable[str] = ()) -> None:
-        self.path, self.replaced = path, list(replaced)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        expected = (
-            zipfile.BadZipFile,
-            zlib.error,
-            SafetensorError,
-            EOFError,
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            LookupError,
-            MemoryError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-            struct.error,
-        )
-        if isinstance(error, expected):
-            reason = shorten(str(error), 300, placeholder=" ...")
-            if isinstance(error, KeyError):
-                reason = f"{reason} is missing."
-            where = getattr(self.path, "name", self.path) if isinstance(self.path, io.IOBase) else self.path
-            what = "is not a checkpoint that this s7rl can read"
-            if self.replaced:
-                what = f"cannot be loaded with {' and '.join(self.replaced)} in place of its own"
-            raise ValueError(f"{where} {what}: {reason or kind.__name__}") from error
+    try:
+        yield
+    except Exception as error:
+        reason = shorten(str(error), 300, placeholder=" ...")
+        if isinstance(error, KeyError):
+            reason = f"{reason} is missing."
+        where = getattr(path, "name", path) if isinstance(path, io.IOBase) else path
+        what = "is not a checkpoint that this s7rl can read"
+        if replaced:
+            what = f"cannot be loaded with {' and '.join(replaced)} in place of its own"
+        raise ValueError(f"{where} {what}: {reason or type(error).__name__}") from error
 
 
 def with_suffix(path: str | Path) -> Path:
