@@ -31,8 +31,8 @@ from torch import Tensor
 import s7rl
 from s7rl.agents.arguments import PPO_ARGUMENTS, check_given
 from s7rl.agents.checkpoint_checks import (
-    check_counters,
-    check_normalization,
+    COUNTERS,
+    NORMALIZATION,
     check_optimizer,
     check_space_size,
     check_statistics,
@@ -43,13 +43,12 @@ from s7rl.agents.checkpoint_checks import (
 )
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.checks import check_arguments, whole_number
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
 FORMAT_VERSION = 2
 _TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
-_NORMALIZATION_SETTINGS = ("norm_obs", "norm_obs_keys", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
-_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining")
 _NOT_SAVED = ("env", "device", "debug_anomalies", "compile_policy")  # of the machine and the moment, not of the agent
 _SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in _NOT_SAVED)
 
@@ -73,9 +72,9 @@ class CheckpointMixin(BaseAlgorithm):
             "action_space": encode_space(self.action_space),
             "n_envs": self.n_envs,
             "settings": {name: encode(getattr(self, name)) for name in _SETTINGS},
-            "counters": {name: encode(getattr(self, name)) for name in _COUNTERS},
+            "counters": {name: encode(getattr(self, name)) for name in COUNTERS},
             "optimizer": optimizer,
-            "normalization": normalizer and {name: getattr(normalizer, name) for name in _NORMALIZATION_SETTINGS},
+            "normalization": normalizer and {name: getattr(normalizer, name) for name in NORMALIZATION},
         }
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
@@ -137,12 +136,10 @@ class CheckpointMixin(BaseAlgorithm):
             check_space_size([config["observation_space"], config["action_space"]])
             observation_space = decode_space(config["observation_space"])
             action_space = decode_space(config["action_space"])
-            n_envs = config["n_envs"]
-            if type(n_envs) is not int or n_envs < 1:
-                raise ValueError(f"n_envs is {n_envs!r}.")
-            if set(config["settings"]) != set(_SETTINGS) or set(config["counters"]) != set(_COUNTERS):
+            check_arguments(config, n_envs=whole_number("it is how many environments there were", least=1))
+            if set(config["settings"]) != set(_SETTINGS) or set(config["counters"]) != set(COUNTERS):
                 raise ValueError(f"its settings or counters are not those of version {FORMAT_VERSION}.")
-            check_counters(config["counters"])
+            check_arguments(config["counters"], **COUNTERS)
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
             check_given(settings, PPO_ARGUMENTS)
         settings.update({name: value for name, value in replaced.items() if name != "policy_class"})
@@ -152,14 +149,14 @@ class CheckpointMixin(BaseAlgorithm):
         with _naming_the_file(path, replaced):
             model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
             model.observation_space, model.action_space = observation_space, action_space
-            model.n_envs = n_envs if env is None else env.num_envs
+            model.n_envs = config["n_envs"] if env is None else env.num_envs
             if not replaced.keys() & {"policy_class", "policy_kwargs"}:
                 model._setup_lr_schedule()
                 n_blocks = (settings["policy_kwargs"] or {}).get("n_blocks")
                 check_weights(model._make_policy, tensors["policy.safetensors"], n_blocks)
             model._setup_model()
             model._load_tensors(config, tensors)
-            for name in _COUNTERS:
+            for name in COUNTERS:
                 setattr(model, name, config["counters"][name])
             normalizer = model.get_vec_normalize_env()
             if normalizer is not None and config["normalization"] is not None:
@@ -207,9 +204,9 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
     if config["normalization"] is None:
         return env
     with _naming_the_file(path):
-        if set(config["normalization"]) != set(_NORMALIZATION_SETTINGS):
+        if set(config["normalization"]) != set(NORMALIZATION):
             raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
-        check_normalization(config["normalization"])
+        check_arguments(config["normalization"], **NORMALIZATION)
         normalizer = VecNormalize(env, training=False, **config["normalization"])
         _set_statistics(normalizer, tensors["normalization.safetensors"])
     normalizer.norm_reward = False

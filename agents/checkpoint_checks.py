@@ -15,8 +15,39 @@ import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from torch import Tensor, nn
 
+from s7rl.checks import FLAG, Rule, is_number, number, whole_number
+
 LARGEST = 2**26
 """Numbers, at most, in what a file has built without holding it: bounds of spaces, tables of a core, its state."""
+_LIMIT = Rule(
+    meaning="it is where values are cut off, infinity for nowhere",
+    hint="pass a number from 0 on",
+    of_kind=is_number,
+    in_range=lambda value: value >= 0,
+)
+COUNTERS: Mapping[str, Rule] = {
+    "num_timesteps": whole_number("it counts steps of the environments", least=0),
+    "_n_updates": whole_number("it counts passes through rollouts", least=0),
+    "_episode_num": whole_number("it counts episodes", least=0),
+    # Not only whole numbers: learn(1e6) is in many scripts.
+    "_total_timesteps": number("it is how many environment steps to train for", least=0.0),
+    "_current_progress_remaining": number("it is the share of the training that is left"),
+}
+"""Attributes of a model that say how far it has been trained."""
+NORMALIZATION: Mapping[str, Rule] = {
+    "norm_obs": FLAG,
+    "norm_obs_keys": Rule(
+        meaning="it names entries of a Dict observation",
+        hint="pass a list of strings",
+        of_kind=lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
+    ).or_none(),
+    "norm_reward": FLAG,
+    "clip_obs": _LIMIT,
+    "clip_reward": _LIMIT,
+    "gamma": number("it discounts a reward per step", least=0.0),
+    "epsilon": number("it is added to variances", least=0.0),
+}
+"""Arguments of a ``VecNormalize``."""
 
 
 def read_members(content: bytes, names: Collection[str]) -> dict[str, bytes]:
@@ -77,36 +108,6 @@ def check_space_size(space: Any) -> None:
             left.extend(item)
     if size > LARGEST:
         raise ValueError(f"a space of {size:,} numbers is too large.")
-
-
-def check_normalization(settings: Mapping[str, Any]) -> None:
-    """Refuse settings that are not those of a ``VecNormalize``.
-
-    Raises:
-        ValueError: if one is not; the text names it.
-    """
-    for name, value in settings.items():
-        if name in ("norm_obs", "norm_reward"):
-            fits = isinstance(value, bool)
-        elif name == "norm_obs_keys":
-            fits = value is None or (isinstance(value, list) and all(isinstance(key, str) for key in value))
-        else:
-            fits = type(value) in (int, float) and value >= 0
-        if not fits:
-            raise ValueError(f"{name} is {value!r}.")
-
-
-def check_counters(counters: Mapping[str, Any]) -> None:
-    """Refuse counters that count nothing.
-
-    Raises:
-        ValueError: if one is not a number from 0 on.
-    """
-    for name, value in counters.items():
-        if type(value) is not int and not (name == "_current_progress_remaining" and type(value) is float):
-            raise ValueError(f"{name} is {value!r}.")
-        if not 0 <= value < math.inf and name != "_current_progress_remaining":
-            raise ValueError(f"{name} is {value!r}.")
 
 
 def check_weights(make_policy: Callable[[], nn.Module], weights: Mapping[str, Tensor], n_blocks: Any) -> None:
