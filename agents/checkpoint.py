@@ -22,7 +22,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -43,6 +42,7 @@ from s7rl.agents.checkpoint_checks import (
 )
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.agents.vec_env import running_statistics
 from s7rl.checks import check_arguments, whole_number
 from s7rl.files import write_atomically
 
@@ -284,21 +284,10 @@ def _join_optimizer(config: Mapping[str, Any], moments: Tensors) -> dict[str, An
     return {"state": state, "param_groups": decode(config["param_groups"])}
 
 
-def _running(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
-    """The running statistics of a normaliser by name: of observations, where it scales them, and of returns."""
-    running = {"ret_rms": normalizer.ret_rms}
-    if normalizer.norm_obs:
-        of_observations: Any = normalizer.obs_rms
-        if isinstance(of_observations, dict):  # a Dict space
-            running |= {f"obs_rms.{key}": statistics for key, statistics in of_observations.items()}
-        else:
-            running["obs_rms"] = of_observations
-    return running
-
-
 def _set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
-    check_statistics(_running(normalizer), tensors)
-    for name, running in _running(normalizer).items():
+    check_tensors(_statistics(normalizer), tensors)
+    check_statistics(tensors)
+    for name, running in running_statistics(normalizer).items():
         running.mean, running.var = tensors[f"{name}.mean"].numpy(), tensors[f"{name}.var"].numpy()
         running.count = float(tensors[f"{name}.count"])
 
@@ -306,6 +295,6 @@ def _set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
 def _statistics(normalizer: VecNormalize) -> Tensors:
     return {
         f"{name}.{part}": torch.as_tensor(np.asarray(getattr(running, part), dtype=np.float64))
-        for name, running in _running(normalizer).items()
+        for name, running in running_statistics(normalizer).items()
         for part in ("mean", "var", "count")
     }

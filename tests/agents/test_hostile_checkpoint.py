@@ -170,12 +170,19 @@ def test_tables_and_states_that_no_weights_vouch_for_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "tensor"),
-    [("obs_rms.mean", torch.zeros(3)), ("obs_rms.var", -torch.ones(2)), ("ret_rms.count", torch.tensor(math.inf))],
+    ("name", "tensor", "reason"),
+    [
+        ("obs_rms.mean", torch.zeros(3), r"obs_rms\.mean is torch\.float64 of shape \(3,\)"),
+        ("rms.mean", torch.zeros(2), r"rms\.mean is one tensor too many"),
+        ("obs_rms.var", -torch.ones(2), r"running statistics obs_rms\.var"),
+        ("ret_rms.count", torch.tensor(math.inf), r"running statistics ret_rms\.count"),
+    ],
 )
-def test_statistics_that_are_none_are_refused_in_one_line(members: Members, name: str, tensor: Tensor) -> None:
+def test_statistics_that_are_none_are_refused_in_one_line(
+    members: Members, name: str, tensor: Tensor, reason: str
+) -> None:
     file = with_tensors(members, "normalization.safetensors", lambda tensors: tensors.update({name: tensor.double()}))
-    with pytest.raises(ValueError, match=r"^[^\n]*running statistics[^\n]*$"):
+    with pytest.raises(ValueError, match=rf"^[^\n]*{reason}[^\n]*$"):
         load_normalization(file, make_vec_env("s7rl/CartPolePositionOnly-v0", 1))
 
 
