@@ -1,5 +1,6 @@
 """How :class:`s7rl.agents.RecurrentPPO` acts: rollouts, with the memory carried from step to step."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from s7rl.agents.numerics import (
     check_observations,
     check_rewards,
     check_rollout,
-    explained,
+    diagnosed,
 )
 from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy
@@ -32,10 +33,10 @@ class ActingMixin(OnPolicyAlgorithm):
     _use_masking: bool
     _statistics: distributed.SharedStatistics
     _between_rollouts: bool
-    _last_state: Tensor | None
-    _history: History | None
+    _last_state: Tensor | None = None
+    _history: History | None = None
     """The steps before the rollout, if there is a burn-in."""
-    _next_history: History | None
+    _next_history: History | None = None
     """The last steps of the rollout, for the next one."""
 
     def _set_masking(self, wanted: bool | None) -> None:
@@ -64,7 +65,7 @@ class ActingMixin(OnPolicyAlgorithm):
         self._between_rollouts = True
         callback.on_rollout_start()  # before anything else, so that what it saves is where a rollout begins
         self._between_rollouts = False
-        self._begin_rollout()
+        self._warm_up()
         starts, state = self._last_episode_starts, self._last_state
         assert starts is not None
         assert state is not None
@@ -84,13 +85,9 @@ class ActingMixin(OnPolicyAlgorithm):
             starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
             masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
             with torch.no_grad():
-                actions, values, log_probs, state = explained(
+                actions, values, log_probs, state = diagnosed(
                     self.policy,
-                    self.policy,
-                    obs_tensor,
-                    state,
-                    starts_tensor,
-                    action_masks=masks,
+                    partial(self.policy, obs_tensor, state, starts_tensor, action_masks=masks),
                     step=n_steps + 1,
                     timesteps=self.num_timesteps,
                 )
@@ -138,7 +135,7 @@ class ActingMixin(OnPolicyAlgorithm):
         callback.on_rollout_end()
         return True
 
-    def _begin_rollout(self) -> None:
+    def _warm_up(self) -> None:
         """Warm the memory up with the weights of now, from the last steps of the rollout before."""
         self._history, self._next_history = self._next_history, None
         if self._history is not None:

@@ -71,7 +71,6 @@ class SequenceBuffer:
     ) -> None:
         assert n_steps % sequence_length == 0
         shape = (n_steps, n_envs)
-        self.n_steps, self.n_envs = shape
         self.sequence_length = sequence_length
         self.pieces = n_steps // sequence_length
         """K, the number of sequences that a row is cut into."""
@@ -86,8 +85,8 @@ class SequenceBuffer:
         self.values = torch.zeros(shape, device=device)
         self.next_values = torch.zeros(shape, device=device)
         self.log_probs = torch.zeros(shape, device=device)
-        self.advantages = torch.zeros(shape, device=device)
-        self.returns = torch.zeros(shape, device=device)
+        self.advantages: Float[Tensor, "T B"]
+        self.returns: Float[Tensor, "T B"]
         self.episode_starts = torch.zeros(shape, dtype=torch.bool, device=device)
         self.terminated = torch.zeros(shape, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(shape, dtype=torch.bool, device=device)
@@ -159,13 +158,8 @@ class SequenceBuffer:
         )
         self.returns = self.advantages + self.values
 
-    def sequences(self, states: Float[Tensor, "K B S"] | None = None) -> Sequences:
-        """All sequences side by side, ``[L, K * B]``: the first of every row, then the second of every row, ...
-
-        Args:
-            states: of the memory before each sequence; None: as they were while acting.
-        """
-        states = self.states[:-1] if states is None else states
+    def sequences(self) -> Sequences:
+        """All sequences side by side, ``[L, K * B]``: the first of every row, then the second of every row, ..."""
         return Sequences(
             observations=map_observations(self._fold, self.observations),
             actions=self._fold(self.actions),
@@ -175,7 +169,7 @@ class SequenceBuffer:
             advantages=self._fold(self.advantages),
             returns=self._fold(self.returns),
             episode_starts=self._fold(self.episode_starts),
-            initial_state=states.flatten(0, 1),
+            initial_state=self.states[:-1].flatten(0, 1),
             next_state=self.states[1:].flatten(0, 1),
         )
 

@@ -1,5 +1,7 @@
 """How :class:`s7rl.agents.RecurrentPPO` learns: passes over a rollout, in minibatches of sequences."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -10,7 +12,7 @@ from torch import Tensor
 from s7rl.agents import distributed
 from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
 from s7rl.agents.losses import ppo_loss
-from s7rl.agents.numerics import clip_gradients, explained
+from s7rl.agents.numerics import clip_gradients, diagnosed
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 
 
@@ -25,11 +27,9 @@ class LearningMixin(OnPolicyAlgorithm):
     refresh: str
     _clip_range: Schedule
     _clip_range_vf: Schedule | None
-    _history: History | None
+    _history: History | None = None
     _sequences: int
     """Sequences in a minibatch."""
-    _minibatches: int
-    """Minibatches in a pass over the rollout."""
 
     def train(self) -> None:
         """Update the policy from the last rollout."""
@@ -90,17 +90,15 @@ class LearningMixin(OnPolicyAlgorithm):
         self, batch: Sequences, clip_range: float, clip_range_vf: float | None
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The loss of a minibatch, and its statistics under their log keys."""
-        values, log_probs, entropies, state = explained(
-            self.policy,
+        forward = partial(
             self.policy.evaluate_actions,
             batch.observations,
             batch.actions,
             batch.initial_state,
             batch.episode_starts,
             batch.action_masks,
-            step=None,
-            timesteps=self.num_timesteps,
         )
+        values, log_probs, entropies, state = diagnosed(self.policy, forward, step=None, timesteps=self.num_timesteps)
         loss, numbers = ppo_loss(
             batch,
             values,
@@ -117,16 +115,16 @@ class LearningMixin(OnPolicyAlgorithm):
         return loss, numbers
 
     def _log_update(self, statistics: list[dict[str, Tensor]], clip_range: float, clip_range_vf: float | None) -> None:
+        minibatches_per_pass = self.rollout_buffer.pieces * self.n_envs // self._sequences
         for key in statistics[0]:
             over_all = distributed.rows(torch.stack([numbers[key] for numbers in statistics])[:, None])
             # How far the weights have moved the memory's states since acting: as far as the last pass saw.
             stale = key == "state_staleness"
-            value = over_all[-self._minibatches :].max() if stale else over_all.mean()
+            value = over_all[-minibatches_per_pass:].max() if stale else over_all.mean()
             self.logger.record(f"train/{key}", value.item())
         buffer = self.rollout_buffer
         values, returns = (distributed.rows(x).flatten().cpu().numpy() for x in (buffer.values, buffer.returns))
-        explained = explained_variance(values, returns)
-        self.logger.record("train/explained_variance", float(explained))
+        self.logger.record("train/explained_variance", float(explained_variance(values, returns)))
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", self.policy.log_std.exp().mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")

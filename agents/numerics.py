@@ -138,28 +138,24 @@ def clip_gradients(
         ) from None
 
 
-def explained(
-    policy: nn.Module, function: Callable[..., Any], *arguments: Any, step: int | None, timesteps: int, **options: Any
-) -> Any:
-    """Call a function of the policy; where it fails over a number in the network, say which layer made that.
+def diagnosed(policy: nn.Module, forward: Callable[[], Any], *, step: int | None, timesteps: int) -> Any:
+    """Have the policy compute something; where that fails over a number in the network, say which layer made it.
 
     Args:
         policy: the network.
-        function: what to call.
-        arguments: what it gets.
+        forward: what to compute.
         step: steps of the rollout, the one that is to be made included; None: while learning.
         timesteps: environment steps so far, over all environments.
-        options: what else it gets.
 
     Raises:
         NumericalError: if it fails and a number in the network is nan or infinite.
     """
     try:
-        return function(*arguments, **options)
+        return forward()
     except (NumericalError, RuntimeError, ValueError):
         try:
             with suppress(RuntimeError, ValueError), find_anomalies(policy):
-                function(*arguments, **options)
+                forward()
         except NumericalError as found:
             where = f"while learning, after {timesteps:,} environment steps" if step is None else _when(step, timesteps)
             raise NumericalError(f"{where}: {found}") from None

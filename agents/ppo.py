@@ -20,13 +20,12 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule
-from torch import Tensor
 
 from s7rl.agents import distributed
 from s7rl.agents.acting import ActingMixin
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.arguments import LEARN_ARGUMENTS, PPO_ARGUMENTS, check_policy, check_policy_kwargs
-from s7rl.agents.buffer import History, SequenceBuffer
+from s7rl.agents.buffer import SequenceBuffer
 from s7rl.agents.distributions import mask_parts
 from s7rl.agents.learning import LearningMixin
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
@@ -209,10 +208,6 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         self.debug_anomalies = debug_anomalies
         self.compile_policy = compile_policy
         self._iteration = 0
-        self._last_state: Tensor | None = None
-        # The steps before this rollout, and those before the next one; only kept with burn_in.
-        self._history: History | None = None
-        self._next_history: History | None = None
         if _init_setup_model:
             if env is not None:
                 cut_rollout(self.n_envs, n_steps, batch_size, sequence_length)  # say early what does not fit
@@ -253,7 +248,6 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         total_timesteps, callback = super()._setup_learn(total_timesteps, *args, **kwargs)
         # Here, not in _setup_model: a model may be loaded with fewer environments, only to act.
         length, self._sequences = cut_rollout(self.n_envs, self.n_steps, self.batch_size, self.sequence_length)
-        self._minibatches = self.n_envs * self.n_steps // (length * self._sequences)
         self.rollout_buffer: SequenceBuffer = SequenceBuffer(  # type: ignore[assignment]
             self.n_steps,
             self.n_envs,

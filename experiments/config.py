@@ -81,6 +81,8 @@ class FurtherOptions:
     """Whether continuous actions explore with noise that depends on the state (gSDE)."""
     sde_sample_freq: Annotated[OptionalWholeNumber, default_is("-1, once a rollout")] = None
     """Steps after which that noise is drawn anew."""
+    compile_policy: Annotated[bool | None, default_is("False")] = None
+    """Compile the learning pass by torch.compile: the first update takes seconds to minutes longer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from s7rl.envs import find_task
 from s7rl.experiments.config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.run_folder import open_run_folder, write_json
-from s7rl.experiments.summary import print_score, verdict
+from s7rl.experiments.summary import print_score, say, verdict
 from s7rl.experiments.train import evaluate_agent
 
 
@@ -53,7 +53,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         raise UsageError(f"{checkpoint} cannot be evaluated: {error}") from error
     assert evaluation is not None, "nobody asked the evaluation to stop"
     print_score(console, evaluation, task, {"checkpoint": str(checkpoint), "seeds": f"from {seed:,}"})
-    console.print(verdict(evaluation, task, settings), style="bold", markup=False, highlight=False, soft_wrap=True)
+    say(console, verdict(evaluation, task, settings), style="bold")
     if config.out is not None:
         facts = {"seed": seed, "checkpoint": config.checkpoint, "sample": config.sample}
         write_json(Path(config.out), facts | evaluation.as_json())

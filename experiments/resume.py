@@ -14,12 +14,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from s7rl.agents import RecurrentPPO
 from s7rl.agents.distributed import rank, world_size
 from s7rl.envs import find_task
+from s7rl.experiments.building import build, make_environments, ranks, step_size
 from s7rl.experiments.config import ResumeConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.run_folder import RunFolder, open_run_folder
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
-from s7rl.experiments.train import build, carry_out, learn_along, make_environments, ranks, step_size
+from s7rl.experiments.summary import say
+from s7rl.experiments.train import carry_out, learn_along
 
 
 def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> int:
@@ -53,13 +55,13 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         if config.steps is not None and config.steps <= done:
             raise UsageError(f"--steps {config.steps} must be above the {done:,} that RUN {config.run} has done")
         if done >= settings.steps and (folder.evaluation.exists() or not config.eval_episodes):
-            _say(console, f"{folder.path} is finished: {done:,} steps are done. Give --steps to train on")
+            say(console, f"{folder.path} is finished: {done:,} steps are done. Give --steps to train on")
             return 0
         if rank() > 0:
             return learn_along(model, vec_env, settings)
         folder.remove_unfinished()
         if settings.steps != before.steps and settings.anneal:
-            _say(console, f"the step size now falls to 0 at {settings.steps:,} steps, not at {before.steps:,}")
+            say(console, f"the step size now falls to 0 at {settings.steps:,} steps, not at {before.steps:,}")
         folder.note_resumption(settings, command, done)
         return carry_out(model, vec_env, folder, settings, task, config.eval_episodes, console)
 
@@ -69,7 +71,7 @@ def _restore(
 ) -> tuple[RecurrentPPO, VecEnv]:
     """The agent and its environments, as far as the folder holds them."""
     if not folder.resumable.is_file() and not folder.latest.is_file():
-        _say(console, f"{folder.path} has no checkpoint, its training never began: it begins now")
+        say(console, f"{folder.path} has no checkpoint, its training never began: it begins now")
         return build(settings)
     vec_env = make_environments(settings)
     # Another number of steps is another schedule.
@@ -78,7 +80,7 @@ def _restore(
     options["batch_size"] = share_of(settings, rank(), world_size()).batch_size
     try:
         if not folder.resumable.is_file():
-            _say(console, f"{folder.path} has no {folder.resumable.name}: its episodes start anew")
+            say(console, f"{folder.path} has no {folder.resumable.name}: its episodes start anew")
             return RecurrentPPO.load(folder.latest, vec_env, device=settings.device, **options), vec_env
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -86,9 +88,5 @@ def _restore(
     except (ValueError, TypeError, OSError) as error:
         raise UsageError(str(error)) from error
     for warning in said:
-        _say(console, str(warning.message))
+        say(console, str(warning.message))
     return model, vec_env
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

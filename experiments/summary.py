@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +26,11 @@ from s7rl.experiments.settings import RunSettings
 
 CLEARLY = 0.25
 """Share of the way from the memoryless score to the optimum that counts as remembering."""
+
+
+def say(console: Console, line: str, **style: Any) -> None:
+    """Prints a line as it is: no markup read into it, no colours, no breaks."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True, **style)
 
 
 def plural(number: int, noun: str) -> str:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from gymnasium import spaces
 from rich.console import Console
-from stable_baselines3.common.utils import LinearSchedule, get_device
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
-from s7rl.agents import NumericalError, RecurrentPPO, load_normalization, make_vec_env, process_group
+from s7rl.agents import NumericalError, RecurrentPPO, load_normalization, make_vec_env
 from s7rl.agents.distributed import rank, world_size
-from s7rl.agents.policies import policy_name
 from s7rl.agents.threads import torch_threads
-from s7rl.backends import backend
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
-from s7rl.experiments.config import TrainConfig, as_options
-from s7rl.experiments.errors import TrainingError, UsageError
+from s7rl.experiments.building import build, ranks
+from s7rl.experiments.config import TrainConfig
+from s7rl.experiments.errors import TrainingError
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
 from s7rl.experiments.interruption import Interruption, stop_on_signals
 from s7rl.experiments.learning_curve import draw_learning_curve
@@ -29,8 +24,7 @@ from s7rl.experiments.progress import RunCallback, StopBetweenRollouts, StoppedB
 from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
 from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.sharing import share_of
-from s7rl.experiments.summary import next_commands, print_score, print_settings, verdict
+from s7rl.experiments.summary import next_commands, print_score, print_settings, say, verdict
 
 
 def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:
@@ -58,37 +52,9 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
         model.debug_anomalies = config.debug_anomalies
         if rank() > 0:
             return learn_along(model, vec_env, settings)
-        return _run(config, settings, task, command, console, model, vec_env)
-
-
-def _run(
-    config: TrainConfig,
-    settings: RunSettings,
-    task: Task,
-    command: Sequence[str],
-    console: Console,
-    model: RecurrentPPO,
-    vec_env: VecEnv,
-) -> int:
-    folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
-    with folder.locked():
-        return carry_out(model, vec_env, folder, settings, task, config.eval_episodes, console)
-
-
-@contextmanager
-def ranks(device: str) -> Iterator[None]:
-    """Runs a block as one of the processes that torchrun started, or as the only one.
-
-    Raises:
-        UsageError: the device cannot be used, or torchrun's variables are incomplete.
-    """
-    check_device(device)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(process_group(device))
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        yield
+        folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
+        with folder.locked():
+            return carry_out(model, vec_env, folder, settings, task, config.eval_episodes, console)
 
 
 def carry_out(
@@ -116,7 +82,7 @@ def carry_out(
     """
     _introduce(console, settings, task, model, vec_env, folder)
     steps_before = model.num_timesteps
-    with stop_on_signals(lambda line: console.print(line, soft_wrap=True)) as interruption:
+    with stop_on_signals(lambda line: say(console, line)) as interruption:
         seconds = _learn(model, settings, folder, console, interruption)
         _draw(folder, settings, task)
         evaluation = None
@@ -128,96 +94,8 @@ def carry_out(
             return interruption.exit_code
     if evaluation is not None:
         _report(console, evaluation, task, settings, model.num_timesteps - steps_before, seconds, folder)
-    console.print(next_commands(folder.path), markup=False, highlight=False, soft_wrap=True)
+    say(console, next_commands(folder.path))
     return 0
-
-
-def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
-    """Makes the environments and the agent: all of them, or this rank's share.
-
-    Raises:
-        UsageError: the environment, its spaces or an option of the network are not what the agent can use.
-    """
-    vec_env = make_environments(settings)
-    share = share_of(settings, rank(), world_size())
-    try:
-        model = RecurrentPPO(
-            policy_name(vec_env.observation_space),
-            vec_env,
-            learning_rate=step_size(settings),
-            n_steps=settings.n_steps,
-            batch_size=share.batch_size,
-            n_epochs=settings.n_epochs,
-            gamma=settings.gamma,
-            gae_lambda=settings.gae_lambda,
-            clip_range=settings.clip_range,
-            ent_coef=settings.ent_coef,
-            vf_coef=settings.vf_coef,
-            max_grad_norm=settings.max_grad_norm,
-            policy_kwargs={
-                "core": settings.core,
-                "d_model": settings.d_model,
-                "d_state": settings.d_state,
-                "n_blocks": settings.n_blocks,
-                "core_kwargs": dict(settings.core_kwargs),
-                "dynamics_lr_factor": settings.dynamics_lr_factor,
-                **settings.policy_kwargs,
-            },
-            seed=settings.seed,
-            device=settings.device,
-            n_threads=settings.threads if settings.threads is not None else "auto",
-            sequence_length=settings.sequence_length,
-            **settings.ppo_kwargs,
-        )
-    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
-        raise UsageError(as_options(str(error))) from error
-    return model, vec_env
-
-
-def make_environments(settings: RunSettings) -> VecEnv:
-    """Makes the environments of a run: all of them, or this rank's share.
-
-    Raises:
-        UsageError: they cannot be made.
-    """
-    share = share_of(settings, rank(), world_size())
-    try:
-        vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
-        # The policy scales images itself, and the entries of a Dict may be symbols.
-        scales_observations = (
-            settings.normalize_observations
-            and policy_name(vec_env.observation_space) == "MlpPolicy"
-            and isinstance(vec_env.observation_space, spaces.Box)
-        )
-        if scales_observations or settings.normalize_rewards:
-            vec_env = VecNormalize(
-                vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
-            )
-    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
-        raise UsageError(str(error)) from error
-    return vec_env
-
-
-def step_size(settings: RunSettings) -> float | LinearSchedule:
-    """Adam's step size, or how it falls."""
-    if not settings.anneal:
-        return settings.learning_rate
-    return LinearSchedule(settings.learning_rate, 0.0, settings.annealing)
-
-
-def check_device(name: str) -> None:
-    """Raises UsageError where torch or the scans cannot run on a device.
-
-    SB3 would quietly take the CPU instead of a missing GPU.
-    """
-    try:
-        tensor = torch.empty(0, device=get_device(name) if name == "auto" else name)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UsageError(f"--device {name} cannot be used here: give --device cpu, or auto") from error
-    try:
-        backend(tensor)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def evaluate_agent(
@@ -343,9 +221,9 @@ def _report(
         "learning curve": folder.learning_curve.name,
     }
     print_score(console, evaluation, task, facts)
-    console.print(verdict(evaluation, task, settings), style="bold", markup=False, highlight=False, soft_wrap=True)
+    say(console, verdict(evaluation, task, settings), style="bold")
 
 
 def _say_where(console: Console, folder: RunFolder) -> None:
-    console.print(f"interrupted; the agent is in {folder.latest}", markup=False, highlight=False, soft_wrap=True)
-    console.print(next_commands(folder.path, interrupted=True), markup=False, highlight=False, soft_wrap=True)
+    say(console, f"interrupted; the agent is in {folder.latest}")
+    say(console, next_commands(folder.path, interrupted=True))

@@ -14,8 +14,8 @@ from s7rl.experiments.bench.config import BenchConfig, CoresBench, ScanBench, qu
 from s7rl.experiments.bench.cores import bench_cores
 from s7rl.experiments.bench.recall import bench_recall
 from s7rl.experiments.bench.scan import bench_scan
+from s7rl.experiments.building import check_device
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.train import check_device
 
 
 def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:

@@ -173,7 +173,7 @@ ACTIONS = [
 ]
 
 
-# Seen to fail it: find_anomalies left out of explained.
+# Seen to fail it: find_anomalies left out of diagnosed.
 @pytest.mark.parametrize("debug_anomalies", [False, True])
 @pytest.mark.parametrize("action_space", ACTIONS)
 def test_a_policy_that_no_action_can_be_drawn_from_is_explained_by_its_layer(

@@ -1,0 +1,124 @@
+"""From the settings of a run to its environments and its agent, on the device and in the processes that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.utils import LinearSchedule, get_device
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from s7rl.agents import RecurrentPPO, make_vec_env, process_group
+from s7rl.agents.distributed import rank, world_size
+from s7rl.agents.policies import policy_name
+from s7rl.backends import backend
+from s7rl.experiments.config import as_options
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.sharing import share_of
+
+
+@contextmanager
+def ranks(device: str) -> Iterator[None]:
+    """Runs a block as one of the processes that torchrun started, or as the only one.
+
+    Raises:
+        UsageError: the device cannot be used, or torchrun's variables are incomplete.
+    """
+    check_device(device)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(process_group(device))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        yield
+
+
+def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
+    """Makes the environments and the agent: all of them, or this rank's share.
+
+    Raises:
+        UsageError: the environment, its spaces or an option of the network are not what the agent can use.
+    """
+    vec_env = make_environments(settings)
+    share = share_of(settings, rank(), world_size())
+    try:
+        model = RecurrentPPO(
+            policy_name(vec_env.observation_space),
+            vec_env,
+            learning_rate=step_size(settings),
+            n_steps=settings.n_steps,
+            batch_size=share.batch_size,
+            n_epochs=settings.n_epochs,
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            clip_range=settings.clip_range,
+            ent_coef=settings.ent_coef,
+            vf_coef=settings.vf_coef,
+            max_grad_norm=settings.max_grad_norm,
+            policy_kwargs={
+                "core": settings.core,
+                "d_model": settings.d_model,
+                "d_state": settings.d_state,
+                "n_blocks": settings.n_blocks,
+                "core_kwargs": dict(settings.core_kwargs),
+                "dynamics_lr_factor": settings.dynamics_lr_factor,
+                **settings.policy_kwargs,
+            },
+            seed=settings.seed,
+            device=settings.device,
+            n_threads=settings.threads if settings.threads is not None else "auto",
+            sequence_length=settings.sequence_length,
+            **settings.ppo_kwargs,
+        )
+    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
+        raise UsageError(as_options(str(error))) from error
+    return model, vec_env
+
+
+def make_environments(settings: RunSettings) -> VecEnv:
+    """Makes the environments of a run: all of them, or this rank's share.
+
+    Raises:
+        UsageError: they cannot be made.
+    """
+    share = share_of(settings, rank(), world_size())
+    try:
+        vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
+        # The policy scales images itself, and the entries of a Dict may be symbols.
+        scales_observations = (
+            settings.normalize_observations
+            and policy_name(vec_env.observation_space) == "MlpPolicy"
+            and isinstance(vec_env.observation_space, spaces.Box)
+        )
+        if scales_observations or settings.normalize_rewards:
+            vec_env = VecNormalize(
+                vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
+            )
+    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
+        raise UsageError(str(error)) from error
+    return vec_env
+
+
+def step_size(settings: RunSettings) -> float | LinearSchedule:
+    """Adam's step size, or how it falls."""
+    if not settings.anneal:
+        return settings.learning_rate
+    return LinearSchedule(settings.learning_rate, 0.0, settings.annealing)
+
+
+def check_device(name: str) -> None:
+    """Raises UsageError where torch or the scans cannot run on a device.
+
+    SB3 would quietly take the CPU instead of a missing GPU.
+    """
+    try:
+        tensor = torch.empty(0, device=get_device(name) if name == "auto" else name)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise UsageError(f"--device {name} cannot be used here: give --device cpu, or auto") from error
+    try:
+        backend(tensor)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
