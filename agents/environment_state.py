@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env.subproc_vec_env import _worker
 
 from s7rl.agents.random_states import random_states, set_random_states
 from s7rl.agents.vec_env import BatchedVecEnv
+from s7rl.checks import error_line
 
 _CONNECTIONS: dict[type, set[str]] = {
     VecEnvWrapper: {"venv", "class_attributes"},
@@ -66,7 +67,7 @@ def restore_environments(env: VecEnv, content: bytes) -> None:
     try:
         state = pickle.loads(content)
     except Exception as error:
-        raise EnvironmentStateError(f"their state does not unpickle: {_one_line(error)}") from error
+        raise EnvironmentStateError(f"their state does not unpickle: {error_line(error)}") from error
     layers = list(_layers(env))
     base = layers[-1]
     environments = _environments(base)
@@ -134,7 +135,7 @@ def _dumps(value: Any) -> bytes:
     try:
         return _pickle(value)
     except Exception as error:
-        raise EnvironmentStateError(f"{_culprit(value)}: {_one_line(error)}") from error
+        raise EnvironmentStateError(f"{_culprit(value)}: {error_line(error)}") from error
 
 
 def _pickle(value: Any) -> bytes:
@@ -173,10 +174,6 @@ def _pickles(value: Any) -> bool:
     return True
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 class _InWorker:
     """Unpickles, in a process of ``SubprocVecEnv``, to what a function makes of the environment there.
 
@@ -202,7 +199,7 @@ def _call_in_worker(function: Callable[..., bytes], arguments: tuple[Any, ...]) 
     except EnvironmentStateError as error:
         return str(error)
     except Exception as error:
-        return _one_line(error)
+        return error_line(error)
 
 
 def _state_of(env: Any) -> bytes:

@@ -29,6 +29,7 @@ from s7rl.agents.checkpoint import CheckpointMixin, with_suffix
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.environment_state import EnvironmentStateError, restore_environments, save_environments
 from s7rl.agents.random_states import random_states, set_random_states
+from s7rl.checks import error_line
 
 FORMAT = "s7rl-resume"
 FORMAT_VERSION = 1
@@ -152,7 +153,7 @@ class ResumeMixin(CheckpointMixin):
             model._pending = {key: trainer["pending"][key] for key in ("random_states", "log")}
             episodes = {name: _move(trainer["episodes"][name], model.device) for name in _EPISODES}
         except Exception as error:
-            raise ValueError(f"{source} cannot be resumed by this s7rl: {_one_line(error)}") from error
+            raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
         try:
             if not alone:
                 raise EnvironmentStateError(
@@ -227,7 +228,7 @@ def _read(source: Path) -> tuple[dict[str, Any], _Parts]:
             environments = archive.read("environments.pickle") if there else None
             return header, _Parts(archive.read("agent.zip"), archive.read("trainer.pickle"), environments)
     except Exception as error:
-        raise ValueError(f"{source} cannot be resumed by this s7rl: {_one_line(error)}") from error
+        raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
 
 
 def _move(value: Any, device: torch.device | str) -> Any:
@@ -239,7 +240,3 @@ def _move(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_move(item, device) for item in value))
     return value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
