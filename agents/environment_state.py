@@ -45,7 +45,7 @@ def save_environments(env: VecEnv) -> bytes:
     """The state of the environments and of all wrappers around them.
 
     Raises:
-        EnvironmentStateError: if something in it does not pickle; the text names it.
+        EnvironmentStateError: if something in it does not pickle; the text says why.
     """
     layers = list(_layers(env))
     base = layers[-1]
@@ -132,46 +132,12 @@ def _has_importable_name(item: type | FunctionType) -> bool:
 
 
 def _dumps(value: Any) -> bytes:
-    try:
-        return _pickle(value)
-    except Exception as error:
-        raise EnvironmentStateError(f"{_culprit(value)}: {error_line(error)}") from error
-
-
-def _pickle(value: Any) -> bytes:
     content = io.BytesIO()
-    _Pickler(content).dump(value)
-    return content.getvalue()
-
-
-def _culprit(value: Any) -> str:
-    """Path and type of the innermost thing that does not pickle."""
-    path, seen = "", {id(value)}
-    while True:
-        for name, child in _children(value):
-            if id(child) not in seen and not _pickles(child):
-                path, value = f"{path}{name}", child
-                seen.add(id(child))
-                break
-        else:
-            return f"{path.lstrip('.')}, of type {type(value).__qualname__}, does not pickle"
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f".{key}", child) for key, child in value.items())
-    elif isinstance(value, list | tuple):
-        yield from ((f"[{i}]", child) for i, child in enumerate(value))
-    elif hasattr(value, "__dict__") and not isinstance(value, type | FunctionType):
-        yield from ((f".{key}", child) for key, child in vars(value).items())
-
-
-def _pickles(value: Any) -> bool:
     try:
-        _pickle(value)
-    except Exception:
-        return False
-    return True
+        _Pickler(content).dump(value)
+    except Exception as error:
+        raise EnvironmentStateError(f"they do not pickle: {error_line(error)}") from error
+    return content.getvalue()
 
 
 class _InWorker:
