@@ -1,7 +1,7 @@
 """Checkpoints that somebody made by hand: one line, no code of theirs, no more memory than the file is worth.
 
 Mutations that were seen to fail: each of the checks of ``checkpoint_checks`` made to do nothing; modules imported
-instead of looked up; compressed and repeated members read.
+instead of looked up; compressed members read.
 """
 
 from __future__ import annotations
@@ -195,20 +195,6 @@ def test_a_bomb_is_not_unpacked(members: Members) -> None:
                 member.write(bytes(2**24))
     file.seek(0)
     refused(file, "compressed")
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_part_that_is_there_twice_is_refused(members: Members) -> None:
-    file = packed(members)
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr("config.json", members["config.json"])
-    file.seek(0)
-    refused(file, r"config\.json is there more than once")
-
-
-def test_a_setting_that_is_there_twice_is_refused(members: Members) -> None:
-    config = members["config.json"].replace(b'"n_envs": 2', b'"n_envs": 2, "n_envs": 3')
-    refused(packed({**members, "config.json": config}), "twice")
 
 
 def test_settings_nested_without_end_are_refused(members: Members) -> None:
