@@ -16,6 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from s7rl.agents.observations import Observations
+from s7rl.checks import SIZE, check_arguments
 
 NATURE_CNN_SIDE = 36
 """The shortest side, in pixels, of an image that the three layers of Mnih et al. leave anything of."""
@@ -125,6 +126,7 @@ class ImageExtractor(BaseFeaturesExtractor):
 
     Raises:
         ValueError: if the space is no image, or ``features_dim`` is not positive.
+        TypeError: if ``features_dim`` is no whole number.
     """
 
     def __init__(
@@ -142,8 +144,7 @@ class ImageExtractor(BaseFeaturesExtractor):
                 f"the observation space is a {type(observation_space).__name__} of shape {observation_space.shape} and "
                 f'dtype {observation_space.dtype}, not an image as "CnnPolicy" takes it: {hint}.'
             )
-        if features_dim < 1:
-            raise ValueError(f"features_dim is {features_dim}, but it is a layer's width: pass a positive number.")
+        check_arguments(locals(), features_dim=SIZE)
         super().__init__(observation_space, features_dim)
         shape: tuple[int, int, int] = observation_space.shape  # type: ignore[assignment]  # is_image: three axes
         self.channels_first = channels_first(shape)
@@ -169,6 +170,7 @@ class MultiInputExtractor(BaseFeaturesExtractor):
 
     Raises:
         ValueError: if the space is no Dict, or ``cnn_output_dim`` is not positive.
+        TypeError: if ``cnn_output_dim`` is no whole number.
     """
 
     def __init__(
@@ -179,8 +181,7 @@ class MultiInputExtractor(BaseFeaturesExtractor):
                 f'the observation space is a {type(observation_space).__name__}, but "MultiInputPolicy" takes a Dict: '
                 'use "MlpPolicy", or "CnnPolicy" for an image.'
             )
-        if cnn_output_dim < 1:
-            raise ValueError(f"cnn_output_dim is {cnn_output_dim}, but it is a layer's width: pass a positive number.")
+        check_arguments(locals(), cnn_output_dim=SIZE)
         sizes = [
             cnn_output_dim if is_image(space, normalized_image) else spaces.flatdim(space)
             for space in observation_space.spaces.values()
