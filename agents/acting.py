@@ -20,7 +20,7 @@ from s7rl.agents.numerics import (
     check_observations,
     check_rewards,
     check_rollout,
-    diagnosed,
+    diagnosing,
 )
 from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy
@@ -87,16 +87,12 @@ class ActingMixin(OnPolicyAlgorithm):
             obs_tensor = to_tensors(new_obs, self.device)
             starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
             masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
-            with torch.no_grad():
-                actions, values, log_probs, state = diagnosed(
-                    self.policy,
-                    partial(self.policy, obs_tensor, state, starts_tensor, action_masks=masks),
-                    step=n_steps + 1,
-                    timesteps=self.num_timesteps,
-                )
+            forward = partial(self.policy, obs_tensor, state, starts_tensor, action_masks=masks)
+            with torch.no_grad(), diagnosing(self.policy, forward, step=n_steps + 1, timesteps=self.num_timesteps):
+                actions, values, log_probs, state = forward()
+                new_actions = actions.cpu().numpy()
+                check_actions(new_actions, n_steps + 1, self.num_timesteps)
             buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
-            new_actions = actions.cpu().numpy()
-            check_actions(new_actions, n_steps + 1, self.num_timesteps)
 
             new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))
             self.num_timesteps += steps_at_once

@@ -1,4 +1,4 @@
-"""Distributions over discrete actions, cut down to what PPO asks of them, with action masks.
+"""Distributions over actions, cut down to what PPO asks of them; those over discrete ones take masks.
 
 ``torch.distributions``, which SB3 builds on, normalises, validates and converts at every construction; that costs as
 much as the S7 layer while the agent acts.  Results are the same.
@@ -17,10 +17,13 @@ from jaxtyping import Bool, Float, Shaped
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
     CategoricalDistribution,
+    DiagGaussianDistribution,
     Distribution,
     MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
 )
 from torch import Tensor
+from torch.distributions import Normal
 
 
 class MaskableCategorical(CategoricalDistribution):
@@ -131,8 +134,33 @@ class MaskableBernoulli(BernoulliDistribution):
 Maskable: TypeAlias = MaskableCategorical | MaskableMultiCategorical | MaskableBernoulli
 
 
-def maskable(distribution: Distribution) -> Distribution:
-    """The maskable distribution over discrete actions in place of SB3's; one over continuous actions as it is."""
+class Gaussian(DiagGaussianDistribution):
+    """Independent normal distributions.  SB3's, but for torch's checks of its arguments.
+
+    Those look at the numbers, for which a GPU has to stop at every step; what is not finite is found elsewhere.
+    """
+
+    def proba_distribution(self, mean_actions: Float[Tensor, "N A"], log_std: Float[Tensor, " A"]) -> "Gaussian":
+        """Set mean and standard deviation."""
+        self.distribution = Normal(mean_actions, log_std.exp().expand_as(mean_actions), validate_args=False)
+        return self
+
+
+class StateDependentNoise(StateDependentNoiseDistribution):
+    """Normal distributions whose deviation follows from the features (gSDE).  SB3's, but for torch's checks."""
+
+    def proba_distribution(
+        self, mean_actions: Float[Tensor, "N A"], log_std: Float[Tensor, "F *A"], latent_sde: Float[Tensor, "N F"]
+    ) -> "StateDependentNoise":
+        """Set the mean, and the deviation by the features, which the noise does not train (eq. 5 of the paper)."""
+        self._latent_sde = latent_sde if self.learn_features else latent_sde.detach()
+        variance = self._latent_sde**2 @ self.get_std(log_std) ** 2
+        self.distribution = Normal(mean_actions, torch.sqrt(variance + self.epsilon), validate_args=False)
+        return self
+
+
+def lean(distribution: Distribution) -> Distribution:
+    """Ours in place of SB3's: discrete ones take masks, and none asks the device whether its numbers are right."""
     match distribution:
         case CategoricalDistribution():
             return MaskableCategorical(distribution.action_dim)
@@ -140,7 +168,14 @@ def maskable(distribution: Distribution) -> Distribution:
             return MaskableMultiCategorical(distribution.action_dims)
         case BernoulliDistribution():
             return MaskableBernoulli(distribution.action_dims)
-    return distribution
+        case StateDependentNoiseDistribution():
+            squashes = distribution.bijector is not None
+            return StateDependentNoise(
+                distribution.action_dim, distribution.full_std, distribution.use_expln, squash_output=squashes
+            )
+        case DiagGaussianDistribution():
+            return Gaussian(distribution.action_dim)
+    raise TypeError(f"there is no distribution of ours for {type(distribution).__name__}.")
 
 
 def mask_parts(action_space: spaces.Space[object]) -> list[int]:

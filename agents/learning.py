@@ -12,7 +12,7 @@ from torch import Tensor
 from s7rl.agents import distributed
 from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
 from s7rl.agents.losses import ppo_loss
-from s7rl.agents.numerics import clip_gradients, diagnosed
+from s7rl.agents.numerics import check_loss, clip_gradients, diagnosing
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 
 
@@ -82,7 +82,7 @@ class LearningMixin(OnPolicyAlgorithm):
             self.policy.optimizer.zero_grad()
             loss.backward()
             distributed.average_gradients(self.policy.parameters())
-            clip_gradients(self.policy, self.max_grad_norm, numbers, self.num_timesteps)
+            clip_gradients(self.policy, self.max_grad_norm, self.num_timesteps)
             self.policy.optimizer.step()
         return True
 
@@ -98,18 +98,20 @@ class LearningMixin(OnPolicyAlgorithm):
             batch.episode_starts,
             batch.action_masks,
         )
-        values, log_probs, entropies, state = diagnosed(self.policy, forward, step=None, timesteps=self.num_timesteps)
-        loss, numbers = ppo_loss(
-            batch,
-            values,
-            log_probs,
-            entropies,
-            clip_range=clip_range,
-            clip_range_vf=clip_range_vf,
-            normalize_advantage=self.normalize_advantage,
-            ent_coef=self.ent_coef,
-            vf_coef=self.vf_coef,
-        )
+        with diagnosing(self.policy, forward, step=None, timesteps=self.num_timesteps):
+            values, log_probs, entropies, state = forward()
+            loss, numbers = ppo_loss(
+                batch,
+                values,
+                log_probs,
+                entropies,
+                clip_range=clip_range,
+                clip_range_vf=clip_range_vf,
+                normalize_advantage=self.normalize_advantage,
+                ent_coef=self.ent_coef,
+                vf_coef=self.vf_coef,
+            )
+            check_loss(numbers, self.num_timesteps)
         if self.policy.state_size:
             numbers["state_staleness"] = (state.detach() - batch.next_state).abs().max()
         return loss, numbers

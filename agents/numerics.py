@@ -116,25 +116,33 @@ def check_rollout(buffer: SequenceBuffer, timesteps: int) -> None:
                 _blame(what, row, None, step + 1, timesteps - later, hint)
 
 
-def clip_gradients(
-    policy: nn.Module, max_grad_norm: float, numbers: Mapping[str, Float[Tensor, ""]], timesteps: int
-) -> None:
-    """Scale the gradient down to a norm, if it is finite and the loss was.
+def check_loss(numbers: Mapping[str, Float[Tensor, ""]], timesteps: int) -> None:
+    """Check the loss of a minibatch.
 
     Args:
-        policy: the parameters, with the gradient of a minibatch.
-        max_grad_norm: the norm.
         numbers: "loss" and its terms, each under a name that ends so.
         timesteps: environment steps so far, over all environments.
 
     Raises:
-        NumericalError: if the loss or the gradient is not finite; the optimiser has not seen it.
+        NumericalError: if it is nan or infinite; the term that is so is named.
     """
-    when = f"after {timesteps:,} environment steps, and the weights are those from before: {FIND_IT}."
     if not numbers["loss"].isfinite():
         terms = [name for name in numbers if name.endswith("_loss")]
         name = next(name for name in [*terms, "loss"] if not numbers[name].isfinite())
-        raise NumericalError(f"the term {name} of the loss is {numbers[name].item()} {when}")
+        raise NumericalError(f"the term {name} of the loss is {numbers[name].item()} {_when_learning(timesteps)}")
+
+
+def clip_gradients(policy: nn.Module, max_grad_norm: float, timesteps: int) -> None:
+    """Scale the gradient down to a norm, if it is finite.
+
+    Args:
+        policy: the parameters, with the gradient of a minibatch whose loss is finite.
+        max_grad_norm: the norm.
+        timesteps: environment steps so far, over all environments.
+
+    Raises:
+        NumericalError: if the gradient is not finite; the optimiser has not seen it.
+    """
     try:
         nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm, error_if_nonfinite=True)
     except RuntimeError:
@@ -148,24 +156,25 @@ def clip_gradients(
         name, norm = next(iter(bad.items()))
         raise NumericalError(
             f"the gradient of {name} has the norm {norm}, one of {len(bad)} of {len(gradients)} parameters, though the "
-            f"loss is {numbers['loss'].item():.3g}, {when}"
+            f"loss is finite, {_when_learning(timesteps)}"
         ) from None
 
 
-def diagnosed(policy: nn.Module, forward: Callable[[], Any], *, step: int | None, timesteps: int) -> Any:
-    """Have the policy compute something; where that fails over a number in the network, say which layer made it.
+@contextmanager
+def diagnosing(policy: nn.Module, forward: Callable[[], Any], *, step: int | None, timesteps: int) -> Iterator[None]:
+    """Where a block fails over a number in the network, say which layer made it.
 
     Args:
         policy: the network.
-        forward: what to compute.
+        forward: what the block had it compute; it is computed once more, with a look at every layer.
         step: steps of the rollout, the one that is to be made included; None: while learning.
         timesteps: environment steps so far, over all environments.
 
     Raises:
-        NumericalError: if it fails and a number in the network is nan or infinite.
+        NumericalError: if the block fails and a number in the network is nan or infinite.
     """
     try:
-        return forward()
+        yield
     except (NumericalError, RuntimeError, ValueError):
         try:
             with suppress(RuntimeError, ValueError), find_anomalies(policy):
@@ -275,3 +284,7 @@ def _blame(what: str, numbers: NDArray[Any], raw: NDArray[Any] | None, step: int
 def _when(step: int, timesteps: int) -> str:
     where = f"at step {step} of the rollout" if step else "before the first step of the rollout"
     return f"{where}, after {timesteps:,} environment steps"
+
+
+def _when_learning(timesteps: int) -> str:
+    return f"after {timesteps:,} environment steps, and the weights are those from before: {FIND_IT}."

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from s7rl.agents.action_masks import check_action_masks
 from s7rl.agents.arguments import POLICY_ARGUMENTS
-from s7rl.agents.distributions import Maskable, maskable
+from s7rl.agents.distributions import Maskable, lean
 from s7rl.agents.encoders import (
     ImageExtractor,
     MultiInputExtractor,
@@ -183,7 +183,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         self.mlp_extractor = MlpExtractor(
             self.d_model, net_arch=self.net_arch, activation_fn=self.activation_fn, device=self.device
         )
-        self.action_dist = maskable(self.action_dist)
+        self.action_dist = lean(self.action_dist)
 
     def _make_encoder(self) -> nn.Module:
         if self._embeds:

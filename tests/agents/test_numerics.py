@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from s7rl import core_names
 from s7rl.agents import BatchedVecEnv, NumericalError, RecurrentPPO
-from s7rl.agents.numerics import check_observations, check_rollout, find_anomalies
+from s7rl.agents.numerics import check_actions, check_observations, check_rollout, find_anomalies
 from tests.agents.clockwork import agent, clockworks
 
 N_ENVS, N_STEPS, ROW = 3, 8, 2
@@ -176,7 +176,7 @@ ACTIONS = [
 ]
 
 
-# Seen to fail it: find_anomalies left out of diagnosed.
+# Seen to fail it: find_anomalies left out of diagnosing.
 @pytest.mark.parametrize("debug_anomalies", [False, True])
 @pytest.mark.parametrize("action_space", ACTIONS)
 def test_a_policy_that_no_action_can_be_drawn_from_is_explained_by_its_layer(
@@ -198,10 +198,15 @@ def test_an_action_that_is_infinite_does_not_reach_the_environment() -> None:
     model = agent(clockworks(2, action_space=ACTIONS[-1]), n_steps=4)
     with torch.no_grad():
         model.policy.get_parameter("action_net.bias")[1] = math.inf
-    with pytest.raises(
-        NumericalError, match=r"^the action of environment 0 is inf at \[1\], at step 1 of the rollout, "
-    ):
+    message = (
+        r"^at step 1 of the rollout, [^\n]+: the output of action_net \(Linear\) is inf at \[0, 1\][^\n]+its own bias"
+    )
+    with pytest.raises(NumericalError, match=message):
         model.learn(8)
+    with pytest.raises(
+        NumericalError, match=r"^the action of environment 0 is inf at \[1\], at step 3 of the rollout, "
+    ):
+        check_actions(np.array([[0.0, math.inf]]), 3, 6)
 
 
 def test_what_breaks_only_while_learning_is_explained_too(monkeypatch: pytest.MonkeyPatch) -> None:
