@@ -16,6 +16,7 @@ from s7rl.agents.action_masks import get_action_masks, is_masking_supported
 from s7rl.agents.buffer import History, SequenceBuffer
 from s7rl.agents.numerics import (
     check_actions,
+    check_last_observation,
     check_observations,
     check_rewards,
     check_rollout,
@@ -105,7 +106,9 @@ class ActingMixin(OnPolicyAlgorithm):
                 for i in dones.nonzero()[0].tolist():
                     if infos[i].get("TimeLimit.truncated", False):
                         truncated[i] = True
-                        time_outs.add(n_steps, i, infos[i]["terminal_observation"], state[i])
+                        last_obs = infos[i]["terminal_observation"]
+                        check_last_observation(last_obs, i, n_steps + 1, self.num_timesteps)
+                        time_outs.add(n_steps, i, last_obs, state[i])
             buffer.add_outcome(n_steps, rewards, dones & ~truncated, truncated)
 
             starts = dones

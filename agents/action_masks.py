@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import SyncVectorEnv, VectorWrapper
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorWrapper
 from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -17,10 +17,7 @@ METHOD = "action_masks"
 
 
 def is_masking_supported(env: gym.Env[Any, Any] | VecEnv) -> bool:
-    """Whether the environment, or each of a vectorised one, says which of its actions are allowed.
-
-    Gymnasium's ``AsyncVectorEnv`` cannot be asked, so it counts as one that does not; SB3's ``SubprocVecEnv`` can.
-    """
+    """Whether the environment, or each of a vectorised one, says which of its actions are allowed."""
     if not isinstance(env, VecEnv):
         return env.has_wrapper_attr(METHOD)
     return _batched_method(env) is not None or env.has_attr(METHOD)
@@ -88,11 +85,8 @@ def _batched_method(env: VecEnv) -> Callable[[], ArrayLike] | None:
     while isinstance(layer, VectorWrapper) and not hasattr(layer, METHOD):
         layer = layer.env
     method: Callable[[], ArrayLike] | None = getattr(layer, METHOD, None)
-    if (
-        method is None
-        and isinstance(layer, SyncVectorEnv)
-        and all(single.has_wrapper_attr(METHOD) for single in layer.envs)
-    ):
-        # Gymnasium's loop over single environments, which have masks of their own.
-        return lambda: list(layer.call(METHOD))
+    if method is None and isinstance(layer, SyncVectorEnv | AsyncVectorEnv):
+        # Gymnasium's own around single environments, perhaps in other processes, which have masks of their own.
+        ask: Any = layer.call
+        return (lambda: list(ask(METHOD))) if all(ask("has_wrapper_attr", METHOD)) else None
     return method

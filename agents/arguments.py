@@ -7,6 +7,7 @@ that names the argument and leaves nothing behind.  The options of the cores are
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import gymnasium as gym
@@ -81,7 +82,9 @@ def _is_callback(value: object) -> bool:
 
 TEXT = instance("it is a name", "pass a string", str)
 WEIGHT = number("it is the weight of a term of the loss", least=0.0)
-EXPLORATION = replace(FLAG, meaning="it turns state-dependent exploration or a part of it on or off")
+
+MOST_THREADS = 1024
+"""Torch's threads on the CPU; each takes memory, and a process that cannot have them ends without a word."""
 
 PPO_ARGUMENTS: Mapping[str, Rule] = {
     "env": instance(
@@ -93,7 +96,7 @@ PPO_ARGUMENTS: Mapping[str, Rule] = {
         VecEnv,
     ).or_none(),
     "learning_rate": _scheduled(number("it is a step size", least=0.0)),
-    "n_steps": whole_number("a rollout needs at least one step", least=1),
+    "n_steps": whole_number("a rollout needs at least one step", least=1, most=2**31 - 1),
     "batch_size": whole_number("it is how many steps a minibatch has", least=1).or_none(),
     "n_epochs": whole_number("it is how often each rollout is gone through", least=1),
     "gamma": number("it discounts a reward per step", least=0.0, most=1.0),
@@ -104,13 +107,18 @@ PPO_ARGUMENTS: Mapping[str, Rule] = {
     "ent_coef": WEIGHT,
     "vf_coef": WEIGHT,
     "max_grad_norm": number("gradients are scaled down to it", above=0.0),
-    "use_sde": EXPLORATION,
+    "use_sde": FLAG,
     "sde_sample_freq": whole_number("it is how many steps the noise is kept, -1 for a whole rollout", least=-1),
     "target_kl": number("it is a KL divergence to stop at", above=0.0).or_none(),
     "stats_window_size": whole_number("it is how many episodes are averaged over", least=1),
-    "tensorboard_log": instance("it is a folder", "pass its path as a string", str).or_none(),
+    "tensorboard_log": instance("it is a folder", "pass its path", str, PathLike).or_none(),
     "policy_kwargs": OPTIONS.or_none(),
-    "verbose": whole_number("it is how much is printed", least=0, most=2),
+    "verbose": Rule(
+        meaning="it is how much is printed",
+        hint="pass 0, 1 or 2",
+        of_kind=lambda value: is_whole_number(value) or isinstance(value, bool),
+        in_range=lambda value: 0 <= value <= 2,
+    ),
     "seed": whole_number("numpy takes no other seed", least=0, most=2**32 - 1).or_none(),
     "device": Rule(
         meaning="torch has no such device",
@@ -120,9 +128,9 @@ PPO_ARGUMENTS: Mapping[str, Rule] = {
     ),
     "n_threads": Rule(
         meaning="it is a number of threads",
-        hint="pass a whole number from 1 on, or 'auto'",
+        hint=f"pass a whole number from 1 to {MOST_THREADS}, or 'auto'",
         of_kind=lambda value: isinstance(value, str) or is_whole_number(value),
-        in_range=lambda value: value == "auto" if isinstance(value, str) else 1 <= value < 2**31,
+        in_range=lambda value: value == "auto" if isinstance(value, str) else 1 <= value <= MOST_THREADS,
     ),
     "sequence_length": whole_number("it is how many steps a sequence has", least=1).or_none(),
     "refresh": choice("it is when the states that sequences start from are computed anew", ("epoch", "never")),
@@ -149,10 +157,10 @@ POLICY_ARGUMENTS: Mapping[str, Rule] = {
     "activation_fn": subclass("it is the class of an activation", nn.Module),
     "ortho_init": FLAG,
     "log_std_init": number("it is the logarithm of a standard deviation"),
-    "use_sde": EXPLORATION,
-    "full_std": EXPLORATION,
-    "use_expln": EXPLORATION,
-    "squash_output": EXPLORATION,
+    "use_sde": FLAG,
+    "full_std": FLAG,
+    "use_expln": FLAG,
+    "squash_output": FLAG,
     "features_extractor_class": subclass("it is the class of an encoder", BaseFeaturesExtractor).or_none(),
     "features_extractor_kwargs": OPTIONS.or_none(),
     "share_features_extractor": FLAG,

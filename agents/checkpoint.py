@@ -11,11 +11,10 @@ not there, and an older one stays until the new one is complete.
 
 import io
 import json
-import struct
 import warnings
 import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, TypeVar
@@ -23,19 +22,17 @@ from typing import Any, TypeVar
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 import s7rl
-from s7rl.agents.arguments import PPO_ARGUMENTS
+from s7rl.agents.arguments import PPO_ARGUMENTS, check_given
 from s7rl.agents.checkpoint_checks import (
-    check_counters,
-    check_normalization,
+    COUNTERS,
+    NORMALIZATION,
     check_optimizer,
     check_space_size,
     check_statistics,
@@ -44,44 +41,17 @@ from s7rl.agents.checkpoint_checks import (
     parse_json,
     read_members,
 )
-from s7rl.agents.distributed import rank
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
-from s7rl.checks import check_arguments
+from s7rl.agents.vec_env import running_statistics
+from s7rl.checks import check_arguments, whole_number
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
 FORMAT_VERSION = 2
 _TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
-_NORMALIZATION_SETTINGS = ("norm_obs", "norm_obs_keys", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
-_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining")
-_SETTINGS = (
-    "learning_rate",
-    "n_steps",
-    "batch_size",
-    "n_epochs",
-    "gamma",
-    "gae_lambda",
-    "clip_range",
-    "clip_range_vf",
-    "normalize_advantage",
-    "ent_coef",
-    "vf_coef",
-    "max_grad_norm",
-    "use_sde",
-    "sde_sample_freq",
-    "target_kl",
-    "stats_window_size",
-    "tensorboard_log",
-    "policy_kwargs",
-    "verbose",
-    "seed",
-    "sequence_length",
-    "refresh",
-    "burn_in",
-    "n_threads",
-)
-
+_NOT_SAVED = ("env", "device", "debug_anomalies", "compile_policy")  # of the machine and the moment, not of the agent
+_SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in _NOT_SAVED)
 _OWN_ON_EACH_RANK = ("seed", "verbose", "tensorboard_log", "n_threads")
 
 Tensors = dict[str, Tensor]
@@ -89,26 +59,10 @@ Self = TypeVar("Self", bound="CheckpointMixin")
 
 
 class CheckpointMixin(BaseAlgorithm):
-    """``save`` and ``load`` of :class:`s7rl.agents.RecurrentPPO`, in place of SB3's pickled ones."""
-
-    def save(
-        self,
-        path: str | Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """Write a checkpoint, atomically where ``path`` is one.  Of several ranks only the first writes.
-
-        Args:
-            path: file, ".zip" is added to a name without suffix; or a binary file object.
-            exclude: no effect; SB3's callbacks may pass it.
-            include: no effect.
-        """
-        if rank() == 0:
-            self.write_checkpoint(path, self.checkpoint_bytes())
+    """``load`` of :class:`s7rl.agents.RecurrentPPO`, and what its ``save`` writes, in place of SB3's pickled ones."""
 
     def checkpoint_bytes(self) -> bytes:
-        """What :meth:`save` writes."""
+        """A checkpoint of the model as it is."""
         normalizer = self.get_vec_normalize_env()
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
         config = {
@@ -120,9 +74,9 @@ class CheckpointMixin(BaseAlgorithm):
             "action_space": encode_space(self.action_space),
             "n_envs": self.n_envs,
             "settings": {name: encode(getattr(self, name)) for name in _SETTINGS},
-            "counters": {name: encode(getattr(self, name)) for name in _COUNTERS},
+            "counters": {name: encode(getattr(self, name)) for name in COUNTERS},
             "optimizer": optimizer,
-            "normalization": normalizer and {name: getattr(normalizer, name) for name in _NORMALIZATION_SETTINGS},
+            "normalization": normalizer and {name: getattr(normalizer, name) for name in NORMALIZATION},
         }
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
@@ -141,13 +95,13 @@ class CheckpointMixin(BaseAlgorithm):
         normalizer = self.get_vec_normalize_env()
         settings["VecNormalize around the environments"] = normalizer is not None
         if normalizer is not None:
-            settings |= {f"VecNormalize's {name}": getattr(normalizer, name) for name in _NORMALIZATION_SETTINGS}
+            settings |= {f"VecNormalize's {name}": getattr(normalizer, name) for name in NORMALIZATION}
         settings |= {"policy": self.policy_class, "n_envs": self.n_envs}
         return {name: _encode_if_possible(value) for name, value in settings.items()}
 
     @staticmethod
     def write_checkpoint(path: str | Path | io.BufferedIOBase, content: bytes) -> None:
-        """Write the bytes of a checkpoint where :meth:`save` would."""
+        """Write the bytes of a checkpoint, atomically where ``path`` is one."""
         if isinstance(path, io.IOBase):
             path.write(content)
         else:
@@ -189,36 +143,34 @@ class CheckpointMixin(BaseAlgorithm):
             get_system_info()
         replaced = {**(custom_objects or {}), **kwargs}
         config, tensors = read_checkpoint(path)
-        with _blame(path):
+        with _naming_the_file(path):
             policy_class = replaced.get("policy_class") or decode(config["policy_class"])
             if not (isinstance(policy_class, type) and issubclass(policy_class, RecurrentActorCriticPolicy)):
                 raise ValueError(f"its policy is {policy_class!r}, which is no recurrent policy.")
             check_space_size([config["observation_space"], config["action_space"]])
             observation_space = decode_space(config["observation_space"])
             action_space = decode_space(config["action_space"])
-            n_envs = config["n_envs"]
-            if type(n_envs) is not int or n_envs < 1:
-                raise ValueError(f"n_envs is {n_envs!r}.")
-            if set(config["settings"]) != set(_SETTINGS) or set(config["counters"]) != set(_COUNTERS):
+            check_arguments(config, n_envs=whole_number("it is how many environments there were", least=1))
+            if set(config["settings"]) != set(_SETTINGS) or set(config["counters"]) != set(COUNTERS):
                 raise ValueError(f"its settings or counters are not those of version {FORMAT_VERSION}.")
-            check_counters(config["counters"])
+            check_arguments(config["counters"], **COUNTERS)
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
-            check_arguments(settings, **{name: rule for name, rule in PPO_ARGUMENTS.items() if name in settings})
+            check_given(settings, PPO_ARGUMENTS)
         settings.update({name: value for name, value in replaced.items() if name != "policy_class"})
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])
             check_for_correct_spaces(env, observation_space, action_space)
-        with _blame(path, replaced):
+        with _naming_the_file(path, replaced):
             model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
             model.observation_space, model.action_space = observation_space, action_space
-            model.n_envs = n_envs if env is None else env.num_envs
+            model.n_envs = config["n_envs"] if env is None else env.num_envs
             if not replaced.keys() & {"policy_class", "policy_kwargs"}:
                 model._setup_lr_schedule()
                 n_blocks = (settings["policy_kwargs"] or {}).get("n_blocks")
                 check_weights(model._make_policy, tensors["policy.safetensors"], n_blocks)
             model._setup_model()
             model._load_tensors(config, tensors)
-            for name in _COUNTERS:
+            for name in COUNTERS:
                 setattr(model, name, config["counters"][name])
             normalizer = model.get_vec_normalize_env()
             if normalizer is not None and config["normalization"] is not None:
@@ -236,7 +188,7 @@ class CheckpointMixin(BaseAlgorithm):
             super().set_parameters(load_path_or_dict, exact_match, device)
             return
         config, tensors = read_checkpoint(load_path_or_dict)
-        with _blame(load_path_or_dict):
+        with _naming_the_file(load_path_or_dict):
             self._load_tensors(config, tensors)
 
     def _load_tensors(self, config: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
@@ -265,10 +217,10 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
     config, tensors = read_checkpoint(path)
     if config["normalization"] is None:
         return env
-    with _blame(path):
-        if set(config["normalization"]) != set(_NORMALIZATION_SETTINGS):
+    with _naming_the_file(path):
+        if set(config["normalization"]) != set(NORMALIZATION):
             raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
-        check_normalization(config["normalization"])
+        check_arguments(config["normalization"], **NORMALIZATION)
         normalizer = VecNormalize(env, training=False, **config["normalization"])
         _set_statistics(normalizer, tensors["normalization.safetensors"])
     normalizer.norm_reward = False
@@ -289,7 +241,7 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         if not source.is_file():
             raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
         content = source.read_bytes()
-    with _blame(path):
+    with _naming_the_file(path):
         members = read_members(content, ("config.json", *_TENSORS))
         config = parse_json(members.pop("config.json"))
         if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -299,40 +251,20 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         return config, {name: safetensors.torch.load(member) for name, member in members.items()}
 
 
-class _blame:
+@contextmanager
+def _naming_the_file(path: str | Path | io.BufferedIOBase, replaced: Collection[str] = ()) -> Iterator[None]:
     """Turn whatever a broken file makes libraries raise into one line that names the file."""
-
-    def __init__(self, path: str | Path | io.BufferedIOBase, replaced: Iterable[str] = ()) -> None:
-        self.path, self.replaced = path, list(replaced)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        expected = (
-            zipfile.BadZipFile,
-            zlib.error,
-            SafetensorError,
-            EOFError,
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            LookupError,
-            MemoryError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-            struct.error,
-        )
-        if isinstance(error, expected):
-            reason = shorten(str(error), 300, placeholder=" ...")
-            if isinstance(error, KeyError):
-                reason = f"{reason} is missing."
-            where = getattr(self.path, "name", self.path) if isinstance(self.path, io.IOBase) else self.path
-            what = "is not a checkpoint that this s7rl can read"
-            if self.replaced:
-                what = f"cannot be loaded with {' and '.join(self.replaced)} in place of its own"
-            raise ValueError(f"{where} {what}: {reason or kind.__name__}") from error
+    try:
+        yield
+    except Exception as error:
+        reason = shorten(str(error), 300, placeholder=" ...")
+        if isinstance(error, KeyError):
+            reason = f"{reason} is missing."
+        where = getattr(path, "name", path) if isinstance(path, io.IOBase) else path
+        what = "is not a checkpoint that this s7rl can read"
+        if replaced:
+            what = f"cannot be loaded with {' and '.join(replaced)} in place of its own"
+        raise ValueError(f"{where} {what}: {reason or type(error).__name__}") from error
 
 
 def with_suffix(path: str | Path) -> Path:
@@ -376,21 +308,10 @@ def _join_optimizer(config: Mapping[str, Any], moments: Tensors) -> dict[str, An
     return {"state": state, "param_groups": decode(config["param_groups"])}
 
 
-def _running(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
-    """The running statistics of a normaliser by name: of observations, where it scales them, and of returns."""
-    running = {"ret_rms": normalizer.ret_rms}
-    if normalizer.norm_obs:
-        of_observations: Any = normalizer.obs_rms
-        if isinstance(of_observations, dict):  # a Dict space
-            running |= {f"obs_rms.{key}": statistics for key, statistics in of_observations.items()}
-        else:
-            running["obs_rms"] = of_observations
-    return running
-
-
 def _set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
-    check_statistics(_running(normalizer), tensors)
-    for name, running in _running(normalizer).items():
+    check_tensors(_statistics(normalizer), tensors)
+    check_statistics(tensors)
+    for name, running in running_statistics(normalizer).items():
         running.mean, running.var = tensors[f"{name}.mean"].numpy(), tensors[f"{name}.var"].numpy()
         running.count = float(tensors[f"{name}.count"])
 
@@ -398,6 +319,6 @@ def _set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
 def _statistics(normalizer: VecNormalize) -> Tensors:
     return {
         f"{name}.{part}": torch.as_tensor(np.asarray(getattr(running, part), dtype=np.float64))
-        for name, running in _running(normalizer).items()
+        for name, running in running_statistics(normalizer).items()
         for part in ("mean", "var", "count")
     }

@@ -12,49 +12,72 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from torch import Tensor, nn
+
+from s7rl.checks import FLAG, Rule, is_number, number, whole_number
 
 LARGEST = 2**26
 """Numbers, at most, in what a file has built without holding it: bounds of spaces, tables of a core, its state."""
+_LIMIT = Rule(
+    meaning="it is where values are cut off, infinity for nowhere",
+    hint="pass a number from 0 on",
+    of_kind=is_number,
+    in_range=lambda value: value >= 0,
+)
+COUNTERS: Mapping[str, Rule] = {
+    "num_timesteps": whole_number("it counts steps of the environments", least=0),
+    "_n_updates": whole_number("it counts passes through rollouts", least=0),
+    "_episode_num": whole_number("it counts episodes", least=0),
+    # Not only whole numbers: learn(1e6) is in many scripts.
+    "_total_timesteps": number("it is how many environment steps to train for", least=0.0),
+    "_current_progress_remaining": number("it is the share of the training that is left"),
+}
+"""Attributes of a model that say how far it has been trained."""
+NORMALIZATION: Mapping[str, Rule] = {
+    "norm_obs": FLAG,
+    "norm_obs_keys": Rule(
+        meaning="it names entries of a Dict observation",
+        hint="pass a list of strings",
+        of_kind=lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
+    ).or_none(),
+    "norm_reward": FLAG,
+    "clip_obs": _LIMIT,
+    "clip_reward": _LIMIT,
+    "gamma": number("it discounts a reward per step", least=0.0),
+    "epsilon": number("it is added to variances", least=0.0),
+}
+"""Arguments of a ``VecNormalize``."""
 
 
 def read_members(content: bytes, names: Collection[str]) -> dict[str, bytes]:
     """The members of a zip that have these names, as far as it has them.
 
     Raises:
-        ValueError: if one is there twice or is compressed.
+        ValueError: if one is compressed.
         zipfile.BadZipFile: if it is no zip, or damaged.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = [info for info in archive.infolist() if info.filename in names]
-        for info in members:
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"its {info.filename} is compressed.")
-            if [other.filename for other in members].count(info.filename) > 1:
-                raise ValueError(f"its {info.filename} is there more than once.")
-        return {info.filename: archive.read(info) for info in members}
+        # By name, not by entry: a file may list one member thousands of times, and all would be read.
+        found = [name for name in names if name in archive.namelist()]
+        for name in found:
+            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"its {name} is compressed.")
+        return {name: archive.read(name) for name in found}
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON in which no name stands twice and every number is one.
+    """JSON in which every number is one.
 
     Raises:
         ValueError: if it is no such JSON.
     """
-    return json.loads(content, parse_constant=_no_nan, object_pairs_hook=_without_repetition)
+    return json.loads(content, parse_constant=_no_nan)
 
 
 def _no_nan(constant: str) -> float:
     if constant == "NaN":
         raise ValueError("it holds a NaN.")
     return float(constant)
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError(f"its JSON says one of {sorted(name for name, _ in pairs)} twice.")
-    return dict(pairs)
 
 
 def check_space_size(space: Any) -> None:
@@ -77,36 +100,6 @@ def check_space_size(space: Any) -> None:
             left.extend(item)
     if size > LARGEST:
         raise ValueError(f"a space of {size:,} numbers is too large.")
-
-
-def check_normalization(settings: Mapping[str, Any]) -> None:
-    """Refuse settings that are not those of a ``VecNormalize``.
-
-    Raises:
-        ValueError: if one is not; the text names it.
-    """
-    for name, value in settings.items():
-        if name in ("norm_obs", "norm_reward"):
-            fits = isinstance(value, bool)
-        elif name == "norm_obs_keys":
-            fits = value is None or (isinstance(value, list) and all(isinstance(key, str) for key in value))
-        else:
-            fits = type(value) in (int, float) and value >= 0
-        if not fits:
-            raise ValueError(f"{name} is {value!r}.")
-
-
-def check_counters(counters: Mapping[str, Any]) -> None:
-    """Refuse counters that count nothing.
-
-    Raises:
-        ValueError: if one is not a number from 0 on.
-    """
-    for name, value in counters.items():
-        if type(value) is not int and not (name == "_current_progress_remaining" and type(value) is float):
-            raise ValueError(f"{name} is {value!r}.")
-        if not 0 <= value < math.inf and name != "_current_progress_remaining":
-            raise ValueError(f"{name} is {value!r}.")
 
 
 def check_weights(make_policy: Callable[[], nn.Module], weights: Mapping[str, Tensor], n_blocks: Any) -> None:
@@ -189,18 +182,12 @@ def _alike(ours: Any, theirs: Any) -> bool:
     return isinstance(ours, bool | None) and isinstance(theirs, bool | None)
 
 
-def check_statistics(running: Mapping[str, RunningMeanStd], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse running means and variances that are not those of an environment.
+def check_statistics(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse means, variances and counts, by names that end so, that cannot be any.
 
     Raises:
-        ValueError: if names or shapes are others, or a variance or a count is negative.
+        ValueError: if one is not finite, or a variance or a count is negative; the text names it.
     """
-    wanted: dict[str, torch.Size] = {}
-    for name, statistics in running.items():
-        shape = torch.Size(statistics.mean.shape)
-        wanted |= {f"{name}.mean": shape, f"{name}.var": shape, f"{name}.count": torch.Size([])}
-    if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
-        raise ValueError(f"its running statistics are {sorted(tensors)}, not those of this environment.")
     for name, tensor in tensors.items():
         if not tensor.isfinite().all() or (not name.endswith(".mean") and (tensor < 0).any()):
             raise ValueError(f"its running statistics {name} are no such thing.")

@@ -24,6 +24,8 @@ from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
+from s7rl.agents.vec_env import running_statistics
+
 Item = TypeVar("Item")
 
 
@@ -195,10 +197,7 @@ class SharedStatistics:
         self._running: list[RunningMeanStd] = []
         if world_size() == 1 or normalizer is None:
             return
-        observations = getattr(normalizer, "obs_rms", None) or {}  # there is none without norm_obs
-        if isinstance(observations, RunningMeanStd):
-            observations = {"": observations}
-        self._running = [*observations.values(), normalizer.ret_rms]
+        self._running = list(running_statistics(normalizer).values())
         self._merged = gather([_Moments.of(running) for running in self._running])[0]
         for running, moments in zip(self._running, self._merged, strict=True):
             moments.assign_to(running)

@@ -16,9 +16,14 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from s7rl.agents.observations import Observations
+from s7rl.checks import SIZE, check_arguments
 
 NATURE_CNN_SIDE = 36
 """The shortest side, in pixels, of an image that the three layers of Mnih et al. leave anything of."""
+_OUTSIDE = (
+    "an observation has the symbol {symbol}{where}, which is not in its space: correct the observation space of the "
+    "environment."
+)
 
 
 class Preprocessor(nn.Module):
@@ -68,11 +73,37 @@ class VectorExtractor(BaseFeaturesExtractor):
             raise ValueError(
                 'the observation space is a Dict, which "MlpPolicy" does not take: use "MultiInputPolicy".'
             )
-        super().__init__(observation_space, _vector_size(observation_space))
+        super().__init__(observation_space, spaces.flatdim(observation_space))
 
     def forward(self, observations: Float[Tensor, "N *shape"]) -> Float[Tensor, "N F"]:
         """Flatten preprocessed observations."""
         return observations.flatten(1)
+
+
+class SymbolEncoder(nn.Embedding):
+    """One vector per symbol of a Discrete space: what a linear layer makes of one-hot vectors, without making them.
+
+    Args:
+        space: of the symbols.
+        d_model: H, width of the vectors.
+    """
+
+    def __init__(self, space: spaces.Discrete, d_model: int) -> None:
+        super().__init__(int(space.n), d_model)
+        self.start = int(space.start)
+
+    def forward(self, observations: Shaped[Tensor, " N"]) -> Float[Tensor, "N H"]:
+        """Look the symbols up.
+
+        Raises:
+            ValueError: if one is not of the space; a GPU notices later, and says so in its own words.
+        """
+        symbols = observations.long() - self.start
+        try:
+            return super().forward(symbols)
+        except IndexError:
+            outside = (symbols < 0) | (symbols >= self.num_embeddings)
+            raise ValueError(_OUTSIDE.format(symbol=observations[outside][0].item(), where="")) from None
 
 
 class ImageExtractor(BaseFeaturesExtractor):
@@ -95,6 +126,7 @@ class ImageExtractor(BaseFeaturesExtractor):
 
     Raises:
         ValueError: if the space is no image, or ``features_dim`` is not positive.
+        TypeError: if ``features_dim`` is no whole number.
     """
 
     def __init__(
@@ -112,8 +144,7 @@ class ImageExtractor(BaseFeaturesExtractor):
                 f"the observation space is a {type(observation_space).__name__} of shape {observation_space.shape} and "
                 f'dtype {observation_space.dtype}, not an image as "CnnPolicy" takes it: {hint}.'
             )
-        if features_dim < 1:
-            raise ValueError(f"features_dim is {features_dim}, but it is a layer's width: pass a positive number.")
+        check_arguments(locals(), features_dim=SIZE)
         super().__init__(observation_space, features_dim)
         shape: tuple[int, int, int] = observation_space.shape  # type: ignore[assignment]  # is_image: three axes
         self.channels_first = channels_first(shape)
@@ -139,6 +170,7 @@ class MultiInputExtractor(BaseFeaturesExtractor):
 
     Raises:
         ValueError: if the space is no Dict, or ``cnn_output_dim`` is not positive.
+        TypeError: if ``cnn_output_dim`` is no whole number.
     """
 
     def __init__(
@@ -149,10 +181,9 @@ class MultiInputExtractor(BaseFeaturesExtractor):
                 f'the observation space is a {type(observation_space).__name__}, but "MultiInputPolicy" takes a Dict: '
                 'use "MlpPolicy", or "CnnPolicy" for an image.'
             )
-        if cnn_output_dim < 1:
-            raise ValueError(f"cnn_output_dim is {cnn_output_dim}, but it is a layer's width: pass a positive number.")
+        check_arguments(locals(), cnn_output_dim=SIZE)
         sizes = [
-            cnn_output_dim if is_image(space, normalized_image) else _vector_size(space)
+            cnn_output_dim if is_image(space, normalized_image) else spaces.flatdim(space)
             for space in observation_space.spaces.values()
         ]
         super().__init__(observation_space, sum(sizes))
@@ -219,10 +250,6 @@ def _convolutions(channels: int, side: int) -> list[nn.Module]:
     return [module for layer in layers for module in (layer, nn.ReLU())]
 
 
-def _vector_size(space: spaces.Space[Any]) -> int:
-    return int(spaces.flatdim(space))
-
-
 def _preprocess_leaf(key: str | None, space: spaces.Space[Any], normalize_images: bool) -> nn.Module:
     if isinstance(space, spaces.Discrete):
         return _OneHot(key, np.array([space.n]), np.array([space.start]))
@@ -270,9 +297,6 @@ class _OneHot(nn.Module):
             outside = (symbols < 0) | (symbols > self.last)
             if outside.any():
                 symbol = (symbols + self.start)[outside][0].item()
-                raise ValueError(
-                    f"an observation has the symbol {symbol}{self.where}, which is not in its space: correct the "
-                    "observation space of the environment."
-                )
+                raise ValueError(_OUTSIDE.format(symbol=symbol, where=self.where))
         one_hot = torch.zeros(len(x), self.size, device=x.device)
         return one_hot.scatter_(1, symbols + self.offset, 1.0)

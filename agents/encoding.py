@@ -4,7 +4,6 @@ Reading runs none of a file's code: a class is named by its import path, and onl
 and s7rl are looked up.
 """
 
-import math
 import sys
 import warnings
 from collections.abc import Mapping
@@ -16,8 +15,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
-_LARGEST_SPACE = 2**28
-"""Entries of a Box; more are refused before their bounds are laid out in memory."""
 _TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
 
 
@@ -122,8 +119,6 @@ def decode_space(data: Any) -> spaces.Space[Any]:
     match data:
         case {"kind": "Box", "shape": list(shape), "dtype": str(dtype), "low": low, "high": high}:
             kind: Any = np.dtype(dtype).type
-            if math.prod(shape) > _LARGEST_SPACE:
-                raise ValueError(f"its space of shape {shape} is larger than any observation.")
             return spaces.Box(_array(low, shape, kind), _array(high, shape, kind), tuple(shape), kind)
         case {"kind": "Discrete", "n": int(n), "start": int(start), "dtype": str(dtype)}:
             return spaces.Discrete(n, start=start, dtype=np.dtype(dtype).type)

@@ -2,8 +2,8 @@
 
 A stack of wrappers is walked from the outermost to the environments themselves, and of each object its attributes are
 taken, whatever it is; so this needs nothing of an environment but that it pickles.  Functions and classes that have no
-importable name are pickled by value.  Environments in processes of their own are asked there, together with the global
-random generators of their process.
+importable name are pickled by value.  Environments in processes of their own are asked there, see
+:mod:`s7rl.agents.worker_state`, together with the global random generators of their process.
 
 Reading the bytes may run code, as with every pickle: only read what you wrote.
 """
@@ -12,17 +12,18 @@ import copyreg
 import io
 import pickle
 import sys
-from collections.abc import Callable, Iterator
-from types import FrameType, FunctionType
+from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
 from gymnasium.utils import EzPickle
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper, VecMonitor
-from stable_baselines3.common.vec_env.subproc_vec_env import _worker
 
 from s7rl.agents.random_states import random_states, set_random_states
 from s7rl.agents.vec_env import BatchedVecEnv
+from s7rl.agents.worker_state import EnvironmentStateError, ask_workers
+from s7rl.checks import error_line
 
 _CONNECTIONS: dict[type, set[str]] = {
     VecEnvWrapper: {"venv", "class_attributes"},
@@ -32,19 +33,13 @@ _CONNECTIONS: dict[type, set[str]] = {
     BatchedVecEnv: {"vector_env"},
 }
 """What ties an object to its process, its files or its neighbours rather than saying where it stands."""
-_MAILBOX = "s7rl_mailbox"
-"""Attribute of an environment in another process through which it is asked and answers."""
-
-
-class EnvironmentStateError(Exception):
-    """The state of an environment cannot be taken or put back; the text says in one line why."""
 
 
 def save_environments(env: VecEnv) -> bytes:
     """The state of the environments and of all wrappers around them.
 
     Raises:
-        EnvironmentStateError: if something in it does not pickle; the text names it.
+        EnvironmentStateError: if something in it does not pickle; the text says why.
     """
     layers = list(_layers(env))
     base = layers[-1]
@@ -52,7 +47,7 @@ def save_environments(env: VecEnv) -> bytes:
         {
             "layers": {_label(layer, i): _attributes(layer) for i, layer in enumerate(layers)},
             "environments": {_label(inner, i): vars(inner) for i, inner in enumerate(_environments(base))},
-            "workers": _ask_workers(base, _state_of, [()] * base.num_envs) if isinstance(base, SubprocVecEnv) else [],
+            "workers": ask_workers(base, _state_of, [()] * base.num_envs) if isinstance(base, SubprocVecEnv) else [],
         }
     )
 
@@ -66,7 +61,7 @@ def restore_environments(env: VecEnv, content: bytes) -> None:
     try:
         state = pickle.loads(content)
     except Exception as error:
-        raise EnvironmentStateError(f"their state does not unpickle: {_one_line(error)}") from error
+        raise EnvironmentStateError(f"their state does not unpickle: {error_line(error)}") from error
     layers = list(_layers(env))
     base = layers[-1]
     environments = _environments(base)
@@ -75,7 +70,7 @@ def restore_environments(env: VecEnv, content: bytes) -> None:
         if labels != list(state[kind]):
             raise EnvironmentStateError(f"they are {labels}, and those that were saved were {list(state[kind])}")
     if isinstance(base, SubprocVecEnv):
-        _ask_workers(base, _set_state_of, [(worker,) for worker in state["workers"]])
+        ask_workers(base, _set_state_of, [(worker,) for worker in state["workers"]])
     for layer, attributes in zip(layers, state["layers"].values(), strict=True):
         vars(layer).update(attributes)
     for environment, attributes in zip(environments, state["environments"].values(), strict=True):
@@ -131,78 +126,12 @@ def _has_importable_name(item: type | FunctionType) -> bool:
 
 
 def _dumps(value: Any) -> bytes:
-    try:
-        return _pickle(value)
-    except Exception as error:
-        raise EnvironmentStateError(f"{_culprit(value)}: {_one_line(error)}") from error
-
-
-def _pickle(value: Any) -> bytes:
     content = io.BytesIO()
-    _Pickler(content).dump(value)
-    return content.getvalue()
-
-
-def _culprit(value: Any) -> str:
-    """Path and type of the innermost thing that does not pickle."""
-    path, seen = "", {id(value)}
-    while True:
-        for name, child in _children(value):
-            if id(child) not in seen and not _pickles(child):
-                path, value = f"{path}{name}", child
-                seen.add(id(child))
-                break
-        else:
-            return f"{path.lstrip('.')}, of type {type(value).__qualname__}, does not pickle"
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f".{key}", child) for key, child in value.items())
-    elif isinstance(value, list | tuple):
-        yield from ((f"[{i}]", child) for i, child in enumerate(value))
-    elif hasattr(value, "__dict__") and not isinstance(value, type | FunctionType):
-        yield from ((f".{key}", child) for key, child in vars(value).items())
-
-
-def _pickles(value: Any) -> bool:
     try:
-        _pickle(value)
-    except Exception:
-        return False
-    return True
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-class _InWorker:
-    """Unpickles, in a process of ``SubprocVecEnv``, to what a function makes of the environment there.
-
-    The worker's own commands only read and set attributes, and it dies of a reply that does not pickle; so this is
-    sent as the value of an attribute, and what becomes of it is always bytes or a text.
-    """
-
-    def __init__(self, function: Callable[..., bytes], arguments: tuple[Any, ...]) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> Any:
-        return _call_in_worker, (self.function, self.arguments)
-
-
-def _call_in_worker(function: Callable[..., bytes], arguments: tuple[Any, ...]) -> bytes | str:
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not _worker.__code__:
-        frame = frame.f_back
-    if frame is None:
-        return "their processes are none of SubprocVecEnv's"
-    try:
-        return function(frame.f_locals["env"], *arguments)
-    except EnvironmentStateError as error:
-        return str(error)
+        _Pickler(content).dump(value)
     except Exception as error:
-        return _one_line(error)
+        raise EnvironmentStateError(f"they do not pickle: {error_line(error)}") from error
+    return content.getvalue()
 
 
 def _state_of(env: Any) -> bytes:
@@ -214,15 +143,3 @@ def _set_state_of(env: Any, content: bytes) -> bytes:
     _set_vars(env, state["environment"])
     set_random_states(state["random_states"])
     return b""
-
-
-def _ask_workers(base: SubprocVecEnv, function: Callable[..., bytes], arguments: list[tuple[Any, ...]]) -> list[bytes]:
-    """Calls the function with the environment in each process, and returns the answers."""
-    for i, those in enumerate(arguments):
-        base.set_attr(_MAILBOX, _InWorker(function, those), indices=i)
-    answers: list[bytes | str] = base.get_attr(_MAILBOX)
-    base.env_method("__delattr__", _MAILBOX)
-    for i, answer in enumerate(answers):
-        if isinstance(answer, str):
-            raise EnvironmentStateError(f"in process {i}: {answer}")
-    return [answer for answer in answers if isinstance(answer, bytes)]

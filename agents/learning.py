@@ -25,8 +25,8 @@ class LearningMixin(OnPolicyAlgorithm):
     target_kl: float | None
     normalize_advantage: bool
     refresh: str
-    _clip_range: Schedule
-    _clip_range_vf: Schedule | None
+    clip_range: Schedule
+    clip_range_vf: Schedule | None
     _history: History | None = None
     _sequences: int
     """Sequences in a minibatch."""
@@ -37,8 +37,8 @@ class LearningMixin(OnPolicyAlgorithm):
         learning_rate = self.lr_schedule(self._current_progress_remaining)
         self.logger.record("train/learning_rate", learning_rate)
         self.policy.set_learning_rate(learning_rate)
-        clip_range = self._clip_range(self._current_progress_remaining)
-        clip_range_vf = None if self._clip_range_vf is None else self._clip_range_vf(self._current_progress_remaining)
+        clip_range = self.clip_range(self._current_progress_remaining)
+        clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(self._current_progress_remaining)
         sequences = self.rollout_buffer.sequences()
         statistics: list[dict[str, Tensor]] = []
         for epoch in range(self.n_epochs):

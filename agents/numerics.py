@@ -56,6 +56,20 @@ def check_observations(
         _blame("the observation", observations, raw, step, timesteps, MEND_IT)
 
 
+def check_last_observation(observation: Any, row: int, step: int, timesteps: int) -> None:
+    """Check the last observation of one environment's episode; see :func:`check_observations`.
+
+    Raises:
+        NumericalError: if it is nan or infinite.
+    """
+    parts = observation.items() if isinstance(observation, Mapping) else [(None, observation)]
+    for key, array in parts:
+        if not _all_finite(np.asarray(array)):
+            what = "the last observation" if key is None else f"the last observation {key!r}"
+            when = _when(step, timesteps)
+            raise NumericalError(f"{what} of an episode of environment {row} is nan or infinite {when}: {MEND_IT}.")
+
+
 def check_rewards(rewards: NDArray[Any], env: VecEnv, step: int, timesteps: int) -> None:
     """Check rewards, ``[B]``; see :func:`check_observations`.
 

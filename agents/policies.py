@@ -25,7 +25,14 @@ from torch import Tensor, nn
 from s7rl.agents.action_masks import check_action_masks
 from s7rl.agents.arguments import POLICY_ARGUMENTS
 from s7rl.agents.distributions import Maskable, maskable
-from s7rl.agents.encoders import ImageExtractor, MultiInputExtractor, Preprocessor, VectorExtractor, is_image
+from s7rl.agents.encoders import (
+    ImageExtractor,
+    MultiInputExtractor,
+    Preprocessor,
+    SymbolEncoder,
+    VectorExtractor,
+    is_image,
+)
 from s7rl.agents.observations import Observations, map_observations, to_batch, to_tensors
 from s7rl.agents.spaces import check_spaces, flat_actions, to_action_space
 from s7rl.checks import check_arguments
@@ -155,11 +162,9 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         """Build encoders, cores and the layers before the heads.  Called by SB3 before it builds the optimiser."""
         self.preprocessor = Preprocessor(self.observation_space, self.normalize_images)
-        self._first_symbol: int | None = None
-        if isinstance(self.observation_space, spaces.Discrete) and isinstance(
+        self._embeds = isinstance(self.observation_space, spaces.Discrete) and isinstance(
             self.features_extractor, FlattenExtractor | VectorExtractor
-        ):
-            self._first_symbol = int(self.observation_space.start)
+        )
         self.encoder, self.core = self._make_encoder(), self._make_core()
         # A shared core is the only one; without memory the critic's is a core too, the one that remembers nothing.
         if self.critic_core_name != "shared":
@@ -169,15 +174,21 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
                 if self.critic_core_name == "separate"
                 else make_core("none", d_model=self.d_model, n_blocks=self.n_blocks)
             )
+        # Encoder and core of the actor, and those of the critic where it has its own.
+        actor = (self.encoder, self.core)
+        self._branches = (
+            [actor] if self.critic_core_name == "shared" else [actor, (self.critic_encoder, self.critic_core)]
+        )
+        self._state_sizes = [core.state_size for _, core in self._branches]
         self.mlp_extractor = MlpExtractor(
             self.d_model, net_arch=self.net_arch, activation_fn=self.activation_fn, device=self.device
         )
         self.action_dist = maskable(self.action_dist)
 
     def _make_encoder(self) -> nn.Module:
-        if self._first_symbol is not None:
-            # What a linear layer would make of the one-hot vector, without making the vector.
-            embedding = nn.Embedding(self.features_dim, self.d_model)
+        if self._embeds:
+            assert isinstance(self.observation_space, spaces.Discrete)
+            embedding = SymbolEncoder(self.observation_space, self.d_model)
             if self.ortho_init:
                 nn.init.orthogonal_(embedding.weight, gain=2**0.5)
             return embedding
@@ -212,11 +223,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
     @property
     def state_size(self) -> int:
         """S, the numbers that the memory of actor and critic holds per environment."""
-        return sum(core.state_size for _, core in self._branches())
+        return sum(self._state_sizes)
 
     def initial_state(self, batch_size: int) -> Float[Tensor, "B S"]:
         """The state of the memory before anything was seen."""
-        return torch.cat([core.initial_state(batch_size) for _, core in self._branches()], dim=-1)
+        return torch.cat([core.initial_state(batch_size) for _, core in self._branches], dim=-1)
 
     def forward(  # type: ignore[override]
         self,
@@ -348,11 +359,6 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
     def _action_shape(self) -> tuple[int, ...]:
         return self.action_space.shape or ()
 
-    def _branches(self) -> list[tuple[nn.Module, Core]]:
-        """Encoder and core of the actor, and those of the critic where it has its own."""
-        actor = (self.encoder, self.core)
-        return [actor] if self.critic_core_name == "shared" else [actor, (self.critic_encoder, self.critic_core)]
-
     def _recur(
         self, obs: Observations, state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, "*T B"]
     ) -> tuple[Float[Tensor, "N H"], Float[Tensor, "N H"], Float[Tensor, "B S"]]:
@@ -364,10 +370,9 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         steps = episode_starts.ndim == 1
         if not steps:
             obs = map_observations(lambda x: x.flatten(0, 1), obs)
-        branches = self._branches()
-        states = state.split([core.state_size for _, core in branches], dim=-1)
+        states = state.split(self._state_sizes, dim=-1) if len(self._state_sizes) > 1 else (state,)
         latents, after = [], []
-        for features, (encoder, core), part in zip(self._features(obs), branches, states, strict=False):
+        for features, (encoder, core), part in zip(self._features(obs), self._branches, states, strict=False):
             x = encoder(features)
             if steps:
                 latent, part = core.step(x, part, episode_starts)
@@ -380,10 +385,9 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
 
     def _features(self, obs: Observations) -> tuple[Shaped[Tensor, "N *features"], Shaped[Tensor, "N *features"]]:
         """What the encoders of actor and critic get."""
-        if self._first_symbol is not None:
+        if self._embeds:
             assert isinstance(obs, Tensor)
-            symbols = obs.long() - self._first_symbol
-            return symbols, symbols
+            return obs, obs
         features = self.extract_features(obs)
         return (features, features) if isinstance(features, Tensor) else features
 

@@ -6,6 +6,7 @@ before a sequence is computed anew, with the weights of the moment, at each pass
 both train it, unless told otherwise.
 """
 
+import os
 from contextlib import nullcontext
 from typing import Any, ClassVar, TypeVar
 
@@ -133,7 +134,7 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         sde_sample_freq: int = -1,
         target_kl: float | None = None,
         stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
+        tensorboard_log: str | os.PathLike[str] | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         verbose: int = 0,
         seed: int | None = None,
@@ -157,6 +158,8 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
             raise ValueError(
                 f"burn_in is {burn_in}, but a rollout has n_steps = {n_steps}: pass a number from 0 to that."
             )
+        if env is None and _init_setup_model:
+            raise ValueError("env is None, but an agent follows from what it sees and does: pass an environment.")
         if isinstance(env, str):
             env = make_vec_env(env, seed=seed)
         if env is not None:
@@ -177,7 +180,7 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
             stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
+            tensorboard_log=None if tensorboard_log is None else os.fspath(tensorboard_log),
             policy_kwargs=policy_kwargs,
             verbose=verbose if distributed.rank() == 0 else 0,
             seed=seed,
@@ -186,8 +189,9 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         )
         self.batch_size = batch_size
         self.n_epochs = n_epochs
-        self.clip_range = clip_range
-        self.clip_range_vf = clip_range_vf
+        # Functions of the remaining progress once the model is set up, as in SB3.
+        self.clip_range: Any = clip_range
+        self.clip_range_vf: Any = clip_range_vf
         self.normalize_advantage = normalize_advantage
         self.target_kl = target_kl
         self.stats_window_size = stats_window_size
@@ -206,8 +210,9 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self._clip_range = FloatSchedule(self.clip_range)
-        self._clip_range_vf = None if self.clip_range_vf is None else FloatSchedule(self.clip_range_vf)
+        self.clip_range = FloatSchedule(self.clip_range)
+        if self.clip_range_vf is not None:
+            self.clip_range_vf = FloatSchedule(self.clip_range_vf)
         self.policy = self._make_policy().to(self.device)
         if self.compile_policy:
             self.policy.evaluate_actions = torch.compile(self.policy.evaluate_actions)  # type: ignore[method-assign]
@@ -235,7 +240,6 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         self._statistics = distributed.SharedStatistics(self.get_vec_normalize_env())
         if distributed.rank() > 0:
             self.set_logger(Logger(None, []))
-        total_timesteps, callback = super()._setup_learn(total_timesteps, *args, **kwargs)
         # Here, not in _setup_model: a model may be loaded with fewer environments, only to act.
         length, self._sequences = cut_rollout(self.n_envs, self.n_steps, self.batch_size, self.sequence_length)
         self.rollout_buffer: SequenceBuffer = SequenceBuffer(  # type: ignore[assignment]
@@ -248,6 +252,7 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
             sequence_length=length,
             mask_size=sum(mask_parts(self.action_space)) if self._use_masking else 0,
         )
+        total_timesteps, callback = super()._setup_learn(total_timesteps, *args, **kwargs)
         assert self._last_episode_starts is not None
         if self._last_state is None or self._last_episode_starts.all():
             self._last_state = self.policy.initial_state(self.n_envs)

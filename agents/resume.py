@@ -27,9 +27,10 @@ from torch import Tensor
 
 from s7rl.agents.checkpoint import CheckpointMixin, with_suffix
 from s7rl.agents.distributed import rank, world_size
-from s7rl.agents.environment_state import EnvironmentStateError, restore_environments, save_environments
+from s7rl.agents.environment_state import restore_environments, save_environments
 from s7rl.agents.random_states import random_states, set_random_states
-from s7rl.files import write_atomically
+from s7rl.agents.worker_state import EnvironmentStateError
+from s7rl.checks import error_line
 
 FORMAT = "s7rl-resume"
 FORMAT_VERSION = 1
@@ -56,7 +57,7 @@ class ResumeMixin(CheckpointMixin):
         include: Iterable[str] | None = None,
         resumable: bool = False,
     ) -> None:
-        """Write a checkpoint, atomically where ``path`` is one.
+        """Write a checkpoint, atomically where ``path`` is one.  Of several ranks only the first writes.
 
         Args:
             path: file, ".zip" is added to a name without suffix; or a binary file object.
@@ -75,9 +76,7 @@ class ResumeMixin(CheckpointMixin):
         if resumable:
             if isinstance(path, io.IOBase):
                 raise ValueError("resumable is True, but it takes two files, and path is a file object: pass a path.")
-            beside, state = _beside(path), self._resumable(content)
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(beside, state)
+            self.write_checkpoint(_beside(path), self._resumable(content))
         self.write_checkpoint(path, content)
 
     def _resumable(self, checkpoint: bytes) -> bytes:
@@ -155,7 +154,7 @@ class ResumeMixin(CheckpointMixin):
             model._pending = {key: trainer["pending"][key] for key in ("random_states", "log")}
             episodes = {name: _move(trainer["episodes"][name], model.device) for name in _EPISODES}
         except Exception as error:
-            raise ValueError(f"{source} cannot be resumed by this s7rl: {_one_line(error)}") from error
+            raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
         try:
             if not alone:
                 raise EnvironmentStateError(
@@ -230,7 +229,7 @@ def _read(source: Path) -> tuple[dict[str, Any], _Parts]:
             environments = archive.read("environments.pickle") if there else None
             return header, _Parts(archive.read("agent.zip"), archive.read("trainer.pickle"), environments)
     except Exception as error:
-        raise ValueError(f"{source} cannot be resumed by this s7rl: {_one_line(error)}") from error
+        raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
 
 
 def _move(value: Any, device: torch.device | str) -> Any:
@@ -242,7 +241,3 @@ def _move(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_move(item, device) for item in value))
     return value
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -17,6 +17,7 @@ from typing import Annotated, TypeAlias
 import tyro
 from rich.console import Console
 
+from s7rl.checks import one_line
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import (
     EvaluateConfig,
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = parse(words)
         return request if isinstance(request, int) else _run(request, words)
     except (UsageError, TrainingError) as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {one_line(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         # The reader of `s7rl list | head` has seen enough.
@@ -115,7 +116,7 @@ def parse(words: Sequence[str]) -> AnyConfig | int:
     except SystemExit as end:
         if end.code in (0, None):
             return 0
-        raise UsageError(f"{_one_line(complaint.getvalue())} ({_help(_command(words))})") from None
+        raise UsageError(f"{_first_paragraph(complaint.getvalue())} ({_help(_command(words))})") from None
     if unknown:
         raise UsageError(_unknown_word(unknown[0], _command(words)))
     return request
@@ -176,7 +177,7 @@ def _flags(command: Sequence[str]) -> list[str]:
     return sorted(f"--{name.replace('_', '-')}" for name in names)
 
 
-def _one_line(message: str) -> str:
+def _first_paragraph(message: str) -> str:
     """The first paragraph of tyro's message: a title, then sections between ruled lines, perhaps in a frame."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
     framed = plain.lstrip().startswith("╭")

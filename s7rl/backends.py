@@ -20,6 +20,8 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
+from s7rl.checks import one_line
+
 VARIABLE = "S7RL_SCAN"
 BACKENDS = ("numba", "reference", "torch", "triton")
 _SERVES = {"numba": "float32 and float64 on the CPU", "triton": "CUDA"}
@@ -71,7 +73,7 @@ def missing(name: str) -> str:
     try:
         import_module(name)
     except Exception as problem:  # a broken installation raises anything: OSError, AttributeError, RuntimeError
-        return " ".join(str(problem).split()) or type(problem).__name__
+        return one_line(str(problem)) or type(problem).__name__
     return ""
 
 

@@ -157,9 +157,19 @@ def subclass(meaning: str, parent: type) -> Rule:
     )
 
 
+def one_line(text: str) -> str:
+    """A text without line breaks, and with one space between words."""
+    return " ".join(text.split())
+
+
+def error_line(error: Exception) -> str:
+    """An error in one line, with its kind: what it says may be as little as a name."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
 def shown(value: object) -> str:
     """A value in one line, cut where it is long."""
-    text = " ".join(repr(value).split())
+    text = one_line(repr(value))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from numpy.typing import NDArray
@@ -131,7 +131,7 @@ def vector_env(number: int) -> VectorEnv:
     return ForbiddingVector(makers(number), autoreset_mode=AutoresetMode.SAME_STEP)
 
 
-@pytest.mark.parametrize("kind", ["dummy", "processes", "batched", "wrapped", "loop"])
+@pytest.mark.parametrize("kind", ["dummy", "processes", "batched", "wrapped", "loop", "async"])
 def test_masks_are_read_from_every_kind_of_vector_environment_and_through_wrappers(kind: str) -> None:
     kinds: dict[str, Any] = {
         "dummy": lambda: DummyVecEnv(makers(3)),
@@ -139,6 +139,9 @@ def test_masks_are_read_from_every_kind_of_vector_environment_and_through_wrappe
         "batched": lambda: BatchedVecEnv(vector_env(3)),
         "wrapped": lambda: BatchedVecEnv(RecordEpisodeStatistics(vector_env(3))),
         "loop": lambda: BatchedVecEnv(SyncVectorEnv(makers(3), autoreset_mode=AutoresetMode.SAME_STEP)),
+        "async": lambda: BatchedVecEnv(
+            AsyncVectorEnv(makers(3), autoreset_mode=AutoresetMode.SAME_STEP, context="fork", shared_memory=False)
+        ),
     }
     env: VecEnv = VecNormalize(VecMonitor(kinds[kind]()))
     env.reset()

@@ -131,6 +131,21 @@ def test_what_is_loaded_acts_and_goes_on_learning_as_what_was_saved(core: str, t
     assert_same_weights(loaded, model)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+def test_an_agent_whose_steps_were_counted_by_a_float_is_loaded(tmp_path: Path) -> None:
+    """Fails if the rule for ``_total_timesteps`` takes whole numbers alone."""
+    agent().learn(16.0).save(tmp_path / "agent.zip")  # type: ignore[arg-type]  # as in learn(1e6)
+    assert RecurrentPPO.load(tmp_path / "agent.zip", waves()).learn(16, reset_num_timesteps=False).num_timesteps == 32
+
+
+def test_an_infinite_clipping_of_a_normalised_environment_comes_back(tmp_path: Path) -> None:
+    """Fails if the rules for ``clip_obs`` and ``clip_reward`` take finite numbers alone."""
+    agent(VecNormalize(waves(), clip_obs=np.inf, clip_reward=np.inf)).save(tmp_path / "agent.zip")
+    restored = load_normalization(tmp_path / "agent.zip", waves())
+    assert isinstance(restored, VecNormalize)
+    assert restored.clip_obs == restored.clip_reward == np.inf
+
+
 def test_settings_come_back_and_may_be_replaced(tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "gamma": 0.9,
@@ -150,7 +165,8 @@ def test_settings_come_back_and_may_be_replaced(tmp_path: Path) -> None:
     agent(**options, policy_kwargs=kwargs).save(tmp_path / "agent.zip")
     loaded = RecurrentPPO.load(tmp_path / "agent.zip")
     for name, value in options.items():
-        assert getattr(loaded, name) == value, name
+        got = getattr(loaded, name)
+        assert (got(1.0) if callable(got) else got) == value, name
     assert loaded.policy_kwargs == {**SMALL, **kwargs}
     assert isinstance(loaded.policy.optimizer, torch.optim.SGD)
     assert RecurrentPPO.load(tmp_path / "agent.zip", gamma=0.5).gamma == 0.5
@@ -320,7 +336,7 @@ def test_a_linear_schedule_comes_back_and_a_function_is_saved_as_its_first_value
     loaded = RecurrentPPO.load(tmp_path / "agent.zip")
     for progress in (1.0, 0.8, 0.3):
         assert loaded.lr_schedule(progress) == model.lr_schedule(progress)
-        assert loaded._clip_range(progress) == model._clip_range(progress)
+        assert loaded.clip_range(progress) == model.clip_range(progress)
     model = agent(learning_rate=lambda progress: 3e-4 * progress)
     with pytest.warns(UserWarning, match=r"a function as a schedule cannot be saved: 0\.0003 is saved"):
         model.save(tmp_path / "agent.zip")

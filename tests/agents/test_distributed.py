@@ -301,7 +301,7 @@ def test_different_settings_are_an_error_of_one_line_on_every_rank(ranks: list[d
 
 
 def test_any_setting_that_differs_is_named_on_every_rank(ranks: list[dict[str, Any]]) -> None:
-    # Fails where sizes alone are compared, by learning as if nothing was, or, with one VecNormalize, by waiting for ever.
+    # Fails where sizes alone are compared, as they learn all the same or, with one VecNormalize, wait for ever.
     for found in ranks:
         for complaint, (*_, reason) in zip(found["complaints"], DIFFERENCES, strict=True):
             assert complaint == f"ValueError: {reason}, but ranks learn in step: pass the same value on all."

@@ -241,6 +241,17 @@ def test_an_image_is_bytes_or_fractions_on_three_axes_and_any_box_of_them_where_
     assert is_image(space, normalized=True) is normalized
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("width", ["64", 64.0, None, True])
+def test_a_width_that_is_no_whole_number_is_refused_in_one_line(width: Any) -> None:
+    """Fails if either check of the widths is left out."""
+    image = image_space(7, 7, 3)
+    with pytest.raises(TypeError, match=r"^features_dim is [^\n]+: pass a whole number from 1 on\.$"):
+        ImageExtractor(image, features_dim=width)
+    with pytest.raises(TypeError, match=r"^cnn_output_dim is [^\n]+: pass a whole number from 1 on\.$"):
+        MultiInputExtractor(spaces.Dict({"x": image}), cnn_output_dim=width)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -81,7 +81,7 @@ WRONG: dict[str, Values] = {
     "stats_window_size": [*NO_WHOLE, 0],
     "tensorboard_log": [3, True, ["runs"]],
     "policy_kwargs": NO_OPTIONS,
-    "verbose": [*NO_WHOLE, -1, 3],
+    "verbose": [*(value for value in NO_WHOLE if not isinstance(value, bool)), -1, 3],
     "seed": [*but_none(NO_WHOLE), -1, 2**32],
     "device": [3, None, "gpu", "", "cuda:x", object()],
     "sequence_length": [*but_none(NO_WHOLE), 0, 7, 99],

@@ -218,7 +218,7 @@ def test_environments_that_do_not_pickle_start_anew_and_all_else_goes_on(vec_env
     assert model.env is not None
     model.env.close()
     env = drift(Locked, vec_env)
-    with pytest.warns(UserWarning, match=r"^[^\n]*episodes start anew[^\n]*tools\.held\[0\], of type lock[^\n]*$"):
+    with pytest.warns(UserWarning, match=r"^[^\n]*episodes start anew[^\n]*they do not pickle: [^\n]*lock[^\n]*$"):
         resumed = RecurrentPPO.resume(tmp_path / "a", env)
     assert resumed._last_obs is None
     assert resumed.ep_info_buffer == model.ep_info_buffer

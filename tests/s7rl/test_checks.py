@@ -17,9 +17,11 @@ from s7rl.checks import (
     Rule,
     check_arguments,
     choice,
+    error_line,
     instance,
     instead,
     number,
+    one_line,
     span,
     subclass,
     whole_number,
@@ -126,6 +128,13 @@ def test_a_value_of_many_lines_is_shown_in_one_and_cut() -> None:
         SIZE.check("x", np.arange(1000.0).reshape(10, 100))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < LONGEST + 70
+
+
+def test_a_text_and_an_error_of_many_lines_are_said_in_one() -> None:
+    """Fails if the words are not joined anew, or if an error's kind is left out."""
+    assert one_line(" two\n  lines\t") == "two lines"
+    assert error_line(KeyError("a")) == "KeyError: 'a'"
+    assert error_line(ValueError("two\nlines")) == "ValueError: two lines"
 
 
 def test_arguments_are_checked_in_the_order_of_the_rules_and_those_without_a_rule_are_not() -> None:

@@ -1,0 +1,73 @@
+"""Reaching the environments that ``SubprocVecEnv`` keeps in processes of their own, for their state.
+
+``SubprocVecEnv`` has no call for it.  Its workers step, reset, read and set attributes and call methods of an
+environment, and send back what these return: they have no access to the environment as a whole, whose state is all of
+its attributes, nor to the generators of their process; and a worker dies of an answer that does not pickle, which is
+what the state of some environments is.  So the function that is to run there is sent as the value of an attribute, runs
+when the worker unpickles it, and leaves bytes, or a text that says what went wrong, in that attribute to be read.
+"""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from stable_baselines3.common.vec_env import SubprocVecEnv
+from stable_baselines3.common.vec_env.subproc_vec_env import _worker
+
+from s7rl.checks import error_line
+
+_MAILBOX = "s7rl_mailbox"
+"""Attribute of an environment in another process through which it is asked and answers."""
+
+
+class EnvironmentStateError(Exception):
+    """The state of an environment cannot be taken or put back; the text says in one line why."""
+
+
+def ask_workers(base: SubprocVecEnv, function: Callable[..., bytes], arguments: list[tuple[Any, ...]]) -> list[bytes]:
+    """Call a function with the environment in each process.
+
+    Args:
+        base: the environments.
+        function: takes an environment and what ``arguments`` has for it; importable by its name.
+        arguments: further arguments, for each environment in turn.
+
+    Returns:
+        The answers, in the order of the environments.
+
+    Raises:
+        EnvironmentStateError: if the function failed; the text names the first process where it did.
+    """
+    for i, those in enumerate(arguments):
+        base.set_attr(_MAILBOX, _InWorker(function, those), indices=i)
+    answers: list[bytes | str] = base.get_attr(_MAILBOX)
+    base.env_method("__delattr__", _MAILBOX)
+    for i, answer in enumerate(answers):
+        if isinstance(answer, str):
+            raise EnvironmentStateError(f"in process {i}: {answer}")
+    return [answer for answer in answers if isinstance(answer, bytes)]
+
+
+class _InWorker:
+    """Unpickles, in a process of ``SubprocVecEnv``, to what a function makes of the environment there."""
+
+    def __init__(self, function: Callable[..., bytes], arguments: tuple[Any, ...]) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> Any:
+        return _call_in_worker, (self.function, self.arguments)
+
+
+def _call_in_worker(function: Callable[..., bytes], arguments: tuple[Any, ...]) -> bytes | str:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not _worker.__code__:
+        frame = frame.f_back
+    if frame is None:
+        return "their processes are none of SubprocVecEnv's"
+    try:
+        return function(frame.f_locals["env"], *arguments)
+    except EnvironmentStateError as error:
+        return str(error)
+    except Exception as error:
+        return error_line(error)
