@@ -71,6 +71,8 @@ class ActingMixin(OnPolicyAlgorithm):
         assert starts is not None
         assert state is not None
         before_last_steps = state
+        buffer.clear_ends()
+        steps_at_once = env.num_envs * distributed.world_size()
         time_outs = _TimeOuts()
         episodes = distributed.SharedEpisodes(self)
         goes_on = True
@@ -97,11 +99,12 @@ class ActingMixin(OnPolicyAlgorithm):
             check_actions(new_actions, n_steps + 1, self.num_timesteps)
 
             new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))
-            self.num_timesteps += env.num_envs * distributed.world_size()
+            self.num_timesteps += steps_at_once
             check_observations(new_obs, env, n_steps + 1, self.num_timesteps)
             check_rewards(rewards, env, n_steps + 1, self.num_timesteps)
-            truncated = np.zeros(env.num_envs, dtype=bool)
+            buffer.rewards[n_steps] = torch.as_tensor(rewards)
             if dones.any():
+                truncated = np.zeros(env.num_envs, dtype=bool)
                 episodes.add(n_steps, infos, dones)
                 for i in dones.nonzero()[0].tolist():
                     if infos[i].get("TimeLimit.truncated", False):
@@ -109,7 +112,7 @@ class ActingMixin(OnPolicyAlgorithm):
                         last_obs = infos[i]["terminal_observation"]
                         check_last_observation(last_obs, i, n_steps + 1, self.num_timesteps)
                         time_outs.add(n_steps, i, last_obs, state[i])
-            buffer.add_outcome(n_steps, rewards, dones & ~truncated, truncated)
+                buffer.add_ends(n_steps, dones & ~truncated, truncated)
 
             starts = dones
             self._last_obs, self._last_episode_starts, self._last_state = new_obs, starts, state

@@ -118,11 +118,13 @@ class SequenceBuffer:
             assert action_masks is not None
             self.action_masks[step] = action_masks
 
-    def add_outcome(
-        self, step: int, rewards: NDArray[Any], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]
-    ) -> None:
-        """Keep what a step led to; an episode that is truncated is not terminated."""
-        self.rewards[step] = torch.as_tensor(rewards)
+    def clear_ends(self) -> None:
+        """Forget where episodes ended in the rollout before."""
+        self.terminated.zero_()
+        self.truncated.zero_()
+
+    def add_ends(self, step: int, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> None:
+        """Keep which episodes ended at a step; one that is truncated is not terminated."""
         self.terminated[step] = torch.as_tensor(terminated)
         self.truncated[step] = torch.as_tensor(truncated)
 
