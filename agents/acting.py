@@ -119,6 +119,8 @@ class ActingMixin(OnPolicyAlgorithm):
 
         # What ranks exchange, they exchange here, where they meet: none waits for one that has stopped.
         if distributed.any_rank(not goes_on):
+            # Each counted its own steps for those of all, but some stopped earlier; the mean is what all took together.
+            self.num_timesteps = sum(distributed.gather(self.num_timesteps)) // distributed.world_size()
             return False
         episodes.merge()
         self._statistics.merge()

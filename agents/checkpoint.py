@@ -11,6 +11,7 @@ not there, and an older one stays until the new one is complete.
 
 import io
 import json
+import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ FORMAT_VERSION = 2
 _TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
 _NOT_SAVED = ("env", "device", "debug_anomalies", "compile_policy")  # of the machine and the moment, not of the agent
 _SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in _NOT_SAVED)
+_OWN_ON_EACH_RANK = ("seed", "verbose", "tensorboard_log", "n_threads")
 
 Tensors = dict[str, Tensor]
 Self = TypeVar("Self", bound="CheckpointMixin")
@@ -84,6 +86,18 @@ class CheckpointMixin(BaseAlgorithm):
             if normalizer is not None:
                 archive.writestr("normalization.safetensors", _to_bytes(_statistics(normalizer)))
         return content.getvalue()
+
+    def shared_settings(self) -> dict[str, Any]:
+        """What has to be the same on all ranks that learn together, by name, as a checkpoint has it."""
+        settings = {name: getattr(self, name) for name in _SETTINGS if name not in _OWN_ON_EACH_RANK}
+        policy_kwargs = settings.pop("policy_kwargs") or {}
+        settings |= {f"policy_kwargs[{name!r}]": value for name, value in policy_kwargs.items()}
+        normalizer = self.get_vec_normalize_env()
+        settings["VecNormalize around the environments"] = normalizer is not None
+        if normalizer is not None:
+            settings |= {f"VecNormalize's {name}": getattr(normalizer, name) for name in NORMALIZATION}
+        settings |= {"policy": self.policy_class, "n_envs": self.n_envs}
+        return {name: _encode_if_possible(value) for name, value in settings.items()}
 
     @staticmethod
     def write_checkpoint(path: str | Path | io.BufferedIOBase, content: bytes) -> None:
@@ -264,6 +278,16 @@ def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save(
         {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     )
+
+
+def _encode_if_possible(value: Any) -> Any:
+    """A setting as a checkpoint has it, or the name of its type: one can train with what cannot be saved."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of functions as schedules, whose value at the start is enough
+        try:
+            return encode(value)
+        except Exception:  # encode calls what is callable
+            return type(value).__name__
 
 
 def _split_optimizer(state_dict: dict[str, Any]) -> tuple[dict[str, Any], Tensors]:

@@ -93,13 +93,14 @@ def any_rank(flag: bool) -> bool:
 
 
 def check_same(values: Mapping[str, Any]) -> None:
-    """Raise ValueError, on all ranks, where they were given different values under some name."""
+    """Raise ValueError, on all ranks, where they were given different values under some name; a missing one is None."""
     everyones = gather(dict(values))
-    for name, first in everyones[0].items():
-        for number, others in enumerate(everyones):
-            if others[name] != first:
+    for name in dict.fromkeys(name for mine in everyones for name in mine):
+        first, *others = [mine.get(name) for mine in everyones]
+        for number, other in enumerate(others, start=1):
+            if other != first:
                 raise ValueError(
-                    f"{name} is {first} on rank 0 and {others[name]} on rank {number}, but ranks learn in step: "
+                    f"{name} is {first} on rank 0 and {other} on rank {number}, but ranks learn in step: "
                     "pass the same value on all."
                 )
 
@@ -116,14 +117,19 @@ def broadcast_parameters(module: nn.Module) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the ranks, in one exchange; a parameter without one counts as zero."""
+    """Replace each gradient by its mean over the ranks, in one exchange; a missing one counts as zero.
+
+    What has no gradient on any rank gets none: an optimiser with weight decay would train it on zeros.
+    """
     if world_size() == 1:
         return
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-    flat = mean(torch.cat([gradient.flatten() for gradient in gradients]))
-    for parameter, averaged in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
-        parameter.grad = averaged.view_as(parameter).to(parameter.dtype)
+    given = torch.tensor([p.grad is not None for p in trained], dtype=gradients[0].dtype, device=gradients[0].device)
+    flat = mean(torch.cat([given, *(gradient.flatten() for gradient in gradients)]))
+    share, *averages = flat.split([len(trained), *(p.numel() for p in trained)])
+    for parameter, average, on_any_rank in zip(trained, averages, (share > 0).tolist(), strict=True):
+        parameter.grad = average.view_as(parameter).to(parameter.dtype) if on_any_rank else None
 
 
 def mean(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

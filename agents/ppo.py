@@ -44,16 +44,6 @@ from s7rl.agents.vec_env import make_vec_env, prepare_env
 from s7rl.checks import check_arguments
 
 Self = TypeVar("Self", bound="RecurrentPPO")
-_SAME_ON_ALL_RANKS = (
-    "n_envs",
-    "n_steps",
-    "batch_size",
-    "sequence_length",
-    "n_epochs",
-    "target_kl",
-    "refresh",
-    "burn_in",
-)
 
 
 class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
@@ -244,8 +234,8 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         return choose_threads(self.policy.d_model) if self.n_threads == "auto" else int(self.n_threads)
 
     def _setup_learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        settings = {name: getattr(self, name) for name in _SAME_ON_ALL_RANKS}
-        distributed.check_same({"total_timesteps": total_timesteps, **settings})
+        if distributed.world_size() > 1:
+            distributed.check_same({"total_timesteps": total_timesteps, **self.shared_settings()})
         distributed.broadcast_parameters(self.policy)
         self._statistics = distributed.SharedStatistics(self.get_vec_normalize_env())
         if distributed.rank() > 0:

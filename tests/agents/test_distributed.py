@@ -6,10 +6,12 @@ generator of its process, and no two ranks can share one without telling each ot
 not normalised there either, since ranks meet only between rollouts, and their statistics differ within one.
 """
 
+import copy
 import os
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
@@ -29,6 +32,26 @@ N_ENVS = 4
 N_STEPS = 32
 SEED = 5
 ENV = "s7rl/CartPolePositionOnly-v0"
+DIFFERENCES: list[tuple[str, Any, Any, str]] = [
+    ("gamma", 0.9, 0.99, "gamma is 0.9 on rank 0 and 0.99 on rank 1"),
+    ("ent_coef", 0.0, 0.01, "ent_coef is 0.0 on rank 0 and 0.01 on rank 1"),
+    ("normalize_advantage", True, False, "normalize_advantage is True on rank 0 and False on rank 1"),
+    (
+        "learning_rate",
+        LinearSchedule(0.5, 0.0, 1.0),
+        0.5,
+        "learning_rate is {'linear_schedule': [0.5, 0.0, 1.0]} on rank 0 and 0.5 on rank 1",
+    ),
+    ("policy_kwargs", {}, {"d_model": 8}, "policy_kwargs['d_model'] is None on rank 0 and 8 on rank 1"),
+    ("VecNormalize", {}, None, "VecNormalize around the environments is True on rank 0 and False on rank 1"),
+    ("VecNormalize", {}, {"norm_obs": False}, "VecNormalize's norm_obs is True on rank 0 and False on rank 1"),
+]
+"""A setting, what it is on each rank, and what both say."""
+UNSAVEABLE: list[tuple[str, Any]] = [
+    ("learning_rate", lambda left: 0.1 * left),
+    ("policy_kwargs", {"d_model": 8, "optimizer_kwargs": {"betas": np.array([0.9, 0.999])}}),
+]
+"""What one cannot save, or not whole, but train with."""
 PATIENCE = 120
 """Seconds after which ranks that wait for each other are ended; they need about 10."""
 
@@ -73,6 +96,20 @@ def _learned(n_envs: int) -> dict[str, Any]:
         "episodes": [(episode["r"], episode["l"]) for episode in agent.ep_info_buffer],
         "log": agent.logger.name_to_value,
     }
+
+
+def _complaint(number: int, name: str, *values: Any) -> str:
+    """What a rank says when the ranks learn, each with its own value of a setting."""
+    env, value = make_vec_env(ENV, N_ENVS // RANKS, seed=SEED), values[number]
+    if name == "VecNormalize":
+        agent = _agent(N_ENVS // RANKS, env=env if value is None else VecNormalize(env, **value))
+    else:
+        agent = _agent(N_ENVS // RANKS, env=env, **{name: value})
+    try:
+        agent.learn(N_ENVS * N_STEPS)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "none"
 
 
 def _samples(step: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -132,6 +169,11 @@ def _rank(folder: Path) -> None:
         except ValueError as error:
             found["complaint"] = str(error)
 
+        found["complaints"] = [_complaint(number, name, *values) for name, *values, _ in DIFFERENCES]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found["no complaints"] = [_complaint(number, name, value, value) for name, value in UNSAVEABLE]
+
         normalizers = _normalizers()
         running = _running(*normalizers)
         _observe(running, _samples(99 + number)[:2])  # what rank 0 saw before will hold for both
@@ -147,12 +189,14 @@ def _rank(folder: Path) -> None:
 
         logs = folder / f"logs-of-rank-{number}"
         env = VecNormalize(make_vec_env(ENV, 2))
-        usual = {"policy": "MlpPolicy", "policy_kwargs": {"core": "s7", "d_model": 8}, "learning_rate": 1e-2}
+        falling = LinearSchedule(1e-2, 0.0, 1.0)
+        usual = {"policy": "MlpPolicy", "policy_kwargs": {"core": "s7", "d_model": 8}, "learning_rate": falling}
         agent = _agent(2, **usual, env=env, seed=None, tensorboard_log=str(logs), verbose=1)
         agent.learn(3 * N_ENVS * N_STEPS)
         agent.save(folder / f"agent-of-rank-{number}.zip")
         found["sampled"] = agent.rollout_buffer.actions
-        found["equal"] = {"weights": agent.policy.state_dict(), "statistics": _moments([env.obs_rms, env.ret_rms])}  # type: ignore[list-item]  # no dict here
+        weights = copy.deepcopy(agent.policy.state_dict())
+        found["equal"] = {"weights": weights, "statistics": _moments([env.obs_rms, env.ret_rms])}  # type: ignore[list-item]  # no dict here
 
         steps = 0
 
@@ -162,7 +206,9 @@ def _rank(folder: Path) -> None:
             return not (number == 1 and steps == 5)
 
         agent.learn(10 * N_ENVS * N_STEPS, callback=stops)
-        found["stopped after"] = steps
+        found["stopped after"], found["counted"] = steps, agent.num_timesteps
+        agent.learn(2 * N_ENVS * N_STEPS, reset_num_timesteps=False)
+        found["weights after going on"] = agent.policy.state_dict()
         torch.save(found, folder / f"found-by-rank-{number}.pt")
 
         def fails(*_: Any) -> bool:
@@ -233,10 +279,18 @@ def test_advantages_are_normalised_over_the_steps_of_all_ranks(ranks: list[dict[
     assert abs(wide.std() - 1) < 1e-6
 
 
-def test_a_gradient_is_the_mean_over_the_ranks_and_a_missing_one_is_zero(ranks: list[dict[str, Any]]) -> None:
+def test_a_gradient_is_the_mean_over_the_ranks_and_one_that_a_rank_lacks_is_zero(
+    ranks: list[dict[str, Any]],
+) -> None:
     # Fails with a sum in place of the mean, and where a missing gradient shifts those behind it.
     for found in ranks:
-        assert [gradient.tolist() for gradient in found["averaged"]] == [[1.5, 3.0], [[4.0], [4.0]], [0.0]]
+        assert [gradient.tolist() for gradient in found["averaged"][:2]] == [[1.5, 3.0], [[4.0], [4.0]]]
+
+
+def test_what_has_no_gradient_on_any_rank_gets_none(ranks: list[dict[str, Any]]) -> None:
+    # Fails where it gets zeros, by which AdamW would decay what one process leaves alone.
+    for found in ranks:
+        assert found["averaged"][2] is None
 
 
 def test_different_settings_are_an_error_of_one_line_on_every_rank(ranks: list[dict[str, Any]]) -> None:
@@ -244,6 +298,19 @@ def test_different_settings_are_an_error_of_one_line_on_every_rank(ranks: list[d
         assert found["complaint"] == (
             "n_envs is 3 on rank 0 and 4 on rank 1, but ranks learn in step: pass the same value on all."
         )
+
+
+def test_any_setting_that_differs_is_named_on_every_rank(ranks: list[dict[str, Any]]) -> None:
+    # Fails where sizes alone are compared, as they learn all the same or, with one VecNormalize, wait for ever.
+    for found in ranks:
+        for complaint, (*_, reason) in zip(found["complaints"], DIFFERENCES, strict=True):
+            assert complaint == f"ValueError: {reason}, but ranks learn in step: pass the same value on all."
+
+
+def test_ranks_learn_with_equal_settings_that_cannot_be_saved(ranks: list[dict[str, Any]]) -> None:
+    # Fails where the comparison warns or raises as saving does.
+    for found in ranks:
+        assert found["no complaints"] == ["none"] * len(UNSAVEABLE)
 
 
 def test_running_statistics_are_those_of_one_process_that_saw_everything(ranks: list[dict[str, Any]]) -> None:
@@ -318,6 +385,15 @@ def test_only_the_first_rank_writes_and_speaks(folder: Path) -> None:
 def test_ranks_stop_together_when_one_is_told_to(ranks: list[dict[str, Any]]) -> None:
     # Fails, by waiting for ever, where only the rank that was told stops.
     assert [found["stopped after"] for found in ranks] == [N_STEPS, 5]
+
+
+def test_ranks_stay_equal_when_they_go_on_after_one_has_stopped(ranks: list[dict[str, Any]]) -> None:
+    # Under a learning rate that falls.  Fails where each keeps its own count: its progress is another ever after.
+    for found in ranks:
+        assert found["counted"] == N_ENVS // RANKS * (N_STEPS + 5)
+    first, second = (found["weights after going on"] for found in ranks)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
 
 
 def test_a_rank_does_not_wait_for_one_that_failed(folder: Path) -> None:
