@@ -38,11 +38,13 @@ from s7rl.checks import (
 
 
 def _scheduled(rule: Rule) -> Rule:
-    """A number, or a function of the remaining progress that is one at the start."""
+    """A number, or a function of the remaining progress that is one at the start, and be it 0: SB3 users freeze so."""
 
     def in_range(value: Any) -> bool:
-        first = value(1.0) if callable(value) else value
-        return is_number(first) and rule.in_range(first)
+        if not callable(value):
+            return rule.in_range(value)
+        first = value(1.0)
+        return is_number(first) and (first == 0 or rule.in_range(first))
 
     return replace(
         rule,
@@ -69,9 +71,10 @@ def _is_architecture(value: object) -> bool:
     return isinstance(value, list | tuple) and all(is_whole_number(width) for width in value)
 
 
-def _widths(value: Any) -> list[int]:
+def widths(value: Any) -> list[int]:
+    """The widths of all layers of a ``net_arch``."""
     parts = value.values() if isinstance(value, dict) else value
-    return [width for part in parts for width in (_widths(part) if isinstance(part, list | tuple | dict) else [part])]
+    return [width for part in parts for width in (widths(part) if isinstance(part, list | tuple | dict) else [part])]
 
 
 def _is_callback(value: object) -> bool:
@@ -152,7 +155,7 @@ POLICY_ARGUMENTS: Mapping[str, Rule] = {
         meaning="it is the widths of the layers before the heads",
         hint="pass a list of positive whole numbers, or a dict of such lists for pi and vf",
         of_kind=_is_architecture,
-        in_range=lambda value: all(width >= 1 for width in _widths(value)),
+        in_range=lambda value: all(width >= 1 for width in widths(value)),
     ).or_none(),
     "activation_fn": subclass("it is the class of an activation", nn.Module),
     "ortho_init": FLAG,

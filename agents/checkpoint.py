@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import safetensors.torch
 import torch
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
@@ -29,7 +30,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 import s7rl
-from s7rl.agents.arguments import PPO_ARGUMENTS, check_given
+from s7rl.agents.arguments import PPO_ARGUMENTS, check_given, widths
 from s7rl.agents.checkpoint_checks import (
     COUNTERS,
     NORMALIZATION,
@@ -43,15 +44,18 @@ from s7rl.agents.checkpoint_checks import (
 )
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
-from s7rl.agents.vec_env import running_statistics
+from s7rl.agents.vec_env import make_vec_env, running_statistics
 from s7rl.checks import check_arguments, whole_number
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-agent"
 FORMAT_VERSION = 2
 _TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
-_NOT_SAVED = ("env", "device", "debug_anomalies", "compile_policy")  # of the machine and the moment, not of the agent
-_SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in _NOT_SAVED)
+_OF_THE_PROCESS = ("debug_anomalies", "compile_policy")
+_SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in ("env", "device", *_OF_THE_PROCESS))
+_SPACES = ("observation_space", "action_space")
+_NO_SETTINGS = ("policy_class", *_SPACES)
+_REPLACEABLE = {*_SETTINGS, *_OF_THE_PROCESS, *_NO_SETTINGS}
 _OWN_ON_EACH_RANK = ("seed", "verbose", "tensorboard_log", "n_threads")
 
 Tensors = dict[str, Tensor]
@@ -62,8 +66,19 @@ class CheckpointMixin(BaseAlgorithm):
     """``load`` of :class:`s7rl.agents.RecurrentPPO`, and what its ``save`` writes, in place of SB3's pickled ones."""
 
     def checkpoint_bytes(self) -> bytes:
-        """A checkpoint of the model as it is."""
+        """A checkpoint of the model as it is.
+
+        Raises:
+            ValueError: if a nan has got into the statistics of a ``VecNormalize``.
+        """
         normalizer = self.get_vec_normalize_env()
+        statistics = {} if normalizer is None else _statistics(normalizer)
+        for name, tensor in statistics.items():
+            if not tensor.isfinite().all():
+                raise ValueError(
+                    f"{name} of the VecNormalize is not finite, as an observation or a reward was not, and nobody "
+                    "could load a checkpoint of it: go on from the one before."
+                )
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
         config = {
             "format": FORMAT,
@@ -84,7 +99,7 @@ class CheckpointMixin(BaseAlgorithm):
             archive.writestr("policy.safetensors", _to_bytes(self.policy.state_dict()))
             archive.writestr("optimizer.safetensors", _to_bytes(moments))
             if normalizer is not None:
-                archive.writestr("normalization.safetensors", _to_bytes(_statistics(normalizer)))
+                archive.writestr("normalization.safetensors", _to_bytes(statistics))
         return content.getvalue()
 
     def shared_settings(self) -> dict[str, Any]:
@@ -113,7 +128,7 @@ class CheckpointMixin(BaseAlgorithm):
     def load(
         cls: type[Self],
         path: str | Path | io.BufferedIOBase,
-        env: GymEnv | None = None,
+        env: GymEnv | VectorEnv | str | None = None,
         device: torch.device | str = "auto",
         custom_objects: dict[str, Any] | None = None,
         print_system_info: bool = False,
@@ -122,13 +137,15 @@ class CheckpointMixin(BaseAlgorithm):
     ) -> Self:
         """Make a model from a checkpoint.
 
+        ``compile_policy`` and ``debug_anomalies`` are of the process, not of the agent: pass them again.
+
         Args:
             path: what :meth:`save` wrote; ".zip" is added to a name without suffix.
-            env: environment to act or to go on learning in; None is enough for ``predict``.  A
-                ``VecNormalize`` gets the statistics of the one that the agent was trained in.
+            env: environment to act or to go on learning in, or its id, as in the constructor; None is enough for
+                ``predict``.  A ``VecNormalize`` gets the statistics of the one that the agent was trained in.
             device: where the model runs.
             custom_objects: settings that replace the saved ones, such as ``policy_kwargs`` with a class of your own,
-                or ``policy_class``.
+                ``policy_class``, ``observation_space`` or ``action_space``.  As in SB3 other names have no effect.
             print_system_info: print versions and platform first.
             force_reset: no effect: episodes always start anew.
             kwargs: further settings that replace the saved ones.
@@ -141,24 +158,29 @@ class CheckpointMixin(BaseAlgorithm):
             from stable_baselines3.common.utils import get_system_info
 
             get_system_info()
-        replaced = {**(custom_objects or {}), **kwargs}
+        known = {name: value for name, value in (custom_objects or {}).items() if name in _REPLACEABLE}
+        replaced = {**known, **kwargs}
         config, tensors = read_checkpoint(path)
         with _naming_the_file(path):
             policy_class = replaced.get("policy_class") or decode(config["policy_class"])
             if not (isinstance(policy_class, type) and issubclass(policy_class, RecurrentActorCriticPolicy)):
                 raise ValueError(f"its policy is {policy_class!r}, which is no recurrent policy.")
-            check_space_size([config["observation_space"], config["action_space"]])
-            observation_space = decode_space(config["observation_space"])
-            action_space = decode_space(config["action_space"])
+            check_space_size([config[name] for name in _SPACES if name not in replaced])
+            observation_space, action_space = (
+                replaced[name] if name in replaced else decode_space(config[name]) for name in _SPACES
+            )
             check_arguments(config, n_envs=whole_number("it is how many environments there were", least=1))
             if set(config["settings"]) != set(_SETTINGS) or set(config["counters"]) != set(COUNTERS):
                 raise ValueError(f"its settings or counters are not those of version {FORMAT_VERSION}.")
             check_arguments(config["counters"], **COUNTERS)
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
             check_given(settings, PPO_ARGUMENTS)
-        settings.update({name: value for name, value in replaced.items() if name != "policy_class"})
+        settings.update({name: value for name, value in replaced.items() if name not in _NO_SETTINGS})
+        check_given({"env": env}, PPO_ARGUMENTS)
+        if isinstance(env, str):
+            env = make_vec_env(env, seed=settings["seed"])
         if env is not None:
-            env = cls._wrap_env(env, settings["verbose"])
+            env = cls._wrap_env(env, settings["verbose"])  # type: ignore[arg-type]  # ours takes vector environments
             check_for_correct_spaces(env, observation_space, action_space)
         with _naming_the_file(path, replaced):
             model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
@@ -166,8 +188,10 @@ class CheckpointMixin(BaseAlgorithm):
             model.n_envs = config["n_envs"] if env is None else env.num_envs
             if not replaced.keys() & {"policy_class", "policy_kwargs"}:
                 model._setup_lr_schedule()
-                n_blocks = (settings["policy_kwargs"] or {}).get("n_blocks")
-                check_weights(model._make_policy, tensors["policy.safetensors"], n_blocks)
+                options = settings["policy_kwargs"] or {}
+                layers = widths(options.get("net_arch") or ())
+                depths = {"n_blocks": options.get("n_blocks", 0), "net_arch": len(layers)}
+                check_weights(model._make_policy, tensors["policy.safetensors"], depths)
             model._setup_model()
             model._load_tensors(config, tensors)
             for name in COUNTERS:

@@ -102,19 +102,22 @@ def check_space_size(space: Any) -> None:
         raise ValueError(f"a space of {size:,} numbers is too large.")
 
 
-def check_weights(make_policy: Callable[[], nn.Module], weights: Mapping[str, Tensor], n_blocks: Any) -> None:
+def check_weights(
+    make_policy: Callable[[], nn.Module], weights: Mapping[str, Tensor], depths: Mapping[str, int]
+) -> None:
     """Refuse weights that are not those of the policy, before memory is taken for it.
 
     Args:
         make_policy: makes the policy; it is called where tensors have shapes and no content.
         weights: those of the file.
-        n_blocks: blocks of the policy's core, if the file says so: each costs time, even without content.
+        depths: how many layers or blocks there are, by the setting that says so: each costs time, even without content.
 
     Raises:
         ValueError: if names, shapes or types are others, or the policy has tables that are too large.
     """
-    if isinstance(n_blocks, int) and n_blocks > len(weights):
-        raise ValueError(f"n_blocks is {n_blocks}, but there are weights for fewer.")
+    for name, depth in depths.items():
+        if depth > len(weights):
+            raise ValueError(f"{name} asks for {depth} of them, but there are weights for fewer.")
     # Their check of arguments looks into tensors, and these have no content.
     validates = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(False)
@@ -170,6 +173,11 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) 
         for name, moment in moments.items():
             if moment.shape not in (torch.Size([]), parameters[index].shape) or not moment.is_floating_point():
                 raise ValueError(f"the optimiser's {name} of parameter {index} has shape {tuple(moment.shape)}.")
+            if not moment.isfinite().all():
+                raise ValueError(f"the optimiser's {name} of parameter {index} is not finite.")
+    names = {frozenset(moments) for moments in state["state"].values()}
+    if len(names) > 1:
+        raise ValueError(f"its optimiser has moments of different names: {sorted(frozenset.union(*names))}.")
 
 
 def _alike(ours: Any, theirs: Any) -> bool:

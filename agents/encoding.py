@@ -42,14 +42,19 @@ def encode(value: Any) -> Any:
     if isinstance(value, FloatSchedule):
         return encode(value.value_schedule)
     if isinstance(value, ConstantSchedule):
-        return float(value.val)
+        return _constant(float(value.val))
     if isinstance(value, LinearSchedule):
         return {"linear_schedule": [value.start, value.end, value.end_fraction]}
     if callable(value):
         constant = float(value(1.0))
         warnings.warn(f"a function as a schedule cannot be saved: {constant} is saved in its place.", stacklevel=3)
-        return constant
+        return _constant(constant)
     raise TypeError(f"a setting is {value!r} of type {type(value).__name__}, which cannot be saved as JSON.")
+
+
+def _constant(value: float) -> Any:
+    """A number is a schedule too; but where it may not be 0, a schedule may."""
+    return value or {"linear_schedule": [0.0, 0.0, 1.0]}
 
 
 def decode(data: Any) -> Any:

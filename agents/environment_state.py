@@ -13,11 +13,14 @@ import io
 import pickle
 import sys
 from collections.abc import Iterator
+from itertools import zip_longest
 from types import FunctionType
 from typing import Any
 
 import cloudpickle
+import gymnasium as gym
 from gymnasium.utils import EzPickle
+from gymnasium.vector import VectorWrapper
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
 from s7rl.agents.random_states import random_states, set_random_states
@@ -33,6 +36,8 @@ _CONNECTIONS: dict[type, set[str]] = {
     BatchedVecEnv: {"vector_env"},
 }
 """What ties an object to its process, its files or its neighbours rather than saying where it stands."""
+_PARTS = dict.fromkeys(("kinds", "layers", "environments", "workers"), list)
+"""What the state of environments consists of."""
 
 
 def save_environments(env: VecEnv) -> bytes:
@@ -45,8 +50,9 @@ def save_environments(env: VecEnv) -> bytes:
     base = layers[-1]
     return _dumps(
         {
-            "layers": {_label(layer, i): _attributes(layer) for i, layer in enumerate(layers)},
-            "environments": {_label(inner, i): vars(inner) for i, inner in enumerate(_environments(base))},
+            "kinds": _kinds(env),
+            "layers": [_attributes(layer) for layer in layers],
+            "environments": [vars(inner) for inner in _environments(base)],
             "workers": ask_workers(base, _state_of, [()] * base.num_envs) if isinstance(base, SubprocVecEnv) else [],
         }
     )
@@ -57,31 +63,45 @@ def restore_environments(env: VecEnv, content: bytes) -> None:
 
     Raises:
         EnvironmentStateError: if they are others than those that were saved, or the bytes cannot be read here.
+        ValueError: if the bytes are none of :func:`save_environments`'s.
     """
     try:
         state = pickle.loads(content)
     except Exception as error:
         raise EnvironmentStateError(f"their state does not unpickle: {error_line(error)}") from error
+    if not isinstance(state, dict) or {name: type(part) for name, part in state.items()} != _PARTS:
+        raise ValueError("what it holds of the environments is no state that s7rl saved.")
+    for ours, theirs in zip_longest(_kinds(env), state["kinds"], fillvalue="none"):
+        if ours != theirs:
+            raise EnvironmentStateError(f"there is {ours}, where there was {theirs}")
     layers = list(_layers(env))
     base = layers[-1]
-    environments = _environments(base)
-    for kind, found in {"layers": layers, "environments": environments}.items():
-        labels = [_label(item, i) for i, item in enumerate(found)]
-        if labels != list(state[kind]):
-            raise EnvironmentStateError(f"they are {labels}, and those that were saved were {list(state[kind])}")
     if isinstance(base, SubprocVecEnv):
         ask_workers(base, _set_state_of, [(worker,) for worker in state["workers"]])
-    for layer, attributes in zip(layers, state["layers"].values(), strict=True):
+    for layer, attributes in zip(layers, state["layers"], strict=True):
         vars(layer).update(attributes)
-    for environment, attributes in zip(environments, state["environments"].values(), strict=True):
+    for environment, attributes in zip(_environments(base), state["environments"], strict=True):
         _set_vars(environment, attributes)
 
 
-def _layers(env: VecEnv) -> Iterator[VecEnv]:
-    yield env
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-        yield env
+def _layers(item: Any) -> Iterator[Any]:
+    """A stack of wrappers, from the outermost to what they are all around."""
+    yield item
+    while isinstance(item, VecEnvWrapper | gym.Wrapper | VectorWrapper):
+        item = item.venv if isinstance(item, VecEnvWrapper) else item.env
+        yield item
+
+
+def _kinds(env: VecEnv) -> list[str]:
+    """What the vectorised environments are, and then what each environment is, with all of its wrappers."""
+    *_, base = _layers(env)
+    if isinstance(base, SubprocVecEnv):
+        return [_kind(env), *(kind.decode() for kind in ask_workers(base, _kind_in_worker, [()] * base.num_envs))]
+    return [_kind(env), *map(_kind, _environments(base))]
+
+
+def _kind(item: Any) -> str:
+    return " > ".join(type(layer).__qualname__ for layer in _layers(item))
 
 
 def _environments(base: VecEnv) -> list[Any]:
@@ -89,10 +109,6 @@ def _environments(base: VecEnv) -> list[Any]:
     if isinstance(base, DummyVecEnv):
         return list(base.envs)
     return [base.vector_env] if isinstance(base, BatchedVecEnv) else []
-
-
-def _label(item: object, index: int) -> str:
-    return f"{index}: {type(item).__qualname__}"
 
 
 def _attributes(layer: VecEnv) -> dict[str, Any]:
@@ -132,6 +148,10 @@ def _dumps(value: Any) -> bytes:
     except Exception as error:
         raise EnvironmentStateError(f"they do not pickle: {error_line(error)}") from error
     return content.getvalue()
+
+
+def _kind_in_worker(env: Any) -> bytes:
+    return _kind(env).encode()
 
 
 def _state_of(env: Any) -> bytes:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
@@ -33,7 +34,7 @@ from s7rl.agents.worker_state import EnvironmentStateError
 from s7rl.checks import error_line
 
 FORMAT = "s7rl-resume"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _EPISODES = ("_last_obs", "_last_episode_starts", "_last_state", "_next_history")
 """Where the episodes under way stand: what their next step is computed from."""
 _COUNTS = ("_iteration", "ep_info_buffer", "ep_success_buffer")
@@ -67,11 +68,14 @@ class ResumeMixin(CheckpointMixin):
                 the environments do not pickle, or are spread over several ranks, their episodes will start anew.
 
         Raises:
-            ValueError: if ``resumable`` and the model is in the middle of a rollout or an update, has no environment,
-                or ``path`` is a file object.
+            ValueError: if ``path`` ends in ".resume"; if a nan has got into the statistics of a ``VecNormalize``; if
+                ``resumable`` and the model is in the middle of a rollout or an update, has no environment, or ``path``
+                is a file object.
         """
         if rank() > 0:
             return
+        if not isinstance(path, io.IOBase):
+            _beside(path)  # refuses the name of the other file
         content = self.checkpoint_bytes()
         if resumable:
             if isinstance(path, io.IOBase):
@@ -111,31 +115,36 @@ class ResumeMixin(CheckpointMixin):
     def resume(
         cls: type[Self],
         path: str | Path,
-        env: GymEnv,
+        env: GymEnv | VectorEnv | str,
         device: torch.device | str = "auto",
         custom_objects: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Self:
         """Make a model that goes on where one was saved with ``resumable=True``.
 
-        ``model.learn(total - model.num_timesteps, reset_num_timesteps=False)`` then does what the run would have done:
-        the same actions, weights and log, bit for bit on one thread of the same machine and versions.  Where the
-        environments' state could not be saved or does not fit, a warning says why and their episodes start anew.
-        Callbacks' own counters are the caller's.
+        ``model.learn(max(0, total - model.num_timesteps), reset_num_timesteps=False)`` then does what the run would
+        have done: the same actions, weights and log, bit for bit on one thread of the same machine and versions.  Where
+        the environments' state could not be saved or does not fit, a warning says why and their episodes start anew.
+        Callbacks' own counters are the caller's; ``compile_policy`` and ``debug_anomalies`` are of the process, not of
+        the run: pass them again.
 
         The file may run code when it is read: only resume what you saved yourself.
 
         Args:
             path: as it was given to :meth:`save`.
             env: environments made as those of the run were, as many and in the same wrappers; their state is replaced.
+                An id if the run was made with one.
             device: where the model runs.
             custom_objects: as for :meth:`load`.
             kwargs: settings that replace the saved ones, as for :meth:`load`.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file is damaged, of another version, or of another number of environments.
+            ValueError: if the file is damaged, of another version, or of another number of environments, or ``env`` is
+                None.
         """
+        if env is None:
+            raise ValueError("env is None, but a run goes on in environments: pass some made as those of the run were.")
         source = _beside(path)
         header, parts = _read(source)
         checkpoint = io.BytesIO(parts.checkpoint)
@@ -172,6 +181,8 @@ class ResumeMixin(CheckpointMixin):
                 model._pending["random_states"] = None
             # Not the episodes that the run began with.
             model._seed_anew()
+        except ValueError as error:
+            raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
         else:
             for name, value in episodes.items():
                 setattr(model, name, value)
@@ -212,7 +223,11 @@ class _Parts(NamedTuple):
 
 
 def _beside(path: str | Path) -> Path:
-    return with_suffix(path).with_suffix(".resume")
+    """The file for what resuming needs: x.resume beside x.zip, lr0.001.resume beside lr0.001."""
+    path = with_suffix(path)
+    if path.suffix == ".resume":
+        raise ValueError(f"path is {path}, but that is the name of what lies beside a checkpoint: leave out .resume.")
+    return path.with_suffix(".resume") if path.suffix == ".zip" else path.with_name(f"{path.name}.resume")
 
 
 def _read(source: Path) -> tuple[dict[str, Any], _Parts]:

@@ -156,6 +156,8 @@ class ResumeConfig:
     new number."""
     eval_episodes: WholeNumber = 100
     """Episodes on fresh seeds at the end; 0 skips the evaluation."""
+    debug_anomalies: bool = False
+    """Name the layer where a number becomes nan or infinite; slow."""
 
 
 @dataclass(frozen=True, kw_only=True)

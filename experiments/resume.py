@@ -51,6 +51,7 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         if rank() > 0:
             console = Console(quiet=True)
         model, vec_env = _restore(folder, settings, console, new_steps=settings.steps != before.steps)
+        model.debug_anomalies = config.debug_anomalies
         done = model.num_timesteps
         if config.steps is not None and config.steps <= done:
             raise UsageError(f"--steps {config.steps} must be above the {done:,} that RUN {config.run} has done")
@@ -60,6 +61,8 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         if rank() > 0:
             return learn_along(model, vec_env, settings)
         folder.remove_unfinished()
+        if done < settings.steps:
+            folder.evaluation.unlink(missing_ok=True)  # the score of an agent that the next checkpoint replaces
         if settings.steps != before.steps and settings.anneal:
             say(console, f"the step size now falls to 0 at {settings.steps:,} steps, not at {before.steps:,}")
         folder.note_resumption(settings, command, done)
@@ -71,11 +74,18 @@ def _restore(
 ) -> tuple[RecurrentPPO, VecEnv]:
     """The agent and its environments, as far as the folder holds them."""
     if not folder.resumable.is_file() and not folder.latest.is_file():
+        if folder.has_begun:
+            raise UsageError(
+                f"RUN {folder.path} has trained, but {folder.latest.name} and {folder.resumable.name} are missing: "
+                "put them back, or train anew in another folder"
+            )
         say(console, f"{folder.path} has no checkpoint, its training never began: it begins now")
         return build(settings)
     vec_env = make_environments(settings)
     # Another number of steps is another schedule.
     options: dict[str, Any] = {"learning_rate": step_size(settings)} if new_steps else {}
+    if "compile_policy" in settings.ppo_kwargs:
+        options["compile_policy"] = settings.ppo_kwargs["compile_policy"]  # a checkpoint does not keep it
     # The checkpoint has a rank's share, and there may have been more or fewer of them.
     options["batch_size"] = share_of(settings, rank(), world_size()).batch_size
     try:

@@ -76,6 +76,12 @@ class RunFolder:
         """The score at the end."""
         return self.path / "evaluation.json"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is something of a training that has had a checkpoint: lines in the log, or a best agent."""
+        lines = self.progress.read_bytes().splitlines() if self.progress.exists() else []
+        return len(lines) > 1 or self.best.exists()
+
     def settings(self) -> RunSettings:
         """Reads the settings back from config.json.
 

@@ -125,7 +125,7 @@ def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> 
     with stop_on_signals(lambda line: None) as interruption:
         callback = StopBetweenRollouts(stop=lambda: interruption.requested)
         try:
-            model.learn(settings.steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
+            model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
         except StoppedBetweenRollouts:
             pass
         except KeyboardInterrupt:
@@ -150,7 +150,7 @@ def _learn(
         stop=lambda: interruption.requested,
     )
     try:
-        model.learn(settings.steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
+        model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
     except StoppedBetweenRollouts:
         pass  # The callback has saved.
     except KeyboardInterrupt:
@@ -168,6 +168,11 @@ def _learn(
         callback.close()
         model.logger.close()
     return callback.seconds
+
+
+def _steps_left(model: RecurrentPPO, settings: RunSettings) -> int:
+    # None where only the evaluation is missing: a training ends with a whole rollout, perhaps beyond its steps.
+    return max(0, settings.steps - model.num_timesteps)
 
 
 def _evaluate(

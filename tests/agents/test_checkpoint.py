@@ -146,6 +146,58 @@ def test_an_infinite_clipping_of_a_normalised_environment_comes_back(tmp_path: P
     assert restored.clip_obs == restored.clip_reward == np.inf
 
 
+def test_statistics_that_a_nan_got_into_are_not_saved_and_the_file_from_before_stays(tmp_path: Path) -> None:
+    """Fails if the statistics are not looked at before they are written: that file could not be loaded."""
+    env = VecNormalize(waves())
+    model = agent(env).learn(16)
+    model.save(tmp_path / "a", resumable=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    statistics: Any = env.obs_rms
+    statistics.update(np.full((2, 3), np.nan))
+    for resumable in (False, True):
+        with pytest.raises(ValueError, match=r"^obs_rms\.mean of the VecNormalize is not finite, [^\n]+$"):
+            model.save(tmp_path / "a", resumable=resumable)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_custom_objects_as_scripts_for_sb3_pass_them_are_taken(saved: Path) -> None:
+    """Fails if a name that is no setting is refused, or a schedule may not begin at 0."""
+    scripts: dict[str, Any] = {"learning_rate": 0.0, "lr_schedule": lambda _: 0.0, "clip_range": lambda _: 0.0}
+    model = RecurrentPPO.load(saved, waves(), custom_objects=scripts)
+    assert (model.lr_schedule(1.0), model.clip_range(1.0)) == (0.0, 0.0)
+    with pytest.raises(ValueError, match=r"^[^\n]*no_such_setting[^\n]*$"):
+        RecurrentPPO.load(saved, no_such_setting=1)
+
+
+def test_a_schedule_that_is_0_is_saved_and_loaded(saved: Path, tmp_path: Path) -> None:
+    """Fails if it is saved as the number 0, which no clip_range may be."""
+    model = RecurrentPPO.load(saved, custom_objects={"clip_range": lambda _: 0.0})
+    with pytest.warns(UserWarning, match="a function as a schedule cannot be saved"):
+        model.save(tmp_path / "b")
+    assert RecurrentPPO.load(tmp_path / "b").clip_range(0.5) == 0.0
+
+
+def test_custom_objects_replace_spaces(saved: Path) -> None:
+    """Fails if they are refused or have no effect."""
+    wide = spaces.Box(-5.0, 5.0, (3,))
+    broken = config_with(saved, lambda config: config.update(observation_space="of another library"))
+    model = RecurrentPPO.load(broken, custom_objects={"observation_space": wide})
+    assert model.observation_space == wide
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        RecurrentPPO.load(saved, waves(), custom_objects={"observation_space": wide})
+    with pytest.raises(ValueError, match=r"^[^\n]*action_space in place of its own[^\n]*$"):
+        RecurrentPPO.load(saved, custom_objects={"action_space": spaces.Discrete(9)})
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_an_agent_is_loaded_with_the_id_of_an_environment(tmp_path: Path) -> None:
+    """Fails if an id is taken for an environment."""
+    RecurrentPPO("MlpPolicy", "s7rl/TMazePassive-v0", n_steps=8, policy_kwargs=SMALL).save(tmp_path / "a")
+    assert RecurrentPPO.load(tmp_path / "a", "s7rl/TMazePassive-v0").n_envs == 16
+    with pytest.raises(TypeError, match=r"^env is 3, but [^\n]+$"):
+        RecurrentPPO.load(tmp_path / "a", 3)  # type: ignore[arg-type]
+
+
 def test_settings_come_back_and_may_be_replaced(tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "gamma": 0.9,

@@ -90,8 +90,13 @@ def groups(config: Any) -> Any:
 CONFIGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a width beyond memory": (lambda c: kwargs(c).update(d_model=10**9), "shape"),
     "a memory beyond memory": (lambda c: kwargs(c).update(d_state=10**9), "shape"),
-    "blocks without end": (lambda c: kwargs(c).update(n_blocks=10**9), "n_blocks is 1000000000"),
+    "blocks without end": (lambda c: kwargs(c).update(n_blocks=10**9), "n_blocks asks for 1000000000"),
     "layers beyond memory": (lambda c: kwargs(c).update(net_arch=[10**6, 10**6]), "missing|shape|many"),
+    "layers without end": (lambda c: kwargs(c).update(net_arch=[1] * 10**5), "net_arch asks for 100000"),
+    "layers without end for the critic": (
+        lambda c: kwargs(c).update(net_arch={"dict": {"pi": [4], "vf": [1] * 10**5}}),
+        "net_arch asks for 100001",
+    ),
     "a window beyond memory": (lambda c: kwargs(c).update(core="stack", core_kwargs={"dict": {"n_frames": 10**9}}), ""),
     "a space beyond memory": (lambda c: box(c).update(shape=[10**6, 10**6]), "too large"),
     "a space of negative size": (lambda c: box(c).update(shape=[-2]), r"shape of a space is \[-2\]"),
@@ -150,6 +155,14 @@ TENSORS: dict[str, tuple[str, Callable[[dict[str, Tensor]], Any], str]] = {
     "a moment of another shape": ("optimizer", lambda t: t.update({"0.exp_avg": torch.zeros(7)}), r"shape \(7,\)"),
     "a moment of another type": ("optimizer", lambda t: t.update({"0.exp_avg": t["0.exp_avg"].int()}), "exp_avg"),
     "a moment of nothing": ("optimizer", lambda t: t.update({"999.exp_avg": torch.zeros(1)}), "999"),
+    "a moment of another name": (
+        "optimizer",
+        lambda t: t.update({"0.average": t.pop("0.exp_avg")}),
+        r"different names: \['average', 'exp_avg', 'exp_avg_sq', 'step'\]",
+    ),
+    "a moment too few": ("optimizer", lambda t: t.pop("0.exp_avg"), "different names"),
+    "a moment that is infinite": ("optimizer", lambda t: t["0.exp_avg"].fill_(math.inf), "not finite"),
+    "a step that is nan": ("optimizer", lambda t: t["0.step"].fill_(math.nan), "not finite"),
     "a moment of no number": ("optimizer", lambda t: t.update({"x.exp_avg": torch.zeros(1)}), ""),
 }
 

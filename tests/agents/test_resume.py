@@ -3,12 +3,14 @@
 Mutations that these tests were seen to fail on: each entry of ``_EPISODES`` and of ``_COUNTS`` left out in turn; the
 generators, the unwritten log or the environments' state not put back; ``VecNormalize`` and ``EzPickle`` pickled their
 own way; the generators of workers left out; ``callback.on_rollout_start`` called after ``_begin_rollout``;
-``_between_rollouts`` not cleared.
+``_between_rollouts`` not cleared; any suffix replaced by ".resume"; a single environment, or one in a process, named
+by its outermost wrapper alone.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import random
 import threading
 import zipfile
@@ -233,6 +235,51 @@ def test_environments_of_another_kind_start_anew(tmp_path: Path) -> None:
     assert len(follow(resumed).lines) == ROLLOUTS - STOP
 
 
+@pytest.mark.parametrize("vec_env", [DummyVecEnv, SubprocVecEnv])
+def test_another_environment_in_the_same_outermost_wrapper_is_not_thrown_away(
+    vec_env: type[Any], tmp_path: Path
+) -> None:
+    saved = drift(vec_env=vec_env)
+    follow(agent(saved), STOP * STEPS * ENVS, tmp_path / "a")
+    saved.close()
+    env = drift(Forgetful, vec_env)
+    message = "there is TransformReward > TimeLimit > Forgetful, where there was TransformReward > TimeLimit > Drift"
+    with pytest.warns(UserWarning, match=rf"^[^\n]*episodes start anew[^\n]*{message}[^\n]*$"):
+        resumed = RecurrentPPO.resume(tmp_path / "a", env)
+    assert env.has_attr("_ezpickle_args")
+    assert len(follow(resumed).lines) == ROLLOUTS - STOP
+    env.close()
+
+
+def test_two_agents_whose_names_differ_after_a_dot_are_both_kept(tmp_path: Path) -> None:
+    for name in ("lr0.001", "lr0.002", "lr.zip"):
+        agent(corridor()).save(tmp_path / name, resumable=True)
+    names = ["lr.resume", "lr.zip", "lr0.001", "lr0.001.resume", "lr0.002", "lr0.002.resume"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert RecurrentPPO.resume(tmp_path / "lr0.001", corridor()).num_timesteps == 0
+
+
+def test_the_name_of_the_second_file_is_no_name_for_a_checkpoint(tmp_path: Path) -> None:
+    model = agent(corridor())
+    model.save(tmp_path / "a", resumable=True)
+    message = r"^path is [^\n]*a\.resume, but [^\n]*$"
+    for resumable in (False, True):
+        with pytest.raises(ValueError, match=message):
+            model.save(tmp_path / "a.resume", resumable=resumable)
+    with pytest.raises(ValueError, match=message):
+        RecurrentPPO.resume(tmp_path / "a.resume", corridor())
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_run_goes_on_in_environments_or_by_their_id(tmp_path: Path) -> None:
+    RecurrentPPO("MlpPolicy", "s7rl/TMazePassive-v0", n_steps=8, policy_kwargs={"d_model": 8}).save(
+        tmp_path / "a", resumable=True
+    )
+    assert RecurrentPPO.resume(tmp_path / "a", "s7rl/TMazePassive-v0").n_envs == 16
+    with pytest.raises(ValueError, match=r"^env is None, but a run goes on in environments: [^\n]+$"):
+        RecurrentPPO.resume(tmp_path / "a", None)  # type: ignore[arg-type]
+
+
 def test_another_number_of_environments_is_refused_in_one_line(tmp_path: Path) -> None:
     agent(corridor()).save(tmp_path / "a", resumable=True)
     env = make_vec_env("s7rl/TMazePassive-v0", 3, env_kwargs={"corridor_length": 6})
@@ -287,6 +334,8 @@ def test_loading_an_agent_never_reads_what_resume_needs(tmp_path: Path) -> None:
         ("agent.zip", b"PK"),
         ("trainer.pickle", b"\x80"),
         ("trainer.pickle", None),
+        ("environments.pickle", pickle.dumps({})),
+        ("environments.pickle", pickle.dumps([1])),
     ],
 )
 def test_a_changed_file_is_refused_in_one_line(member: str, content: bytes | None, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """`s7rl resume`: a run that was killed or interrupted ends as one that was not.
 
 Mutations that were seen to fail: lines beyond the checkpoint kept in progress.csv; the best return not taken from it;
-the interruption answered in the middle of a rollout; only latest.zip written; the lock left out.
+the interruption answered in the middle of a rollout; only latest.zip written; the lock left out; a negative number of
+steps left; a run begun anew whose checkpoint is gone; an evaluation kept while the agent trains on; --debug-anomalies
+or compile_policy not handed on.
 """
 
 import csv
@@ -19,6 +21,7 @@ from zipfile import ZipFile
 import pytest
 from stable_baselines3.common.logger import Logger
 
+from s7rl.agents import RecurrentPPO
 from s7rl.experiments.cli import main
 from s7rl.experiments.run_log import BEST_RETURN, STEPS, ProgressCSV
 
@@ -123,6 +126,74 @@ def test_a_run_that_lacks_only_its_evaluation_is_evaluated(straight: Path, tmp_p
     assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
     assert (run / "evaluation.json").read_bytes() == (straight / "evaluation.json").read_bytes()
     assert weights(run, "latest.zip") == weights(straight, "latest.zip")
+
+
+def test_a_run_whose_last_rollout_went_beyond_its_steps_is_evaluated(straight: Path, tmp_path: Path) -> None:
+    # At most one rollout beyond: 7,600 steps are 60 rollouts of 128 as well.
+    run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "latest.resume", "progress.csv")
+    config = json.loads((run / "config.json").read_text())
+    config["settings"]["steps"] = ROLLOUT * ROLLOUTS - 80
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
+    assert (run / "evaluation.json").read_bytes() == (straight / "evaluation.json").read_bytes()
+    assert weights(run, "latest.zip") == weights(straight, "latest.zip")
+
+
+def test_the_score_of_an_agent_that_trains_on_is_taken_away_and_made_anew(straight: Path, tmp_path: Path) -> None:
+    names = ["config.json", "latest.zip", "latest.resume", "best.zip", "progress.csv", "evaluation.json"]
+    run = copy(straight, tmp_path / "run", *names)
+    assert main(["resume", str(run), "--steps", "8000", "--eval-episodes", "0"]) == 0
+    assert not (run / "evaluation.json").exists()
+    assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
+    assert json.loads((run / "evaluation.json").read_text())["episodes"] == 3
+
+
+@pytest.mark.parametrize("left", ["progress.csv", "best.zip"])
+def test_a_run_that_has_trained_and_lost_its_checkpoint_never_begins_anew(
+    left: str, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy(straight, tmp_path / "run", "config.json", left)
+    assert main(["resume", str(run)]) == 2
+    message = f"RUN {run} has trained, but latest.zip and latest.resume are missing: "
+    assert message in capsys.readouterr().err
+    assert {path.name for path in run.iterdir()} == {"config.json", left}
+    assert (run / left).read_bytes() == (straight / left).read_bytes()
+
+
+@pytest.mark.parametrize("names", [["config.json"], ["config.json", "latest.zip", "latest.resume", "progress.csv"]])
+def test_a_resumed_run_can_look_for_the_layer_of_a_nan(
+    names: list[str], straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    learn = RecurrentPPO.learn
+
+    def note(self: RecurrentPPO, total_timesteps: int, **kwargs: Any) -> RecurrentPPO:
+        looked.append(self.debug_anomalies)
+        return learn(self, 0, **kwargs)
+
+    monkeypatch.setattr(RecurrentPPO, "learn", note)
+    run = copy(straight, tmp_path / "run", *names)
+    for flags in ([], ["--debug-anomalies"]):
+        assert main(["resume", str(run), "--steps", "8000", "--eval-episodes", "0", *flags]) == 0
+    assert looked == [False, True]
+
+
+def test_a_run_that_was_compiled_is_compiled_when_it_is_resumed(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def note(function: Any) -> Any:
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr("torch.compile", note)
+    run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "latest.resume", "progress.csv")
+    config = json.loads((run / "config.json").read_text())
+    config["settings"]["ppo_kwargs"] = {"compile_policy": True}
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["resume", str(run), "--steps", "8000", "--eval-episodes", "0"]) == 0
+    assert len(compiled) == 1
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins(straight: Path, tmp_path: Path) -> None:
