@@ -62,6 +62,15 @@ def to_batch(observation: Any, space: spaces.Space[Any]) -> tuple[NDArray[Any] |
     return batches, None not in sizes.values()
 
 
+def check_shape(name: str, value: Any, shape: tuple[int, ...], hint: str) -> None:
+    """Raise ValueError where what goes with a batch of observations, the first axis of ``shape``, is of another one."""
+    if np.shape(value) != shape:
+        raise ValueError(
+            f"{name} has shape {np.shape(value)}, but {shape[0]} observation(s) need {shape}: {hint}, or None at the "
+            "start."
+        )
+
+
 def _leaf_batch(name: str, value: Any, space: spaces.Space[Any]) -> tuple[NDArray[Any], bool]:
     array, shape = maybe_transpose(np.asarray(value), space), space.shape or ()
     if array.shape == shape:

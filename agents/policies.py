@@ -31,9 +31,8 @@ from s7rl.agents.encoders import (
     Preprocessor,
     SymbolEncoder,
     VectorExtractor,
-    is_image,
 )
-from s7rl.agents.observations import Observations, map_observations, to_batch, to_tensors
+from s7rl.agents.observations import Observations, check_shape, map_observations, to_batch, to_tensors
 from s7rl.agents.spaces import check_spaces, flat_actions, to_action_space
 from s7rl.checks import check_arguments
 from s7rl.cores import Core, core_options, make_core, split_dynamics
@@ -324,18 +323,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
         if state is None:
             state_tensor = self.initial_state(batch)
-        elif np.shape(state) == (batch, self.state_size):
-            state_tensor = torch.as_tensor(state, dtype=torch.float32, device=self.device)
         else:
-            raise ValueError(
-                f"state has shape {np.shape(state)}, but {batch} observation(s) need {(batch, self.state_size)}: "
-                "pass what the last call of predict returned, or None at the start."
-            )
-        if episode_start is not None and np.size(episode_start) != batch:
-            raise ValueError(
-                f"episode_start has {np.size(episode_start)} entries, but there are {batch} observation(s): pass one "
-                "for each, or None."
-            )
+            check_shape("state", state, (batch, self.state_size), "pass what the last call of predict returned")
+            state_tensor = torch.as_tensor(state, dtype=torch.float32, device=self.device)
+        if episode_start is not None:
+            check_shape("episode_start", np.ravel(episode_start), (batch,), "pass one for each")
         starts = np.zeros(batch, dtype=bool) if episode_start is None else np.reshape(episode_start, batch).astype(bool)
         masks = None
         if action_masks is not None:
@@ -416,22 +408,3 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             assert isinstance(distribution, Maskable)
             distribution.apply_masking(action_masks)
         return distribution
-
-
-class RecurrentActorCriticCnnPolicy(RecurrentActorCriticPolicy):
-    """The policy for images: see :class:`s7rl.agents.encoders.ImageExtractor`."""
-
-    default_features_extractor = ImageExtractor
-
-
-class RecurrentMultiInputActorCriticPolicy(RecurrentActorCriticPolicy):
-    """The policy for Dict observations: see :class:`s7rl.agents.encoders.MultiInputExtractor`."""
-
-    default_features_extractor = MultiInputExtractor
-
-
-def policy_name(observation_space: spaces.Space[Any]) -> str:
-    """The name of the policy that fits an observation space: "MlpPolicy", "CnnPolicy" or "MultiInputPolicy"."""
-    if isinstance(observation_space, spaces.Dict):
-        return "MultiInputPolicy"
-    return "CnnPolicy" if is_image(observation_space) else "MlpPolicy"

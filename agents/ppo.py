@@ -32,11 +32,8 @@ from s7rl.agents.learning import LearningMixin
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
 from s7rl.agents.minibatches import cut_rollout
 from s7rl.agents.numerics import find_anomalies
-from s7rl.agents.policies import (
-    RecurrentActorCriticCnnPolicy,
-    RecurrentActorCriticPolicy,
-    RecurrentMultiInputActorCriticPolicy,
-)
+from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.agents.policy_names import POLICIES
 from s7rl.agents.resume import ResumeMixin
 from s7rl.agents.spaces import check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
@@ -107,11 +104,7 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
     """
 
     policy: RecurrentActorCriticPolicy
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        "MlpPolicy": RecurrentActorCriticPolicy,
-        "CnnPolicy": RecurrentActorCriticCnnPolicy,
-        "MultiInputPolicy": RecurrentMultiInputActorCriticPolicy,
-    }
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = dict(POLICIES)
     _wrap_env = staticmethod(prepare_env)
 
     def __init__(

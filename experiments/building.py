@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from s7rl.agents import RecurrentPPO, make_vec_env, process_group
 from s7rl.agents.distributed import rank, world_size
-from s7rl.agents.policies import policy_name
+from s7rl.agents.policy_names import policy_name
 from s7rl.backends import backend
 from s7rl.experiments.config import as_options
 from s7rl.experiments.errors import UsageError

@@ -186,7 +186,7 @@ def test_channels_are_the_odd_axis_out_or_the_shorter_of_the_outer_ones(
 
 
 def test_a_policys_orthogonal_initialisation_reaches_every_layer() -> None:
-    from s7rl.agents.policies import RecurrentActorCriticCnnPolicy
+    from s7rl.agents.policy_names import RecurrentActorCriticCnnPolicy
 
     policy = RecurrentActorCriticCnnPolicy(image_space(3, 7, 7), spaces.Discrete(2), lambda _: 1e-3)
     layers = [layer for layer in policy.features_extractor.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
