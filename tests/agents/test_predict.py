@@ -186,7 +186,8 @@ def test_a_state_of_another_shape_is_refused_in_one_line(batch: int, cut: int) -
 
 @pytest.mark.parametrize("starts", [np.zeros(3, dtype=bool), np.array([True]), np.zeros((2, 2), dtype=bool)])
 def test_episode_starts_of_another_number_are_refused_in_one_line(starts: NDArray[np.bool_]) -> None:
-    with pytest.raises(ValueError, match=r"^episode_start has shape \(\d,\), but 2 observation\(s\) need \(2,\): [^\n]+$"):
+    message = r"^episode_start has shape \(\d,\), but 2 observation\(s\) need \(2,\): [^\n]+$"
+    with pytest.raises(ValueError, match=message):
         agent().predict(np.zeros((2, 3), dtype=np.float32), None, starts)
 
 
