@@ -1,7 +1,8 @@
 """Any valid configuration can be made, trained, saved and loaded.
 
-Mutations that were seen to fail these tests: the noise of gSDE drawn for one environment; a saved setting left out;
-observations of 64 bits kept as 32; burn_in beyond the rollout before; the critic's state cut off by predict.
+Mutations that were seen to fail these tests: actions that do not begin at the space's start; policy_kwargs not saved;
+the critic's state cut off by predict; a history one step too short; symbols not counted from their start; masks the
+wrong way round.
 """
 
 from __future__ import annotations
