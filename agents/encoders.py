@@ -98,7 +98,9 @@ class SymbolEncoder(nn.Embedding):
         Raises:
             ValueError: if one is not of the space; a GPU notices later, and says so in its own words.
         """
-        symbols = observations.long() - self.start
+        symbols = observations.long()
+        if self.start:
+            symbols = symbols - self.start
         try:
             return super().forward(symbols)
         except IndexError:

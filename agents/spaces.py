@@ -58,7 +58,9 @@ def to_action_space(actions: NDArray[Any], action_space: spaces.Space[Any]) -> N
     if isinstance(action_space, spaces.Box):
         # The Gaussian is unbounded.
         actions = np.clip(actions, action_space.low, action_space.high)
-    elif isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete):
+    elif isinstance(action_space, spaces.MultiDiscrete) or (
+        isinstance(action_space, spaces.Discrete) and action_space.start != 0
+    ):
         actions = actions + action_space.start
     return actions.astype(action_space.dtype, copy=False)
 
