@@ -1,6 +1,7 @@
 """Action masks as environments give them, by sb3-contrib's convention: a method ``action_masks()``."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -20,7 +21,10 @@ def is_masking_supported(env: gym.Env[Any, Any] | VecEnv) -> bool:
     """Whether the environment, or each of a vectorised one, says which of its actions are allowed."""
     if not isinstance(env, VecEnv):
         return env.has_wrapper_attr(METHOD)
-    return _batched_method(env) is not None or env.has_attr(METHOD)
+    method = _batched_method(env)
+    if isinstance(method, partial):
+        return all(method.func("has_wrapper_attr", METHOD))
+    return method is not None or env.has_attr(METHOD)
 
 
 def get_action_masks(env: gym.Env[Any, Any] | VecEnv) -> NDArray[np.bool_]:
@@ -35,7 +39,7 @@ def get_action_masks(env: gym.Env[Any, Any] | VecEnv) -> NDArray[np.bool_]:
     if not isinstance(env, VecEnv):
         return check_action_masks(env.get_wrapper_attr(METHOD)(), 1, env.action_space)
     masks_of_all = _batched_method(env)
-    masks = env.env_method(METHOD) if masks_of_all is None else masks_of_all()
+    masks: Any = env.env_method(METHOD) if masks_of_all is None else list(masks_of_all())
     return check_action_masks(masks, env.num_envs, env.action_space)
 
 
@@ -76,17 +80,19 @@ def check_action_masks(masks: ArrayLike, n_envs: int, action_space: spaces.Space
     return allowed
 
 
-def _batched_method(env: VecEnv) -> Callable[[], ArrayLike] | None:
-    """What gives the masks of all rows of a Gymnasium vector environment; None where there is none."""
+def _batched_method(env: VecEnv) -> Callable[[], Any] | None:
+    """What gives the masks of all rows of a Gymnasium vector environment; None where there is none.
+
+    Of Gymnasium's loops over single environments it is not known whether those have masks: they are not asked here,
+    at every step, but in :func:`is_masking_supported`.
+    """
     if not isinstance(env.unwrapped, BatchedVecEnv):
         return None
     layer = env.unwrapped.vector_env
     # Gymnasium's vector wrappers forward no methods.
     while isinstance(layer, VectorWrapper) and not hasattr(layer, METHOD):
         layer = layer.env
-    method: Callable[[], ArrayLike] | None = getattr(layer, METHOD, None)
+    method: Callable[[], Any] | None = getattr(layer, METHOD, None)
     if method is None and isinstance(layer, SyncVectorEnv | AsyncVectorEnv):
-        # Gymnasium's own around single environments, perhaps in other processes, which have masks of their own.
-        ask: Any = layer.call
-        return (lambda: list(ask(METHOD))) if all(ask("has_wrapper_attr", METHOD)) else None
+        return partial(layer.call, METHOD)
     return method

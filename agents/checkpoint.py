@@ -182,7 +182,8 @@ class CheckpointMixin(BaseAlgorithm):
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])  # type: ignore[arg-type]  # ours takes vector environments
             check_for_correct_spaces(env, observation_space, action_space)
-        with _naming_the_file(path, replaced):
+        # What else was replaced is checked by itself, and no reason for a file not to fit.
+        with _naming_the_file(path, replaced.keys() & {"policy_class", "policy_kwargs", "use_sde", *_SPACES}):
             model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
             model.observation_space, model.action_space = observation_space, action_space
             model.n_envs = config["n_envs"] if env is None else env.num_envs

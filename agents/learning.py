@@ -71,47 +71,47 @@ class LearningMixin(OnPolicyAlgorithm):
     ) -> bool:
         """Pass over the rollout once; False if the policy moved further than ``target_kl`` allows."""
         for batch in minibatches(sequences, self._sequences):
-            loss, numbers = self._loss(batch, clip_range, clip_range_vf)
-            statistics.append(numbers)
-            if self.target_kl is not None:
-                approx_kl = distributed.mean(numbers["approx_kl"])
-                if approx_kl > 1.5 * self.target_kl:
-                    if self.verbose >= 1:
-                        print(f"Stopping this update early: the KL divergence reached {approx_kl:.3f}.")
-                    return False
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            distributed.average_gradients(self.policy.parameters())
+            forward = partial(self._evaluate, batch)
+            with diagnosing(self.policy, forward, step=None, timesteps=self.num_timesteps):
+                loss, numbers = self._loss(batch, clip_range, clip_range_vf)
+                statistics.append(numbers)
+                if self.target_kl is not None:
+                    approx_kl = distributed.mean(numbers["approx_kl"])
+                    if approx_kl > 1.5 * self.target_kl:
+                        if self.verbose >= 1:
+                            print(f"Stopping this update early: the KL divergence reached {approx_kl:.3f}.")
+                        return False
+                self.policy.optimizer.zero_grad()
+                loss.backward()
+                # The ranks meet here, so that what is not finite on one of them stops all, each by its own error.
+                distributed.average_gradients(self.policy.parameters())
+                check_loss(numbers, self.num_timesteps)
             clip_gradients(self.policy, self.max_grad_norm, self.num_timesteps)
             self.policy.optimizer.step()
         return True
+
+    def _evaluate(self, batch: Sequences) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """What the policy says of a minibatch now."""
+        return self.policy.evaluate_actions(
+            batch.observations, batch.actions, batch.initial_state, batch.episode_starts, batch.action_masks
+        )
 
     def _loss(
         self, batch: Sequences, clip_range: float, clip_range_vf: float | None
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The loss of a minibatch, and its statistics under their log keys."""
-        forward = partial(
-            self.policy.evaluate_actions,
-            batch.observations,
-            batch.actions,
-            batch.initial_state,
-            batch.episode_starts,
-            batch.action_masks,
+        values, log_probs, entropies, state = self._evaluate(batch)
+        loss, numbers = ppo_loss(
+            batch,
+            values,
+            log_probs,
+            entropies,
+            clip_range=clip_range,
+            clip_range_vf=clip_range_vf,
+            normalize_advantage=self.normalize_advantage,
+            ent_coef=self.ent_coef,
+            vf_coef=self.vf_coef,
         )
-        with diagnosing(self.policy, forward, step=None, timesteps=self.num_timesteps):
-            values, log_probs, entropies, state = forward()
-            loss, numbers = ppo_loss(
-                batch,
-                values,
-                log_probs,
-                entropies,
-                clip_range=clip_range,
-                clip_range_vf=clip_range_vf,
-                normalize_advantage=self.normalize_advantage,
-                ent_coef=self.ent_coef,
-                vf_coef=self.vf_coef,
-            )
-            check_loss(numbers, self.num_timesteps)
         if self.policy.state_size:
             numbers["state_staleness"] = (state.detach() - batch.next_state).abs().max()
         return loss, numbers

@@ -211,3 +211,17 @@ def test_masks_that_do_not_fit_are_refused_in_one_line(
 ) -> None:
     with pytest.raises(ValueError, match=rf"^{message}$"):
         check_action_masks(masks, len(masks), action_space)
+
+
+def test_whether_there_are_masks_is_asked_once_and_not_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = SyncVectorEnv(makers(2), autoreset_mode=AutoresetMode.SAME_STEP)
+    asked: list[str] = []
+    call = env.call
+
+    def spy(name: str, *arguments: Any) -> Any:
+        asked.append(name)
+        return call(name, *arguments)
+
+    monkeypatch.setattr(env, "call", spy)
+    RecurrentPPO("MlpPolicy", env, n_steps=6).learn(12)
+    assert asked == ["has_wrapper_attr", *["action_masks"] * 6]
