@@ -342,6 +342,17 @@ def test_a_file_of_another_kind_ends_in_one_line(tmp_path: Path, content: bytes)
         RecurrentPPO.load(path)
 
 
+def test_a_damaged_file_is_called_so_whatever_was_to_be_replaced(trained: RecurrentPPO, tmp_path: Path) -> None:
+    # Fails where every replaced setting is taken for the reason.
+    trained.save(tmp_path / "agent.zip")
+    with zipfile.ZipFile(tmp_path / "agent.zip") as whole, zipfile.ZipFile(tmp_path / "broken.zip", "w") as broken:
+        for name in whole.namelist():
+            if name != "policy.safetensors":
+                broken.writestr(name, whole.read(name))
+    with pytest.raises(ValueError, match=r"broken\.zip is not a checkpoint that this s7rl can read: [^\n]+$"):
+        RecurrentPPO.load(tmp_path / "broken.zip", n_epochs=3)
+
+
 @settings(max_examples=40)
 @given(data=st.data())
 def test_a_damaged_file_loads_or_ends_in_one_line(trained: RecurrentPPO, data: st.DataObject) -> None:

@@ -22,7 +22,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecNormalize
 from torch import Tensor, nn
 
 from s7rl.agents import RecurrentActorCriticPolicy, RecurrentPPO, distributed, make_vec_env, process_group
@@ -112,6 +112,28 @@ def _complaint(number: int, name: str, *values: Any) -> str:
     return "none"
 
 
+class _Huge(VecEnvWrapper):
+    """Rewards that are finite, and whose squares are not."""
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        obs, rewards, dones, infos = self.venv.step_wait()
+        return obs, np.full_like(rewards, 1e25), dones, infos
+
+
+def _overflow(number: int) -> str:
+    """How learning ends on a rank if the loss is not finite on rank 1 alone."""
+    env = make_vec_env(ENV, N_ENVS // RANKS, seed=SEED)
+    agent = _agent(N_ENVS // RANKS, env=_Huge(env) if number == 1 else env)
+    try:
+        agent.learn(N_ENVS * N_STEPS)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "none"
+
+
 def _samples(step: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Observations of four environments at a step: far from 0, and ever further."""
     return np.random.default_rng(step).normal(1000.0 + 10 * step, 0.1, (N_ENVS, 3))
@@ -173,6 +195,8 @@ def _rank(folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found["no complaints"] = [_complaint(number, name, value, value) for name, value in UNSAVEABLE]
+
+        found["overflow"] = _overflow(number)
 
         normalizers = _normalizers()
         running = _running(*normalizers)
@@ -305,6 +329,12 @@ def test_any_setting_that_differs_is_named_on_every_rank(ranks: list[dict[str, A
     for found in ranks:
         for complaint, (*_, reason) in zip(found["complaints"], DIFFERENCES, strict=True):
             assert complaint == f"ValueError: {reason}, but ranks learn in step: pass the same value on all."
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_ends_all_by_an_error_of_their_own(ranks: list[dict[str, Any]]) -> None:
+    # Fails where it is looked at before the ranks have met: the other one is then left with a closed connection.
+    assert ranks[0]["overflow"].startswith("NumericalError: the gradient of ")
+    assert ranks[1]["overflow"].startswith("NumericalError: the term value_loss of the loss is inf ")
 
 
 def test_ranks_learn_with_equal_settings_that_cannot_be_saved(ranks: list[dict[str, Any]]) -> None:
