@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import maybe_transpose
 from torch import Tensor
 
-from s7rl.envs.flatten import flatten_observation
+from s7rl.envs.wrappers.flatten import flatten_observation
 
 Observations: TypeAlias = Shaped[Tensor, "..."] | dict[str, Shaped[Tensor, "..."]]
 """One tensor, or one per key of a Dict space; leading dimensions are time and environments."""

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from s7rl.envs.flatten import LEAVES, flatten_space
+from s7rl.envs.wrappers.flatten import LEAVES, flatten_space
 
 _FLATTEN = "wrap the environment in s7rl.envs.FlattenNested"
 _MAP = "map it to one of these with a gymnasium.ActionWrapper"

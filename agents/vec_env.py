@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import (
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from s7rl import envs
-from s7rl.envs.flatten import flatten_env, flatten_observation, flatten_space
+from s7rl.envs.wrappers.flatten import flatten_env, flatten_observation, flatten_space
 
 DEFAULT_N_ENVS = 16
 """Environments that run in parallel where the user names an environment by its id."""
@@ -62,7 +62,7 @@ def prepare_env(env: gym.Env[Any, Any] | VectorEnv | VecEnv, verbose: int = 0, m
 
     It is SB3's own preparation (a Monitor around a single environment, channels of images first), and besides:
 
-    * nested Dict and Tuple observations become one Dict, see :mod:`s7rl.envs.flatten`;
+    * nested Dict and Tuple observations become one Dict, see :mod:`s7rl.envs.wrappers.flatten`;
     * a Gymnasium vector environment is wrapped in :class:`BatchedVecEnv` and monitored;
     * images whose order of channels SB3 would mistake or cannot mix stay as they are;
       :class:`s7rl.agents.encoders.ImageExtractor` takes either order.

@@ -5,9 +5,9 @@ Importing this package registers ``s7rl/TMazePassive-v0``, ``s7rl/RepeatPrevious
 """
 
 from s7rl.envs.batched import Engine, EngineEnv, EngineVectorEnv
-from s7rl.envs.flatten import FlattenNested, flatten_observation, flatten_space
 from s7rl.envs.registry import has_batched_engine, make_batched, make_env, register_envs
 from s7rl.envs.tasks import Task, find_task, task_ids
+from s7rl.envs.wrappers.flatten import FlattenNested, flatten_observation, flatten_space
 
 __all__ = [
     "Engine",

@@ -25,16 +25,22 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from s7rl.envs.random_tape import Distribution, RandomTape
+
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 StepResult = tuple[FloatArray, BoolArray, BoolArray]
+
+_ONLY_ROW: IntArray = np.zeros(1, dtype=np.int64)
 
 
 class Engine(ABC):
     """The rules of a task over ``num_envs`` rows; it knows nothing of seeds, autoreset or infos.
 
     Every array that a method returns is fresh: the faces hand it to the user, and no later step may change it.
+    All random choices of a row come from ``generators[row]``, either directly or through tapes (``new_tape``), which
+    make them for many rows at once.
     """
 
     observation_space: gym.Space[Any]
@@ -45,10 +51,30 @@ class Engine(ABC):
     def __init__(self, num_envs: int) -> None:
         """Store the number of rows."""
         self.num_envs = check_count("num_envs", num_envs)
+        self.generators: list[np.random.Generator | None] = [None] * self.num_envs
+        self._tapes: list[RandomTape] = []
+
+    def new_tape(self, distribution: Distribution, block: int = 1024) -> RandomTape:
+        """Return a tape of numbers for all rows, ``block`` of them drawn ahead for each; for constructors."""
+        tape = RandomTape(self.num_envs, distribution, block)
+        self._tapes.append(tape)
+        return tape
+
+    def set_generator(self, row: int, generator: np.random.Generator) -> None:
+        """Let the row draw from another generator from now on."""
+        self.generators[row] = generator
+        for tape in self._tapes:
+            tape.restart(row, generator)
+
+    def generator(self, row: int) -> np.random.Generator:
+        """Return the generator that the row draws from."""
+        generator = self.generators[row]
+        assert generator is not None, "the faces give every row a generator before its first episode"
+        return generator
 
     @abstractmethod
-    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
-        """Start a new episode in one row; every random choice is drawn from ``rng``."""
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Start new episodes in these rows."""
 
     @abstractmethod
     def advance(self, actions: NDArray[Any]) -> StepResult:
@@ -91,7 +117,9 @@ class EngineEnv(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode; ``seed`` reseeds the generator, without it the stream goes on."""
         super().reset(seed=seed)
-        self._engine.begin_episode(0, self.np_random)
+        if self.np_random is not self._engine.generators[0]:
+            self._engine.set_generator(0, self.np_random)
+        self._engine.begin_episodes(_ONLY_ROW)
         return self._engine.observations()[0], {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -131,7 +159,6 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._engine = engine
-        self._generators: list[np.random.Generator | None] = [None] * self.num_envs
         self._action_shape = self.action_space.shape
 
     def reset(
@@ -143,9 +170,11 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             seed: row i is seeded with ``seed + i``, or with ``seed[i]``; None lets the generators run on.
             options: ``{"reset_mask": bool array}`` restricts the reset to some rows.
         """
-        seeds = self._row_seeds(seed)
-        for row in self._rows_to_reset(options):
-            self._begin_episode(row, seeds[row])
+        seeds, rows = self._row_seeds(seed), self._rows_to_reset(options)
+        for row in rows.tolist():
+            if self._engine.generators[row] is None or seeds[row] is not None:
+                self._engine.set_generator(row, seeding.np_random(seeds[row])[0])
+        self._engine.begin_episodes(rows)
         return self._engine.observations(), {}
 
     def step(self, actions: Any) -> tuple[NDArray[Any], FloatArray, BoolArray, BoolArray, dict[str, Any]]:
@@ -160,26 +189,20 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         ended = terminated | truncated
         if not ended.any():
             return self._engine.observations(), rewards, terminated, truncated, {}
-        infos = self._final_infos(ended)
-        for row in np.flatnonzero(ended).tolist():
-            self._begin_episode(row, None)
+        rows = np.flatnonzero(ended)
+        infos = self._final_infos(ended, rows)
+        self._engine.begin_episodes(rows)
         return self._engine.observations(), rewards, terminated, truncated, infos
 
     def get_state(self) -> IntArray:
         """Return the hidden states, one row of integers per environment."""
         return self._engine.states()
 
-    def _begin_episode(self, row: int, seed: int | None) -> None:
-        generator = self._generators[row]
-        if generator is None or seed is not None:
-            generator = self._generators[row] = seeding.np_random(seed)[0]
-        self._engine.begin_episode(row, generator)
-
-    def _final_infos(self, ended: BoolArray) -> dict[str, Any]:
+    def _final_infos(self, ended: BoolArray, rows: IntArray) -> dict[str, Any]:
         # Copies throughout: a caller who edits one entry must not change another.
         final_obs = np.full(self.num_envs, None, dtype=object)
         last_observations = self._engine.observations()
-        for row in np.flatnonzero(ended).tolist():
+        for row in rows.tolist():
             final_obs[row] = last_observations[row].copy()
         success = self._engine.successes() & ended
         return {
@@ -203,17 +226,16 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             )
         return seed
 
-    def _rows_to_reset(self, options: dict[str, Any] | None) -> Sequence[int]:
+    def _rows_to_reset(self, options: dict[str, Any] | None) -> IntArray:
         if options is None or "reset_mask" not in options:
-            return range(self.num_envs)
+            return np.arange(self.num_envs)
         mask = np.asarray(options["reset_mask"])
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(
                 f"options['reset_mask'] has shape {mask.shape} and dtype {mask.dtype}; "
                 f"pass a bool array of shape ({self.num_envs},)."
             )
-        rows: list[int] = np.flatnonzero(mask).tolist()
-        return rows
+        return np.flatnonzero(mask)
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> int:

@@ -20,15 +20,15 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import VectorEnv
 
-from s7rl.envs.flatten import flatten_env
+from s7rl.envs.wrappers.flatten import flatten_env
 
 OWN_MODULE = "s7rl.envs:"
 """What stands before an id of ours where Gymnasium is to import this package first."""
 
 OWN_ENVIRONMENTS: Mapping[str, str] = {
-    "s7rl/TMazePassive-v0": "s7rl.envs.tmaze:TMazePassive",
-    "s7rl/RepeatPrevious-v0": "s7rl.envs.repeat_previous:RepeatPrevious",
-    "s7rl/CartPolePositionOnly-v0": "s7rl.envs.control:CartPolePositionOnly",
+    "s7rl/TMazePassive-v0": "s7rl.envs.engines.tmaze:TMazePassive",
+    "s7rl/RepeatPrevious-v0": "s7rl.envs.engines.repeat_previous:RepeatPrevious",
+    "s7rl/CartPolePositionOnly-v0": "s7rl.envs.engines.cartpole:CartPolePositionOnly",
 }
 """Our ids and their single environments; the batched one has the same name with ``Vector`` at the end."""
 
@@ -53,7 +53,7 @@ _SUITES = {
     "popgym-": _Suite(module="popgym", install="'s7rl[popgym]'"),
 }
 _ENGINES = {env_id: f"{entry_point}Vector" for env_id, entry_point in OWN_ENVIRONMENTS.items()} | dict.fromkeys(
-    MINIGRID_MEMORY_IDS, "s7rl.envs.minigrid_memory:MemoryVector"
+    MINIGRID_MEMORY_IDS, "s7rl.envs.engines.minigrid_memory:MemoryVector"
 )
 # Arguments of gymnasium.make, which every environment therefore has.
 _MAKE_ARGUMENTS = ("max_episode_steps", "disable_env_checker")
@@ -99,7 +99,7 @@ def make_env(
     except Exception as error:
         raise _creation_error(env_id, dict(env_kwargs or {}), error) from error
     if _is_minigrid(spec):
-        from s7rl.envs.minigrid_adapter import MiniGridVectorObservation
+        from s7rl.envs.wrappers.minigrid import MiniGridVectorObservation
 
         return MiniGridVectorObservation(env)
     try:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from s7rl.envs.engines.repeat_previous import RepeatPreviousEngine
+from s7rl.envs.engines.tmaze import TMazePassiveEngine
 from s7rl.envs.registry import MINIGRID_MEMORY_IDS, OWN_MODULE, make_env
-from s7rl.envs.repeat_previous import RepeatPreviousEngine
-from s7rl.envs.tmaze import TMazePassiveEngine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,8 +96,8 @@ class Countdown(Engine):
         self.observation_space = self.action_space = gym.spaces.Discrete(9)
         self._left = np.zeros(num_envs, dtype=np.int64)
 
-    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
-        self._left[row] = row + 1
+    def begin_episodes(self, rows: Any) -> None:
+        self._left[rows] = rows + 1
 
     def advance(self, actions: Any) -> Any:
         self._left -= 1

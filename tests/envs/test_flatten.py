@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from s7rl import envs
 from s7rl.envs import FlattenNested, flatten_observation, flatten_space
-from s7rl.envs.flatten import flatten_env
+from s7rl.envs.wrappers.flatten import flatten_env
 
 NESTED = spaces.Dict(
     {

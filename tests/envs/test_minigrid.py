@@ -143,7 +143,7 @@ def test_a_mission_that_varies_in_spite_of_its_space_is_refused() -> None:
 
 
 def test_the_adapter_refuses_what_is_not_minigrid() -> None:
-    from s7rl.envs.minigrid_adapter import MiniGridVectorObservation
+    from s7rl.envs.wrappers.minigrid import MiniGridVectorObservation
 
     with pytest.raises(ValueError, match="not MiniGrid's; pass an unwrapped MiniGrid environment"):
         MiniGridVectorObservation(gym.make("CartPole-v1"))

@@ -22,7 +22,7 @@ from minigrid.envs import MemoryEnv
 from numpy.typing import NDArray
 
 from s7rl.envs.batched import BoolArray, Engine, EngineVectorEnv, IntArray, StepResult, check_count
-from s7rl.envs.minigrid_adapter import NUM_DIRECTIONS, hot_indices, vector_size, vector_space
+from s7rl.envs.wrappers.minigrid import NUM_DIRECTIONS, hot_indices, vector_size, vector_space
 
 _NO_GOAL, _SUCCESS, _FAILURE = range(3)
 
@@ -83,15 +83,20 @@ class MemoryEngine(Engine):
         self._nodes = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
 
-    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
-        """Draw the layout and the agent's place, in MiniGrid's order."""
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Draw the layouts and the agents' places."""
+        for row in rows.tolist():
+            self._nodes[row] = self._draw_start(self.generator(row))
+        self._steps[rows] = 0
+
+    def _draw_start(self, rng: np.random.Generator) -> int:
+        # In MiniGrid's order.
         hallway_end = int(rng.integers(4, self.size - 2)) if self.random_length else self.size - 3
         x = int(rng.integers(1, hallway_end + 1))
         cue = int(rng.integers(0, 2))
         order = int(rng.integers(0, 2))
         layout = _Layout(hallway_end=hallway_end, cue=cue, order=order)
-        self._nodes[row] = self._node_of[layout, x, self.size // 2, 0]
-        self._steps[row] = 0
+        return self._node_of[layout, x, self.size // 2, 0]
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Walk one edge of the graph."""

@@ -41,14 +41,15 @@ class RepeatPreviousEngine(Engine):
         self._right = np.zeros(num_envs, dtype=np.int64)
         self._no_row = np.zeros(num_envs, dtype=np.bool_)
 
-    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
-        """Shuffle the deck and show its first card."""
-        # POPGym shuffles the indices of the cards in place, deals from the end, and card i has suit i mod 4.
-        cards = np.arange(self.num_cards)
-        rng.shuffle(cards)
-        self._suits[row] = cards[::-1] % NUM_SUITS
-        self._shown[row] = 1
-        self._right[row] = 0
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Shuffle the decks and show their first cards."""
+        for row in rows.tolist():
+            # POPGym shuffles the indices of the cards in place, deals from the end, and card i has suit i mod 4.
+            cards = np.arange(self.num_cards)
+            self.generator(row).shuffle(cards)
+            self._suits[row] = cards[::-1] % NUM_SUITS
+        self._shown[rows] = 1
+        self._right[rows] = 0
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Score the answers, then show the next card."""

@@ -38,12 +38,11 @@ class TMazePassiveEngine(Engine):
         self._cue = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
 
-    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
-        """Put the agent at the start and draw the goal's arm."""
-        cue = int(rng.integers(2))
-        self._x[row] = self._y[row] = self._steps[row] = 0
-        self._cue[row] = cue
-        self._goal_y[row] = 1 - 2 * cue
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Put the agents at the start and draw the goals' arms."""
+        self._x[rows] = self._y[rows] = self._steps[rows] = 0
+        self._cue[rows] = [self.generator(row).integers(2) for row in rows.tolist()]
+        self._goal_y[rows] = 1 - 2 * self._cue[rows]
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Move every agent; a move into a wall leaves it where it is."""

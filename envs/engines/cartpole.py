@@ -46,10 +46,11 @@ class CartPolePositionOnlyEngine(Engine):
         self._steps: IntArray = np.zeros(num_envs, dtype=np.int64)
         self._renderer: gym.Env[Any, Any] | None = None
 
-    def begin_episode(self, row: int, rng: np.random.Generator) -> None:
+    def begin_episodes(self, rows: IntArray) -> None:
         """Draw all four numbers uniformly near 0."""
-        self._state[:, row] = rng.uniform(low=-START_RANGE, high=START_RANGE, size=(4,))
-        self._steps[row] = 0
+        for row in rows.tolist():
+            self._state[:, row] = self.generator(row).uniform(low=-START_RANGE, high=START_RANGE, size=(4,))
+        self._steps[rows] = 0
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Push every cart and integrate one time step."""

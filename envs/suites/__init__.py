@@ -1,0 +1,1 @@
+"""The collections of environments that ``make_env`` knows, one module each."""

@@ -1,0 +1,1 @@
+"""What stands around an environment: observations hidden, disturbed, encoded or flattened, rewards changed."""
