@@ -1,9 +1,9 @@
 """From an environment's id to an environment: registration, loading of suites, adapters, and one-line errors.
 
 Gymnasium 1.0 removed the entry points by which packages used to announce their environments, so an id is known after
-its package has been imported and not before.  ``import s7rl.envs`` registers ours; ``make_env`` imports the known
-suites (MiniGrid, BabyAI, POPGym) when one of their ids is asked for.  Plain Gymnasium reaches ours, too:
-``gymnasium.make("s7rl.envs:s7rl/TMazePassive-v0")``.
+its package has been imported and not before.  ``import s7rl.envs`` registers ours; ``make_env`` imports what a suite
+needs (MiniGrid, POPGym, ALE, MiniWorld, VizDoom ...) when one of its ids is asked for.  Plain Gymnasium reaches ours,
+too: ``gymnasium.make("s7rl.envs:s7rl/TMazePassive-v0")``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import importlib
 import inspect
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import VectorEnv
 
+from s7rl.envs.suites import atari, control, mujoco, popgym, vision
+from s7rl.envs.suites.suite import Suite
 from s7rl.envs.wrappers.flatten import flatten_env
 
 OWN_MODULE = "s7rl.envs:"
@@ -28,7 +29,6 @@ OWN_MODULE = "s7rl.envs:"
 OWN_ENVIRONMENTS: Mapping[str, str] = {
     "s7rl/TMazePassive-v0": "s7rl.envs.engines.tmaze:TMazePassive",
     "s7rl/RepeatPrevious-v0": "s7rl.envs.engines.repeat_previous:RepeatPrevious",
-    "s7rl/CartPolePositionOnly-v0": "s7rl.envs.engines.cartpole:CartPolePositionOnly",
 }
 """Our ids and their single environments; the batched one has the same name with ``Vector`` at the end."""
 
@@ -37,24 +37,32 @@ MINIGRID_MEMORY_IDS = tuple(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Suite:
-    """A package that registers environments when it is imported."""
-
-    module: str
-    """Name to import."""
-    install: str
-    """What to give to ``pip install``."""
-
-
-_SUITES = {
-    "MiniGrid-": _Suite(module="minigrid", install="minigrid"),
-    "BabyAI-": _Suite(module="minigrid", install="minigrid"),
-    "popgym-": _Suite(module="popgym", install="'s7rl[popgym]'"),
-}
-_ENGINES = {env_id: f"{entry_point}Vector" for env_id, entry_point in OWN_ENVIRONMENTS.items()} | dict.fromkeys(
-    MINIGRID_MEMORY_IDS, "s7rl.envs.engines.minigrid_memory:MemoryVector"
+SUITES = (
+    Suite(
+        name="minigrid",
+        summary="MiniGrid and BabyAI",
+        prefixes=("MiniGrid-", "BabyAI-"),
+        packages=("minigrid",),
+        install="minigrid",
+    ),
+    popgym.SUITE,
+    control.SUITE,
+    mujoco.SUITE,
+    atari.SUITE,
+    vision.SUITE,
 )
+"""All suites; the tasks of ``OWN_ENVIRONMENTS`` belong to none."""
+
+_ENGINES: Mapping[str, str] = {
+    **{env_id: f"{entry_point}Vector" for env_id, entry_point in OWN_ENVIRONMENTS.items()},
+    **{
+        env_id: arguments["vector_entry_point"]
+        for suite in SUITES
+        for env_id, arguments in suite.own.items()
+        if "vector_entry_point" in arguments
+    },
+    **dict.fromkeys(MINIGRID_MEMORY_IDS, "s7rl.envs.engines.minigrid_memory:MemoryVector"),
+}
 # Arguments of gymnasium.make, which every environment therefore has.
 _MAKE_ARGUMENTS = ("max_episode_steps", "disable_env_checker")
 
@@ -64,6 +72,16 @@ def register_envs() -> None:
     for env_id, entry_point in OWN_ENVIRONMENTS.items():
         if env_id not in gym.registry:
             gym.register(env_id, entry_point, vector_entry_point=f"{entry_point}Vector")
+    for suite in SUITES:
+        for env_id, arguments in suite.own.items():
+            if env_id not in gym.registry:
+                gym.register(env_id, **arguments)
+
+
+def find_suite(env_id: str) -> Suite | None:
+    """Return the suite that an id belongs to, if there is one."""
+    name = env_id.rpartition(":")[2]
+    return next((suite for suite in SUITES if suite.has(name)), None)
 
 
 def make_env(
@@ -72,11 +90,11 @@ def make_env(
     """Make an environment that a policy can use.
 
     This is ``gymnasium.make`` plus what stands between an id and a policy: the suite's package is imported, MiniGrid's
-    observations are encoded as a flat vector (``MiniGridVectorObservation``), and nested ones become one Dict
-    (``FlattenNested``).
+    observations are encoded as a flat vector (``MiniGridVectorObservation``), each suite adapts its environments
+    (``Suite.adapt``), and nested observations become one Dict (``FlattenNested``).
 
     Args:
-        env_id: any id that Gymnasium knows, or one of the suites MiniGrid, BabyAI and POPGym.
+        env_id: any id that Gymnasium knows, or one of a suite (``SUITES``).
         env_kwargs: keyword arguments of the environment, such as ``corridor_length``.
         render_mode: as in ``gymnasium.make``; None draws nothing.
 
@@ -91,6 +109,9 @@ def make_env(
         _check_render_mode(spec, render_mode)
         # Left out otherwise: not every environment has this argument.
         kwargs["render_mode"] = render_mode
+    suite = find_suite(spec.id)
+    if suite is not None and spec.id not in suite.own:
+        kwargs = {**suite.make, **kwargs}
     try:
         env = gym.make(spec, **kwargs)  # type: ignore[arg-type]
         if _is_minigrid(spec) and kwargs:
@@ -103,7 +124,7 @@ def make_env(
 
         return MiniGridVectorObservation(env)
     try:
-        return flatten_env(env)
+        return flatten_env(env if suite is None else suite.adapt(env))
     except ValueError as error:
         raise ValueError(f"{env_id} cannot be used: {error}") from error
 
@@ -151,9 +172,9 @@ def find_spec(env_id: str) -> EnvSpec:
     module, _, name = env_id.rpartition(":")
     if module:
         _import_module(env_id, module, f"write the part before {name!r} as Python imports it")
-    for prefix, suite in _SUITES.items():
-        if name.startswith(prefix):
-            _import_module(env_id, suite.module, f"pip install {suite.install}")
+    suite = find_suite(name)
+    if suite is not None:
+        suite.import_for(name)
     if name not in gym.registry:
         raise ValueError(_unknown_id(name))
     return gym.spec(name)
@@ -233,7 +254,7 @@ def _creation_error(env_id: str, kwargs: Mapping[str, object], error: Exception)
     # gymnasium.make decorates a TypeError; the constructor's own words are its cause.
     if isinstance(error, TypeError) and isinstance(error.__cause__, TypeError):
         error = error.__cause__
-    if env_id in OWN_ENVIRONMENTS and isinstance(error, (TypeError, ValueError)):
+    if env_id.startswith("s7rl/") and env_id in _ENGINES and isinstance(error, (TypeError, ValueError)):
         return type(error)(str(error))
     given = f" with {', '.join(f'{name}={value!r}' for name, value in kwargs.items())}" if kwargs else ""
     reason = " ".join(str(error).split())

@@ -2,9 +2,8 @@
 
 Scores of our own tasks are derived in their classes' docstrings.  Those of MiniGrid's Memory are exact where they are
 optimal (breadth-first search over the task's states); ``memoryless_return`` is there the best policy found by
-search; the environments whose memoryless score is high show the cue and the goals in one view.  CartPole's memoryless
-score is that of the best linear-logistic policy of position and angle (cross-entropy method, 49.8 over 2,000
-episodes); a richer class of policies found none better.
+search; the environments whose memoryless score is high show the cue and the goals in one view.  Each suite tells what
+is known of its environments.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 from s7rl.envs.engines.repeat_previous import RepeatPreviousEngine
 from s7rl.envs.engines.tmaze import TMazePassiveEngine
-from s7rl.envs.registry import MINIGRID_MEMORY_IDS, OWN_MODULE, make_env
+from s7rl.envs.registry import MINIGRID_MEMORY_IDS, OWN_MODULE, SUITES, find_suite, make_env
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Task:
     env_id: str
     """The id that ``make_env`` takes."""
     suite: str
-    """One of "memory", "minigrid", "control", "popgym" and "gymnasium"."""
+    """One of "memory", "minigrid", "popgym", "control", "mujoco", "atari", "vision" and "gymnasium"."""
     summary: str
     """What is asked of the agent, in one line."""
     episode_length: int | None
@@ -48,7 +47,8 @@ class Task:
 
 def task_ids() -> tuple[str, ...]:
     """Return the ids of the tasks that we know the scores of."""
-    return tuple(_DESCRIPTIONS)
+    described = [env_id for suite in SUITES for env_id in (*suite.own, *suite.featured)]
+    return (*_DESCRIPTIONS, *described)
 
 
 def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> Task:
@@ -65,7 +65,7 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> Ta
     # Making it is the test of the arguments, and tells the limit that some environments keep to themselves.  A known
     # task without arguments is described without its package being installed.
     length = None
-    if kwargs or env_id not in _DESCRIPTIONS:
+    if kwargs or env_id not in task_ids():
         env = make_env(env_id, kwargs)
         length = env.spec.max_episode_steps if env.spec is not None else None
         for name in ("max_steps", "max_episode_length"):
@@ -76,6 +76,8 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> Ta
     describe = _DESCRIPTIONS.get(env_id, _describe_other)
     facts = {"steps": 1_000_000, "env_kwargs": dict(env_kwargs or {}), "episode_length": length, **_NO_SCORES}
     facts |= describe(env_id, kwargs)
+    if facts["episode_length"] is None:
+        facts["episode_length"] = length
     if overridden is not None:
         facts |= {**_NO_SCORES, "episode_length": overridden}
     return Task(env_id=env_id, **facts)
@@ -135,7 +137,7 @@ def _describe_repeat_previous(env_id: str, kwargs: Mapping[str, Any]) -> dict[st
     engine = RepeatPreviousEngine(1, **kwargs)
     num_cards, k = engine.num_cards, engine.k
     return {
-        "suite": "popgym",
+        "suite": "memory",
         "summary": f"name the suit of the card shown {k - 1} steps ago, at every step",
         "episode_length": num_cards - 1,
         "memory_span": k - 1,
@@ -143,31 +145,6 @@ def _describe_repeat_previous(env_id: str, kwargs: Mapping[str, Any]) -> dict[st
         "memoryless_return": 1.0 if k == 1 else num_cards / (2 * (num_cards - 1)) - 1,
         "random_return": -0.5,
         "steps": 2_000_000,
-    }
-
-
-_POPGYM_REPEAT_PREVIOUS = {
-    "Easy": {"num_decks": 1, "k": 4},
-    "Medium": {"num_decks": 2, "k": 32},
-    "Hard": {"num_decks": 3, "k": 64},
-}
-
-
-def _describe_popgym_repeat_previous(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    difficulty = env_id.removeprefix("popgym-RepeatPrevious").removesuffix("-v0")
-    return _describe_repeat_previous(env_id, _POPGYM_REPEAT_PREVIOUS[difficulty])
-
-
-def _describe_cartpole(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "suite": "control",
-        "summary": "balance a pole from positions alone: velocities are hidden",
-        "episode_length": 500,
-        "memory_span": 10,  # chosen: a few positions tell the velocities
-        "optimal_return": 500.0,
-        "memoryless_return": 50.0,
-        "random_return": 22.3,
-        "steps": 50_000,
     }
 
 
@@ -198,18 +175,17 @@ def _describe_minigrid_memory(env_id: str, kwargs: Mapping[str, Any]) -> dict[st
 
 
 def _describe_other(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    prefix = env_id.rpartition(":")[2].partition("-")[0]
-    suite = {"MiniGrid": "minigrid", "BabyAI": "minigrid", "popgym": "popgym"}.get(prefix, "gymnasium")
-    return {"suite": suite, "summary": f"{env_id}, as registered with Gymnasium"}
+    suite = find_suite(env_id)
+    if suite is None:
+        return {"suite": "gymnasium", "summary": f"{env_id}, as registered with Gymnasium"}
+    facts = suite.describe(env_id.rpartition(":")[2], kwargs)
+    if facts is None:
+        return {"suite": suite.name, "summary": f"{env_id}, as registered with Gymnasium"}
+    return {"suite": suite.name, **vars(facts)}
 
 
 _DESCRIPTIONS: Mapping[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
     "s7rl/TMazePassive-v0": _describe_tmaze,
     "s7rl/RepeatPrevious-v0": _describe_repeat_previous,
-    "s7rl/CartPolePositionOnly-v0": _describe_cartpole,
     **dict.fromkeys(MINIGRID_MEMORY_IDS, _describe_minigrid_memory),
-    **dict.fromkeys(
-        (f"popgym-RepeatPrevious{difficulty}-v0" for difficulty in _POPGYM_REPEAT_PREVIOUS),
-        _describe_popgym_repeat_previous,
-    ),
 }

@@ -1,7 +1,8 @@
-"""Classic control with hidden velocities.
+"""The cart-pole of which an agent sees a part: positions alone, velocities alone, or everything behind noise.
 
 Positions alone do not tell where a system is going: an agent must remember at least the last observation and
-compare.  The physics is Gymnasium's ``CartPole-v1`` (Gymnasium 1.4, ``envs/classic_control/cartpole.py``, Euler
+compare.  Velocities alone do not tell where it is: they must be added up.  Behind noise, many readings tell more than
+one.  The physics is Gymnasium's ``CartPole-v1`` (Gymnasium 1.4, ``envs/classic_control/cartpole.py``, Euler
 integration), batched; equal seeds give equal trajectories.
 """
 
@@ -27,23 +28,42 @@ MAX_POSITION = 2.4  # m from the centre
 MAX_ANGLE = 12 * 2 * math.pi / 360  # rad from the vertical
 EPISODE_LENGTH = 500
 START_RANGE = 0.05
+POSITIONS = (0, 2)
+VELOCITIES = (1, 3)
+NOISE = (0.12, 0.1, 0.01, 0.1)
+"""Standard deviations of the noise, in m, m/s, rad and rad/s: 5 % of what the cart-pole typically reaches."""
 
 _TOTAL_MASS = CART_MASS + POLE_MASS
 _POLE_MASS_LENGTH = POLE_MASS * HALF_POLE_LENGTH
 _STATE_SCALE = 1_000_000  # the hidden state is reported in millionths of a unit
 
 
-class CartPolePositionOnlyEngine(Engine):
+class CartPoleEngine(Engine):
     """The physics of the cart-pole; a column of the state is (position, velocity, angle, angular velocity)."""
 
-    def __init__(self, num_envs: int) -> None:
-        """Build ``num_envs`` cart-poles."""
+    def __init__(
+        self, num_envs: int, *, visible: tuple[int, ...] = (0, 1, 2, 3), noise: tuple[float, ...] | None = None
+    ) -> None:
+        """Build ``num_envs`` cart-poles.
+
+        Args:
+            num_envs: number of rows.
+            visible: which of the four entries the agent sees, in order.
+            noise: standard deviation of the Gaussian noise on each visible entry; None adds none.
+        """
         super().__init__(num_envs)
-        high = np.array([2 * MAX_POSITION, 2 * MAX_ANGLE], dtype=np.float32)
+        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)[list(visible)]
+        if noise is not None:
+            high[:] = np.inf
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(2)
+        self._visible = list(visible)
         self._state: NDArray[np.float64] = np.zeros((4, num_envs))
         self._steps: IntArray = np.zeros(num_envs, dtype=np.int64)
+        self._noise_scale = np.array(noise if noise is not None else 0.0)
+        self._noise: NDArray[np.float64] = np.zeros((num_envs, len(visible)))
+        self._tape = None if noise is None else self.new_tape("normal")
+        self._rows: IntArray = np.arange(num_envs)
         self._renderer: gym.Env[Any, Any] | None = None
 
     def begin_episodes(self, rows: IntArray) -> None:
@@ -51,6 +71,7 @@ class CartPolePositionOnlyEngine(Engine):
         for row in rows.tolist():
             self._state[:, row] = self.generator(row).uniform(low=-START_RANGE, high=START_RANGE, size=(4,))
         self._steps[rows] = 0
+        self._draw_noise(rows)
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Push every cart and integrate one time step."""
@@ -72,13 +93,14 @@ class CartPolePositionOnlyEngine(Engine):
             ]
         )
         self._steps += 1
+        self._draw_noise(self._rows)
         terminated = (np.abs(self._state[0]) > MAX_POSITION) | (np.abs(self._state[2]) > MAX_ANGLE)
         return np.ones(self.num_envs), terminated, self._steps >= EPISODE_LENGTH
 
     def observations(self) -> NDArray[np.float32]:
-        """Return positions and angles."""
-        positions: NDArray[np.float32] = self._state[::2].T.astype(np.float32)
-        return positions
+        """Return the visible entries, with this step's noise."""
+        seen: NDArray[np.float32] = (self._state[self._visible].T + self._noise).astype(np.float32)
+        return seen
 
     def successes(self) -> BoolArray:
         """Return whether the pole stood until the time limit."""
@@ -98,8 +120,16 @@ class CartPolePositionOnlyEngine(Engine):
         self._renderer.state = self._state[:, row].copy()  # type: ignore[attr-defined]
         return self._renderer.render()
 
+    def _draw_noise(self, rows: IntArray) -> None:
+        if self._tape is not None:
+            self._noise[rows] = self._noise_scale * self._tape.take(rows, len(self._visible))
 
-class CartPolePositionOnly(EngineEnv):
+
+class _CartPole(EngineEnv):
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium declares it)
+
+
+class CartPolePositionOnly(_CartPole):
     """Cart-pole with hidden velocities.
 
     ## Description
@@ -150,11 +180,9 @@ class CartPolePositionOnly(EngineEnv):
       Problems", IEEE Transactions on Systems, Man, and Cybernetics 13(5).
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium declares it)
-
     def __init__(self, render_mode: str | None = None) -> None:
         """Build one cart-pole."""
-        super().__init__(CartPolePositionOnlyEngine(1), render_mode)
+        super().__init__(CartPoleEngine(1, visible=POSITIONS), render_mode)
 
 
 class CartPolePositionOnlyVector(EngineVectorEnv):
@@ -162,4 +190,62 @@ class CartPolePositionOnlyVector(EngineVectorEnv):
 
     def __init__(self, num_envs: int = 1) -> None:
         """Build ``num_envs`` cart-poles."""
-        super().__init__(CartPolePositionOnlyEngine(num_envs))
+        super().__init__(CartPoleEngine(num_envs, visible=POSITIONS))
+
+
+class CartPoleVelocityOnly(_CartPole):
+    """Cart-pole with hidden positions: ``CartPolePositionOnly`` with the other half in view.
+
+    ## Observation Space
+
+    `Box(2,)`, float32: the cart's velocity in m/s and the pole's angular velocity in rad/s, entries 1 and 3 of
+    Gymnasium's ``CartPole-v1``; both unbounded.
+
+    Actions, rewards, start, episode end, arguments and info are those of ``CartPolePositionOnly``.
+
+    ## Version History
+
+    * v0: initial version; equal to Gymnasium 1.4's ``CartPole-v1``, seed by seed.
+    """
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Build one cart-pole."""
+        super().__init__(CartPoleEngine(1, visible=VELOCITIES), render_mode)
+
+
+class CartPoleVelocityOnlyVector(EngineVectorEnv):
+    """Many cart-poles with hidden positions; the rules are in ``CartPoleVelocityOnly``."""
+
+    def __init__(self, num_envs: int = 1) -> None:
+        """Build ``num_envs`` cart-poles."""
+        super().__init__(CartPoleEngine(num_envs, visible=VELOCITIES))
+
+
+class CartPoleNoisy(_CartPole):
+    """Cart-pole behind noise.
+
+    ## Observation Space
+
+    `Box(4,)`, float32, unbounded: the four numbers of Gymnasium's ``CartPole-v1``, each plus Gaussian noise that is
+    drawn anew at every step, the first one included.  The standard deviations are 0.12 m, 0.1 m/s, 0.01 rad and
+    0.1 rad/s.  The physics sees no noise.
+
+    Actions, rewards, start, episode end, arguments and info are those of ``CartPolePositionOnly``.
+
+    ## Version History
+
+    * v0: initial version; without its noise equal to Gymnasium 1.4's ``CartPole-v1`` within the first episode after
+      a seed (the noise comes from the same generator, so that later episodes start elsewhere).
+    """
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Build one cart-pole."""
+        super().__init__(CartPoleEngine(1, noise=NOISE), render_mode)
+
+
+class CartPoleNoisyVector(EngineVectorEnv):
+    """Many cart-poles behind noise; the rules are in ``CartPoleNoisy``."""
+
+    def __init__(self, num_envs: int = 1) -> None:
+        """Build ``num_envs`` cart-poles."""
+        super().__init__(CartPoleEngine(num_envs, noise=NOISE))

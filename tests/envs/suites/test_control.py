@@ -1,0 +1,145 @@
+"""Control tasks with a part hidden: against Gymnasium's own environments, observation by observation.
+
+Mutations tried, each of which fails a test here: positions and velocities exchanged; a velocity's index off by one;
+a time limit of one step less; noise without one of the lander's legs, drawn once an episode, or the same for all rows
+of the engine; Box2D not asked for.
+"""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from s7rl.envs import find_task, has_batched_engine, make_batched, make_env
+from s7rl.envs.engines.cartpole import NOISE
+from s7rl.envs.suites.control import SUITE, SYSTEMS, VIEWS
+from tests.envs.suites.rollouts import check_smoke_and_seeding, check_training, error_without
+
+IDS = tuple(SUITE.own)
+REFERENCES = {
+    "Acrobot": ("Acrobot-v1", "cos1 sin1 cos2 sin2 | v v"),
+    "CartPole": ("CartPole-v1", "x | v | angle | v"),
+    "LunarLander": ("LunarLander-v3", "x y | v v | angle | v | leg leg"),
+    "LunarLanderContinuous": ("LunarLanderContinuous-v3", "x y | v v | angle | v | leg leg"),
+    "MountainCar": ("MountainCar-v0", "x | v"),
+    "MountainCarContinuous": ("MountainCarContinuous-v0", "x | v"),
+    "Pendulum": ("Pendulum-v1", "cos sin | v"),
+}
+
+
+def velocities(name: str) -> list[bool]:
+    """Which entries of Gymnasium's observation are velocities, by its documentation."""
+    return [word == "v" for word in REFERENCES[name][1].replace("|", " ").split()]
+
+
+def test_there_are_three_views_of_seven_systems() -> None:
+    assert set(IDS) == {f"s7rl/{name}{view}-v0" for name in REFERENCES for view in VIEWS}
+    assert len(IDS) == 21
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_id_can_be_played_and_follows_its_seed(env_id: str) -> None:
+    check_smoke_and_seeding(env_id)
+
+
+@pytest.mark.parametrize("view", ["PositionOnly", "VelocityOnly"])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_positions_or_velocities_are_seen_and_all_else_is_gymnasiums(name: str, view: str) -> None:
+    env, reference = make_env(f"s7rl/{name}{view}-v0"), gym.make(REFERENCES[name][0])
+    seen = np.array(velocities(name)) == (view == "VelocityOnly")
+    space = reference.observation_space
+    assert isinstance(space, spaces.Box)
+    assert env.observation_space == spaces.Box(space.low[seen], space.high[seen])
+    assert env.action_space == reference.action_space
+    (observation, _), (full, _) = env.reset(seed=5), reference.reset(seed=5)
+    reference.action_space.seed(0)
+    for _ in range(200):
+        np.testing.assert_allclose(observation, full[seen], rtol=1e-5, atol=1e-6)
+        action = reference.action_space.sample()
+        observation, *rest, info = env.step(action)
+        full, *expected, reference_info = reference.step(action)
+        assert rest == pytest.approx(expected)
+        if rest[1] or rest[2]:
+            break
+        assert info == reference_info
+    ended = ({"is_success": False} if rest[1] or rest[2] else {}) if name == "CartPole" else reference_info
+    assert info == ended, "no success is invented"
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_time_limit_is_gymnasiums(name: str) -> None:
+    limit = gym.spec(REFERENCES[name][0]).max_episode_steps
+    for view in VIEWS:
+        assert find_task(f"s7rl/{name}{view}-v0").episode_length == limit
+        if name != "CartPole":
+            assert gym.spec(f"s7rl/{name}{view}-v0").max_episode_steps == limit
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_noise_has_the_deviations_that_are_stated_and_the_dynamics_have_none(name: str) -> None:
+    env, reference = make_env(f"s7rl/{name}Noisy-v0"), gym.make(REFERENCES[name][0])
+    deviations = NOISE if name == "CartPole" else SYSTEMS[name].noise
+    errors = []
+    reference.action_space.seed(0)
+    for seed in range(40):
+        (observation, _), (full, _) = env.reset(seed=seed), reference.reset(seed=seed)
+        for _ in range(40):
+            errors.append(observation - full)
+            action = reference.action_space.sample()
+            observation, *rest, _ = env.step(action)
+            full, *expected, _ = reference.step(action)
+            assert rest == pytest.approx(expected)
+            if rest[1] or rest[2]:
+                break
+    assert len(errors) > 600
+    # The standard error of a deviation over n numbers is 1/sqrt(2 n): 3 % here.
+    np.testing.assert_allclose(np.std(errors, axis=0), deviations, rtol=0.1)
+    np.testing.assert_allclose(np.mean(errors, axis=0) / deviations, 0, atol=0.16)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_row_of_the_batched_cartpole_is_the_single_one(view: str) -> None:
+    env_id = f"s7rl/CartPole{view}-v0"
+    assert has_batched_engine(env_id)
+    envs, singles = make_batched(env_id, 3), [make_env(env_id) for _ in range(3)]
+    rng = np.random.default_rng(0)
+    rows, _ = envs.reset(seed=11)
+    for row, single in enumerate(singles):
+        np.testing.assert_array_equal(single.reset(seed=11 + row)[0], rows[row])
+    assert len({rows[row].tobytes() for row in range(3)}) == 3
+    ends = 0
+    for _ in range(150):
+        actions = rng.integers(2, size=3)
+        rows, rewards, terminated, truncated, infos = envs.step(actions)
+        for row, single in enumerate(singles):
+            observation, reward, *ended, _ = single.step(actions[row])
+            assert (reward, ended) == (rewards[row], [terminated[row], truncated[row]])
+            if any(ended):
+                np.testing.assert_allclose(observation, infos["final_obs"][row], rtol=1e-6, atol=1e-6)
+                observation, _ = single.reset()
+                ends += 1
+            np.testing.assert_allclose(observation, rows[row], rtol=1e-6, atol=1e-6)
+    assert ends > 5
+
+
+@pytest.mark.parametrize(
+    "env_id", ["s7rl/CartPoleNoisy-v0", "s7rl/MountainCarPositionOnly-v0", "s7rl/LunarLanderContinuousVelocityOnly-v0"]
+)
+def test_every_kind_of_spaces_is_trained_on(env_id: str) -> None:
+    check_training(env_id, "MlpPolicy")
+
+
+@pytest.mark.parametrize("env_id", ["s7rl/LunarLanderPositionOnly-v0", "LunarLander-v3"])
+def test_without_box2d_the_lander_is_an_error_of_one_line_and_all_else_works(env_id: str) -> None:
+    message = error_without("Box2D", env_id)
+    assert message == f"ValueError {env_id} needs Box2D, which is not installed: pip install 's7rl[control]'"
+    assert error_without("Box2D", "s7rl/PendulumPositionOnly-v0") == ""
+
+
+def test_nothing_is_claimed_that_is_not_known() -> None:
+    known = {env_id for env_id in IDS if find_task(env_id).optimal_return is not None}
+    assert known == {"s7rl/CartPolePositionOnly-v0"}
+    assert find_task("s7rl/PendulumNoisy-v0").random_return == -1231.0
+    assert find_task("s7rl/PendulumNoisy-v0", {"g": 5.0}).random_return is None
