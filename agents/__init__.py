@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from s7rl.agents.numerics import NumericalError as NumericalError
     from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
     from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
+    from s7rl.agents.shaped_reward import ShapedRewardVecEnv as ShapedRewardVecEnv
     from s7rl.agents.vec_env import BatchedVecEnv as BatchedVecEnv
     from s7rl.agents.vec_env import make_vec_env as make_vec_env
     from s7rl.agents.vec_env import prepare_env as prepare_env
@@ -21,6 +22,7 @@ _HOMES = {
     "NumericalError": "s7rl.agents.numerics",
     "RecurrentActorCriticPolicy": "s7rl.agents.policies",
     "RecurrentPPO": "s7rl.agents.ppo",
+    "ShapedRewardVecEnv": "s7rl.agents.shaped_reward",
     "load_normalization": "s7rl.agents.checkpoint",
     "make_vec_env": "s7rl.agents.vec_env",
     "prepare_env": "s7rl.agents.vec_env",

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -138,6 +139,14 @@ class ActingMixin(OnPolicyAlgorithm):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the log: what SB3's algorithms write, and the mean return of shaped rewards where there are some."""
+        # Episodes of environments without shaping, where set_env changed them, have none.
+        shaped = [episode["shaped_r"] for episode in self.ep_info_buffer or () if "shaped_r" in episode]
+        if shaped:
+            self.logger.record("rollout/ep_shaped_rew_mean", safe_mean(shaped))
+        super().dump_logs(iteration)
 
     def _warm_up(self) -> None:
         """Warm the memory up with the weights of now, from the last steps of the rollout before."""

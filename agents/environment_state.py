@@ -24,6 +24,7 @@ from gymnasium.vector import VectorWrapper
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
 from s7rl.agents.random_states import random_states, set_random_states
+from s7rl.agents.shaped_reward import ShapedRewardVecEnv
 from s7rl.agents.vec_env import BatchedVecEnv
 from s7rl.agents.worker_state import EnvironmentStateError, ask_workers
 from s7rl.checks import error_line
@@ -34,6 +35,7 @@ _CONNECTIONS: dict[type, set[str]] = {
     DummyVecEnv: {"envs"},
     SubprocVecEnv: {"remotes", "work_remotes", "processes", "waiting", "closed"},
     BatchedVecEnv: {"vector_env"},
+    ShapedRewardVecEnv: {"shaping"},
 }
 """What ties an object to its process, its files or its neighbours rather than saying where it stands."""
 _PARTS = dict.fromkeys(("kinds", "layers", "environments", "workers"), list)

@@ -10,12 +10,13 @@ from gymnasium import spaces
 from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from s7rl.agents import RecurrentPPO, make_vec_env, process_group
+from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, make_vec_env, process_group
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.policy_names import policy_name
 from s7rl.backends import backend
 from s7rl.experiments.config import as_options
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.rewards import reward_shaping
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
 
@@ -87,6 +88,9 @@ def make_environments(settings: RunSettings) -> VecEnv:
     share = share_of(settings, rank(), world_size())
     try:
         vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
+        shaping = reward_shaping(settings)
+        if shaping is not None:
+            vec_env = ShapedRewardVecEnv(vec_env, shaping)
         # The policy scales images itself, and the entries of a Dict may be symbols.
         scales_observations = (
             settings.normalize_observations

@@ -26,6 +26,7 @@ from s7rl.experiments.config import (
     NetworkOptions,
     PPOOptions,
     ResumeConfig,
+    RewardOptions,
     TrainConfig,
 )
 from s7rl.experiments.errors import TrainingError, UsageError
@@ -169,11 +170,11 @@ def _help(command: Sequence[str]) -> str:
 def _flags(command: Sequence[str]) -> list[str]:
     groups: tuple[type, ...] = (COMMANDS[command[0]],)
     if command[0] == "train":
-        groups += (PPOOptions, FurtherOptions, NetworkOptions)
+        groups += (PPOOptions, FurtherOptions, RewardOptions, NetworkOptions)
     if len(command) > 1:
         groups = (BENCHES[command[1]], CommonOptions)
     names = {field.name for group in groups for field in fields(group)}
-    names -= {"env", "run", "what", "ppo", "further", "network", "common"}
+    names -= {"env", "run", "what", "ppo", "further", "rewards", "network", "common"}
     return sorted(f"--{name.replace('_', '-')}" for name in names)
 
 

@@ -16,6 +16,7 @@ from s7rl.experiments.arguments import (
     ASSIGNMENTS,
     FOLLOWS_AGENT,
     FOLLOWS_TASK,
+    FUNCTION,
     OptionalRealNumber,
     OptionalText,
     OptionalWholeNumber,
@@ -86,6 +87,23 @@ class FurtherOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RewardOptions:
+    """What it learns from; scores and returns that are shown stay the environment's own."""
+
+    potential: Annotated[OptionalText, FUNCTION] = None
+    """The function potential(obs): about how much return is still to come. A step is paid its rise, which helps to find
+    rewards that are rare, and leaves the best policy the best."""
+    reward: Annotated[OptionalText, FUNCTION] = None
+    """The function reward(obs, action, next_obs, info) whose value takes the place of the environment's reward. It can
+    change which policy is best."""
+    reward_scale: Annotated[OptionalRealNumber, default_is("1")] = None
+    """What rewards are multiplied by, with the potential's part."""
+    reward_clip: Annotated[OptionalRealNumber, default_is("not at all")] = None
+    """Rewards are clipped to this size, either way, before the potential's part and the scale. It can change which
+    policy is best."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """What it is."""
 
@@ -138,6 +156,7 @@ class TrainConfig:
     """Name the layer where a number becomes nan or infinite; slow."""
     ppo: tyro.conf.OmitArgPrefixes[PPOOptions] = field(default_factory=PPOOptions)
     further: tyro.conf.OmitArgPrefixes[FurtherOptions] = field(default_factory=FurtherOptions)
+    rewards: tyro.conf.OmitArgPrefixes[RewardOptions] = field(default_factory=RewardOptions)
     network: tyro.conf.OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
 
 
@@ -195,7 +214,7 @@ class ListConfig:
 
 def as_options(message: str) -> str:
     """A message about arguments of RecurrentPPO in the words of the command line: --batch-size for batch_size."""
-    groups = (PPOOptions, FurtherOptions, NetworkOptions, TrainConfig)
+    groups = (PPOOptions, FurtherOptions, RewardOptions, NetworkOptions, TrainConfig)
     names = {option.name for group in groups for option in fields(group)}
     # Only those that are no words of English; the others where the message begins with them.
     pattern = "|".join(rf"\b{name}\b" if "_" in name else rf"^{name}\b" for name in sorted(names))

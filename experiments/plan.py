@@ -12,6 +12,7 @@ from s7rl.experiments.arguments import read_assignments
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.presets import AGENTS
+from s7rl.experiments.rewards import reward_shaping
 from s7rl.experiments.run_folder import check_is_free
 from s7rl.experiments.settings import RunSettings, settings_for
 from s7rl.experiments.suggestions import named
@@ -30,6 +31,8 @@ def plan(config: TrainConfig) -> tuple[RunSettings, Task]:
         check_is_free(Path(config.out))
     try:
         task = find_task(config.env, read_assignments("--env-kwargs", config.env_kwargs))
-        return settings_for(task, agent, config), task
+        settings = settings_for(task, agent, config)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error
+    reward_shaping(settings)  # a mistyped function is answered at once, too
+    return settings, task

@@ -55,6 +55,8 @@ class RunSettings:
     """Further options of the policy that were given."""
     ppo_kwargs: Mapping[str, Any]
     """Further options of RecurrentPPO that were given."""
+    reward_options: Mapping[str, Any]
+    """How rewards are changed while learning, by the names in ``config.RewardOptions``; empty: not at all."""
     d_model: int
     """Features between the blocks."""
     d_state: int
@@ -118,6 +120,9 @@ class RunSettings:
         for name in ("learning_rate", "clip_range", "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{_option(name)} {getattr(self, name)} must be above 0")
+        for name in ("reward_scale", "reward_clip"):
+            if self.reward_options.get(name, 1) <= 0:
+                raise ValueError(f"{_option(name)} {self.reward_options[name]} must be above 0")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{_option(name)} {getattr(self, name)} must be from 0 to 1")
@@ -187,6 +192,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         core_kwargs=core_kwargs,
         policy_kwargs=_given(critic_core=network.critic_core),
         ppo_kwargs=_given(**asdict(config.further)),
+        reward_options=_given(**asdict(config.rewards)),
         d_model=_first(network.d_model, _first(suite.d_model, agent.d_model)),
         d_state=_first(network.d_state, agent.d_state),
         n_blocks=_first(network.n_blocks, agent.n_blocks),

@@ -22,6 +22,7 @@ from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.evaluation import Evaluation
 from s7rl.experiments.presets import AGENTS
+from s7rl.experiments.rewards import describe_rewards
 from s7rl.experiments.settings import RunSettings
 
 CLEARLY = 0.25
@@ -66,6 +67,7 @@ def print_settings(
         "learning": f"{plural(settings.steps, 'step')} in rollouts of {settings.n_envs} x {settings.n_steps}, "
         f"minibatches of {batch}, {plural(settings.n_epochs, 'epoch')}, "
         f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}",
+        **({"rewards": shaped} if (shaped := describe_rewards(settings.reward_options)) else {}),
         "torch": f"{plural(threads, 'thread')} on {device}",
         "run": str(folder),
     }

@@ -13,6 +13,7 @@ from s7rl.agents import NumericalError, RecurrentPPO, load_normalization, make_v
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.threads import torch_threads
 from s7rl.envs import Task
+from s7rl.envs.rewards import RewardError
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.building import build, ranks
 from s7rl.experiments.config import TrainConfig
@@ -45,7 +46,7 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
 
     Raises:
         UsageError: the request cannot be fulfilled.
-        TrainingError: a number became nan or infinite.
+        TrainingError: a number became nan or infinite, or a function of the user's failed.
     """
     with ranks(settings.device):
         model, vec_env = build(settings)
@@ -130,7 +131,7 @@ def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> 
             pass
         except KeyboardInterrupt:
             return interruption.exit_code
-        except NumericalError as error:
+        except (NumericalError, RewardError) as error:
             raise TrainingError(f"rank {rank()}: {error}") from error
     vec_env.close()
     return interruption.exit_code
@@ -155,8 +156,10 @@ def _learn(
         pass  # The callback has saved.
     except KeyboardInterrupt:
         pass  # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
-    except NumericalError as error:
-        raise TrainingError(f"{error} The agent as it was before that is in {folder.latest}") from error
+    except (NumericalError, RewardError) as error:
+        # A potential is asked as early as at the first reset.
+        kept = f" The agent as it was before that is in {folder.latest}" if folder.latest.is_file() else ""
+        raise TrainingError(f"{error}{kept}") from error
     except BrokenPipeError:
         # Nobody reads the progress any more; what was learned is kept all the same.
         model.save(folder.latest)

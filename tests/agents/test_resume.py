@@ -4,7 +4,7 @@ Mutations that these tests were seen to fail on: each entry of ``_EPISODES`` and
 generators, the unwritten log or the environments' state not put back; ``VecNormalize`` and ``EzPickle`` pickled their
 own way; the generators of workers left out; ``callback.on_rollout_start`` called after ``_begin_rollout``;
 ``_between_rollouts`` not cleared; any suffix replaced by ".resume"; a single environment, or one in a process, named
-by its outermost wrapper alone.
+by its outermost wrapper alone; the potentials, the observation or the return before a step of shaped rewards left out.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ from gymnasium.wrappers import TimeLimit, TransformReward
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor, VecNormalize
 
-from s7rl.agents import RecurrentPPO, make_vec_env
+from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, make_vec_env
+from s7rl.envs.rewards import RewardShaping
+from s7rl.envs.wrappers.reward import ShapedReward
 
 STEPS, ENVS, ROLLOUTS, STOP = 10, 2, 6, 3
 Make = Callable[[], VecEnv]
@@ -98,6 +101,12 @@ def corridor() -> VecEnv:
     return make_vec_env("s7rl/TMazePassive-v0", ENVS, env_kwargs={"corridor_length": 6})
 
 
+# Remembers the observation and the potential before; held by functions that never pickle by name.
+SHAPING = RewardShaping(
+    potential=lambda obs: float(np.sum(obs)),
+    reward=lambda obs, action, next_obs, info: float(np.sum(next_obs) * np.sum(obs)) + info["terminated"],
+    discount=0.9,
+)
 CASES: dict[str, tuple[Make, dict[str, Any]]] = {
     "batched, s7": (corridor, {}),
     "batched, gtrxl": (corridor, {"policy_kwargs": {"core": "gtrxl"}}),
@@ -110,6 +119,14 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
     "dummy, Dict, normalised": (
         lambda: VecNormalize(VecMonitor(DummyVecEnv([lambda: Pair(Drift())] * ENVS)), norm_obs_keys=["point"]),
         {"policy": "MultiInputPolicy", "burn_in": 3},
+    ),
+    "batched, shaped and normalised rewards": (
+        lambda: VecNormalize(ShapedRewardVecEnv(corridor(), SHAPING), norm_obs=False),
+        {"policy_kwargs": {"core": "gru"}},
+    ),
+    "dummy, single environments shaped": (
+        lambda: DummyVecEnv([lambda: ShapedReward(Monitor(Drift()), SHAPING)] * ENVS),
+        {"policy_kwargs": {"core": "gru"}},
     ),
     "processes, gru": (lambda: drift(vec_env=SubprocVecEnv), {"policy_kwargs": {"core": "gru"}}),
 }
