@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
     from s7rl.agents.shaped_reward import ShapedRewardVecEnv as ShapedRewardVecEnv
     from s7rl.agents.vec_env import BatchedVecEnv as BatchedVecEnv
-    from s7rl.agents.vec_env import make_vec_env as make_vec_env
     from s7rl.agents.vec_env import prepare_env as prepare_env
+    from s7rl.agents.vectorization import make_vec as make_vec
+    from s7rl.agents.workers import WorkerError as WorkerError
+    from s7rl.agents.workers import WorkerVecEnv as WorkerVecEnv
 
 _HOMES = {
     "BatchedVecEnv": "s7rl.agents.vec_env",
@@ -23,8 +25,10 @@ _HOMES = {
     "RecurrentActorCriticPolicy": "s7rl.agents.policies",
     "RecurrentPPO": "s7rl.agents.ppo",
     "ShapedRewardVecEnv": "s7rl.agents.shaped_reward",
+    "WorkerError": "s7rl.agents.workers",
+    "WorkerVecEnv": "s7rl.agents.workers",
     "load_normalization": "s7rl.agents.checkpoint",
-    "make_vec_env": "s7rl.agents.vec_env",
+    "make_vec": "s7rl.agents.vectorization",
     "prepare_env": "s7rl.agents.vec_env",
     "process_group": "s7rl.agents.distributed",
 }

@@ -44,7 +44,8 @@ from s7rl.agents.checkpoint_checks import (
 )
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 from s7rl.agents.policies import RecurrentActorCriticPolicy
-from s7rl.agents.vec_env import make_vec_env, running_statistics
+from s7rl.agents.vec_env import running_statistics
+from s7rl.agents.vectorization import make_vec
 from s7rl.checks import check_arguments, whole_number
 from s7rl.files import write_atomically
 
@@ -178,7 +179,7 @@ class CheckpointMixin(BaseAlgorithm):
         settings.update({name: value for name, value in replaced.items() if name not in _NO_SETTINGS})
         check_given({"env": env}, PPO_ARGUMENTS)
         if isinstance(env, str):
-            env = make_vec_env(env, seed=settings["seed"])
+            env = make_vec(env, seed=settings["seed"])
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])  # type: ignore[arg-type]  # ours takes vector environments
             check_for_correct_spaces(env, observation_space, action_space)

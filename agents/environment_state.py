@@ -8,25 +8,20 @@ importable name are pickled by value.  Environments in processes of their own ar
 Reading the bytes may run code, as with every pickle: only read what you wrote.
 """
 
-import copyreg
-import io
 import pickle
-import sys
 from collections.abc import Iterator
 from itertools import zip_longest
-from types import FunctionType
 from typing import Any
 
-import cloudpickle
 import gymnasium as gym
-from gymnasium.utils import EzPickle
 from gymnasium.vector import VectorWrapper
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
-from s7rl.agents.random_states import random_states, set_random_states
+from s7rl.agents.environment_pickle import EnvironmentStateError, dumps, kind_of, set_state_of, set_vars, state_of
 from s7rl.agents.shaped_reward import ShapedRewardVecEnv
 from s7rl.agents.vec_env import BatchedVecEnv
-from s7rl.agents.worker_state import EnvironmentStateError, ask_workers
+from s7rl.agents.worker_state import ask_workers
+from s7rl.agents.workers import WorkerVecEnv
 from s7rl.checks import error_line
 
 _CONNECTIONS: dict[type, set[str]] = {
@@ -34,6 +29,7 @@ _CONNECTIONS: dict[type, set[str]] = {
     VecMonitor: {"results_writer", "t_start"},
     DummyVecEnv: {"envs"},
     SubprocVecEnv: {"remotes", "work_remotes", "processes", "waiting", "closed"},
+    WorkerVecEnv: WorkerVecEnv.CONNECTIONS,
     BatchedVecEnv: {"vector_env"},
     ShapedRewardVecEnv: {"shaping"},
 }
@@ -50,12 +46,12 @@ def save_environments(env: VecEnv) -> bytes:
     """
     layers = list(_layers(env))
     base = layers[-1]
-    return _dumps(
+    return dumps(
         {
             "kinds": _kinds(env),
             "layers": [_attributes(layer) for layer in layers],
             "environments": [vars(inner) for inner in _environments(base)],
-            "workers": ask_workers(base, _state_of, [()] * base.num_envs) if isinstance(base, SubprocVecEnv) else [],
+            "workers": ask_workers(base, state_of, [()] * base.num_envs) if isinstance(base, SubprocVecEnv) else [],
         }
     )
 
@@ -79,11 +75,11 @@ def restore_environments(env: VecEnv, content: bytes) -> None:
     layers = list(_layers(env))
     base = layers[-1]
     if isinstance(base, SubprocVecEnv):
-        ask_workers(base, _set_state_of, [(worker,) for worker in state["workers"]])
+        ask_workers(base, set_state_of, [(worker,) for worker in state["workers"]])
     for layer, attributes in zip(layers, state["layers"], strict=True):
         vars(layer).update(attributes)
     for environment, attributes in zip(_environments(base), state["environments"], strict=True):
-        _set_vars(environment, attributes)
+        set_vars(environment, attributes)
 
 
 def _layers(item: Any) -> Iterator[Any]:
@@ -98,7 +94,7 @@ def _kinds(env: VecEnv) -> list[str]:
     """What the vectorised environments are, and then what each environment is, with all of its wrappers."""
     *_, base = _layers(env)
     if isinstance(base, SubprocVecEnv):
-        return [_kind(env), *(kind.decode() for kind in ask_workers(base, _kind_in_worker, [()] * base.num_envs))]
+        return [_kind(env), *(kind.decode() for kind in ask_workers(base, kind_of, [()] * base.num_envs))]
     return [_kind(env), *map(_kind, _environments(base))]
 
 
@@ -117,51 +113,3 @@ def _attributes(layer: VecEnv) -> dict[str, Any]:
     # vars, not pickling the wrapper itself: VecNormalize drops the returns of the episodes under way.
     skipped = {name for kind, names in _CONNECTIONS.items() if isinstance(layer, kind) for name in names}
     return {name: value for name, value in vars(layer).items() if name not in skipped}
-
-
-def _set_vars(target: object, attributes: dict[str, Any]) -> None:
-    vars(target).clear()
-    vars(target).update(attributes)
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """Pickles by reference what has an importable name, functions and classes without one by value."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, EzPickle):
-            # Its own pickle holds the arguments of its constructor and forgets the episode.
-            return copyreg.__newobj__, (type(obj),), vars(obj), None, None, _set_vars  # type: ignore[attr-defined]
-        if isinstance(obj, type | FunctionType) and _has_importable_name(obj):
-            return NotImplemented
-        return super().reducer_override(obj)
-
-
-def _has_importable_name(item: type | FunctionType) -> bool:
-    found: Any = sys.modules.get(item.__module__)
-    for name in item.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is item
-
-
-def _dumps(value: Any) -> bytes:
-    content = io.BytesIO()
-    try:
-        _Pickler(content).dump(value)
-    except Exception as error:
-        raise EnvironmentStateError(f"they do not pickle: {error_line(error)}") from error
-    return content.getvalue()
-
-
-def _kind_in_worker(env: Any) -> bytes:
-    return _kind(env).encode()
-
-
-def _state_of(env: Any) -> bytes:
-    return _dumps({"random_states": random_states(), "environment": vars(env)})
-
-
-def _set_state_of(env: Any, content: bytes) -> bytes:
-    state = pickle.loads(content)
-    _set_vars(env, state["environment"])
-    set_random_states(state["random_states"])
-    return b""

@@ -37,7 +37,8 @@ from s7rl.agents.policy_names import POLICIES
 from s7rl.agents.resume import ResumeMixin
 from s7rl.agents.spaces import check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
-from s7rl.agents.vec_env import make_vec_env, prepare_env
+from s7rl.agents.vec_env import prepare_env
+from s7rl.agents.vectorization import make_vec
 from s7rl.checks import check_arguments
 
 Self = TypeVar("Self", bound="RecurrentPPO")
@@ -58,7 +59,7 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
             :class:`RecurrentActorCriticPolicy`.  sb3-contrib's "MlpLstmPolicy", "CnnLstmPolicy" and
             "MultiInputLstmPolicy" with their keyword arguments mean ``core="lstm"``.
         env: an SB3 VecEnv, a Gymnasium environment or vector environment, see
-            :func:`s7rl.agents.prepare_env`, or an id, which stands for ``make_vec_env(env, n_envs=16, seed=seed)``.
+            :func:`s7rl.agents.prepare_env`, or an id, which stands for ``make_vec(env, n_envs=16, seed=seed)``.
         learning_rate: step size of the optimiser, or a function of the remaining progress (1 to 0).
         n_steps: T, steps per environment and rollout.  It should span at least two episodes, or whatever lies
             between a cue and the decision that needs it twice: the gradient reaches no further back.
@@ -154,7 +155,7 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         if env is None and _init_setup_model:
             raise ValueError("env is None, but an agent follows from what it sees and does: pass an environment.")
         if isinstance(env, str):
-            env = make_vec_env(env, seed=seed)
+            env = make_vec(env, seed=seed)
         if env is not None:
             env = prepare_env(env, verbose)
             check_spaces(env.observation_space, env.action_space)

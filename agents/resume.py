@@ -28,9 +28,9 @@ from torch import Tensor
 
 from s7rl.agents.checkpoint import CheckpointMixin, with_suffix
 from s7rl.agents.distributed import rank, world_size
+from s7rl.agents.environment_pickle import EnvironmentStateError
 from s7rl.agents.environment_state import restore_environments, save_environments
 from s7rl.agents.random_states import random_states, set_random_states
-from s7rl.agents.worker_state import EnvironmentStateError
 from s7rl.checks import error_line
 
 FORMAT = "s7rl-resume"

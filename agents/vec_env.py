@@ -24,37 +24,7 @@ from stable_baselines3.common.vec_env import (
 )
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from s7rl import envs
 from s7rl.envs.wrappers.flatten import flatten_env, flatten_observation, flatten_space
-
-DEFAULT_N_ENVS = 16
-"""Environments that run in parallel where the user names an environment by its id."""
-
-
-def make_vec_env(
-    env_id: str, n_envs: int = DEFAULT_N_ENVS, seed: int | None = None, env_kwargs: Mapping[str, Any] | None = None
-) -> VecEnv:
-    """Make ``n_envs`` environments of that id, monitored, from the batched engine where the id has one.
-
-    Args:
-        env_id: a Gymnasium id, as :func:`s7rl.envs.make_env` takes it.
-        n_envs: how many run in parallel.
-        seed: environment i is seeded with ``seed + i`` at the first reset; None: at random.
-        env_kwargs: keyword arguments of the environment.
-
-    Raises:
-        ValueError: if there is no such environment, it does not take an argument, or its package is missing.
-    """
-    if n_envs < 1:
-        raise ValueError(f"n_envs is {n_envs}, but training needs an environment: pass a positive number.")
-    vec_env: VecEnv
-    if envs.has_batched_engine(env_id, env_kwargs):
-        vec_env = BatchedVecEnv(envs.make_batched(env_id, n_envs, env_kwargs))
-    else:
-        vec_env = DummyVecEnv([lambda: envs.make_env(env_id, env_kwargs)] * n_envs)
-    vec_env = VecMonitor(vec_env)
-    vec_env.seed(seed)
-    return vec_env
 
 
 def prepare_env(env: gym.Env[Any, Any] | VectorEnv | VecEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:

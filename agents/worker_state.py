@@ -1,10 +1,11 @@
-"""Reaching the environments that ``SubprocVecEnv`` keeps in processes of their own, for their state.
+"""Reaching the environments that run in processes of their own, for their state.
 
-``SubprocVecEnv`` has no call for it.  Its workers step, reset, read and set attributes and call methods of an
-environment, and send back what these return: they have no access to the environment as a whole, whose state is all of
-its attributes, nor to the generators of their process; and a worker dies of an answer that does not pickle, which is
-what the state of some environments is.  So the function that is to run there is sent as the value of an attribute, runs
-when the worker unpickles it, and leaves bytes, or a text that says what went wrong, in that attribute to be read.
+:class:`s7rl.agents.workers.WorkerVecEnv` has a call for it.  SB3's own ``SubprocVecEnv`` has none: its workers step,
+reset, read and set attributes and call methods of an environment, and send back what these return.  They have no access
+to the environment as a whole, whose state is all of its attributes, nor to the generators of their process; and a
+worker dies of an answer that does not pickle, which is what the state of some environments is.  So the function that is
+to run there is sent as the value of an attribute, runs when the worker unpickles it, and leaves bytes, or a text that
+says what went wrong, in that attribute to be read.
 """
 
 import sys
@@ -15,14 +16,11 @@ from typing import Any
 from stable_baselines3.common.vec_env import SubprocVecEnv
 from stable_baselines3.common.vec_env.subproc_vec_env import _worker
 
-from s7rl.checks import error_line
+from s7rl.agents.environment_pickle import EnvironmentStateError, answer
+from s7rl.agents.workers import WorkerVecEnv
 
 _MAILBOX = "s7rl_mailbox"
 """Attribute of an environment in another process through which it is asked and answers."""
-
-
-class EnvironmentStateError(Exception):
-    """The state of an environment cannot be taken or put back; the text says in one line why."""
 
 
 def ask_workers(base: SubprocVecEnv, function: Callable[..., bytes], arguments: list[tuple[Any, ...]]) -> list[bytes]:
@@ -39,14 +37,18 @@ def ask_workers(base: SubprocVecEnv, function: Callable[..., bytes], arguments: 
     Raises:
         EnvironmentStateError: if the function failed; the text names the first process where it did.
     """
-    for i, those in enumerate(arguments):
-        base.set_attr(_MAILBOX, _InWorker(function, those), indices=i)
-    answers: list[bytes | str] = base.get_attr(_MAILBOX)
-    base.env_method("__delattr__", _MAILBOX)
-    for i, answer in enumerate(answers):
-        if isinstance(answer, str):
-            raise EnvironmentStateError(f"in process {i}: {answer}")
-    return [answer for answer in answers if isinstance(answer, bytes)]
+    answers: list[bytes | str]
+    if isinstance(base, WorkerVecEnv):
+        answers = base.ask(function, arguments)
+    else:
+        for i, those in enumerate(arguments):
+            base.set_attr(_MAILBOX, _InWorker(function, those), indices=i)
+        answers = base.get_attr(_MAILBOX)
+        base.env_method("__delattr__", _MAILBOX)
+    for i, answered in enumerate(answers):
+        if isinstance(answered, str):
+            raise EnvironmentStateError(f"in process {i}: {answered}")
+    return [answered for answered in answers if isinstance(answered, bytes)]
 
 
 class _InWorker:
@@ -65,9 +67,4 @@ def _call_in_worker(function: Callable[..., bytes], arguments: tuple[Any, ...]) 
         frame = frame.f_back
     if frame is None:
         return "their processes are none of SubprocVecEnv's"
-    try:
-        return function(frame.f_locals["env"], *arguments)
-    except EnvironmentStateError as error:
-        return str(error)
-    except Exception as error:
-        return error_line(error)
+    return answer(function, frame.f_locals["env"], arguments)

@@ -10,12 +10,12 @@ from gymnasium import spaces
 from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, make_vec_env, process_group
+from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, WorkerError, make_vec, process_group
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.policy_names import policy_name
 from s7rl.backends import backend
 from s7rl.experiments.config import as_options
-from s7rl.experiments.errors import UsageError
+from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.rewards import reward_shaping
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
@@ -84,10 +84,11 @@ def make_environments(settings: RunSettings) -> VecEnv:
 
     Raises:
         UsageError: they cannot be made.
+        TrainingError: a worker process died or hung while it made one.
     """
     share = share_of(settings, rank(), world_size())
     try:
-        vec_env: VecEnv = make_vec_env(settings.env_id, share.n_envs, share.seed, dict(settings.env_kwargs))
+        vec_env = make_vec_of(settings, share.n_envs, share.seed)
         shaping = reward_shaping(settings)
         if shaping is not None:
             vec_env = ShapedRewardVecEnv(vec_env, shaping)
@@ -101,9 +102,23 @@ def make_environments(settings: RunSettings) -> VecEnv:
             vec_env = VecNormalize(
                 vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
             )
+    except WorkerError as error:
+        raise TrainingError(str(error), error.failure.traceback if error.failure is not None else "") from error
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         raise UsageError(str(error)) from error
     return vec_env
+
+
+def make_vec_of(settings: RunSettings, n_envs: int, seed: int) -> VecEnv:
+    """Makes environments of a run's task, stepped as it says."""
+    return make_vec(
+        settings.env_id,
+        n_envs,
+        seed,
+        dict(settings.env_kwargs),
+        workers=settings.workers,
+        timeout=float(settings.worker_timeout) or None,
+    )
 
 
 def step_size(settings: RunSettings) -> float | LinearSchedule:

@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = parse(words)
         return request if isinstance(request, int) else _run(request, words)
     except (UsageError, TrainingError) as error:
+        if isinstance(error, TrainingError) and error.details:
+            print(error.details.rstrip(), file=sys.stderr)
         print(f"{program}: {one_line(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:

@@ -140,6 +140,11 @@ class TrainConfig:
     """Keyword arguments of the environment, as name=value: corridor_length=500 ..."""
     n_envs: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
     """Environments stepped side by side."""
+    workers: Literal["auto", "batched", "loop", "processes"] = "auto"
+    """How environments are stepped: our batched engine, a loop, or a process each. By itself: the engine if there is
+    one, else whichever a trial of a few milliseconds finds faster."""
+    worker_timeout: WholeNumber = 300
+    """Seconds after which a process that does not answer counts as hanging; 0 waits for ever."""
     threads: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: chosen by the size)")] = None
     """Threads of torch. Small networks run fastest on one."""
     device: str = "auto"

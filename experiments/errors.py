@@ -7,3 +7,8 @@ class UsageError(Exception):
 
 class TrainingError(Exception):
     """Training cannot go on: the command line prints it as one line and exits with code 1."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        """Args: message: one line.  details: printed before it, such as the traceback of an environment."""
+        super().__init__(message)
+        self.details = details

@@ -10,6 +10,7 @@ from s7rl.agents import RecurrentPPO
 from s7rl.envs import find_task
 from s7rl.experiments.config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.run_folder import open_run_folder, write_json
 from s7rl.experiments.summary import print_score, say, verdict
 from s7rl.experiments.train import evaluate_agent
@@ -27,6 +28,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
 
     Raises:
         UsageError: the run folder or the request cannot be used.
+        TrainingError: an environment failed.
     """
     folder = open_run_folder(config.run)
     settings = folder.settings()
@@ -46,9 +48,10 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         task = find_task(settings.env_id, dict(settings.env_kwargs))
         # The agent may have been trained where there is a GPU, and evaluated where there is none.
         model = RecurrentPPO.load(checkpoint, device="auto")
-        evaluation = evaluate_agent(
-            model, settings, checkpoint, config.episodes, seed=seed, deterministic=not config.sample
-        )
+        with environment_failures("nothing was written"):
+            evaluation = evaluate_agent(
+                model, settings, checkpoint, config.episodes, seed=seed, deterministic=not config.sample
+            )
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(f"{checkpoint} cannot be evaluated: {error}") from error
     assert evaluation is not None, "nobody asked the evaluation to stop"

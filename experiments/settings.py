@@ -99,6 +99,10 @@ class RunSettings:
     """Whether Box observations, images aside, are scaled to mean 0 and variance 1."""
     normalize_rewards: bool
     """Whether rewards are scaled to a return of variance 1."""
+    workers: str
+    """How environments are stepped, one of ``s7rl.agents.vectorization.WORKERS``; "auto" only before it has begun."""
+    worker_timeout: int
+    """Seconds that a worker process has for an answer; 0: for ever."""
     threads: int | None
     """Threads of torch; None leaves the choice to the trainer."""
     device: str
@@ -113,6 +117,8 @@ class RunSettings:
                 raise ValueError(f"{_option(name)} {getattr(self, name)} must be at least 1")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"--threads {self.threads} must be at least 1, or left out")
+        if self.worker_timeout < 0:
+            raise ValueError(f"--worker-timeout {self.worker_timeout} must not be negative; 0 waits for ever")
         if self.n_steps < 2:
             raise ValueError(f"--n-steps {self.n_steps} must be at least 2: memory is learned across steps")
         if not 0 <= self.seed < 2**32 - self.n_envs:
@@ -214,6 +220,8 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
         normalize_observations=_first(ppo.normalize_observations, suite.normalize_observations),
         normalize_rewards=_first(ppo.normalize_rewards, suite.normalize_rewards),
+        workers=config.workers,
+        worker_timeout=config.worker_timeout,
         threads=config.threads,
         device=config.device,
         reach_needed=reach,

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
 from stable_baselines3.common.vec_env import VecEnv
 
-from s7rl.agents import NumericalError, RecurrentPPO, load_normalization, make_vec_env
+from s7rl.agents import NumericalError, RecurrentPPO, load_normalization
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.threads import torch_threads
+from s7rl.agents.vectorization import chosen_workers
 from s7rl.envs import Task
 from s7rl.envs.rewards import RewardError
 from s7rl.experiments.arguments import write_assignments
-from s7rl.experiments.building import build, ranks
+from s7rl.experiments.building import build, make_vec_of, ranks
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import TrainingError
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
+from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.interruption import Interruption, stop_on_signals
 from s7rl.experiments.learning_curve import draw_learning_curve
 from s7rl.experiments.progress import RunCallback, StopBetweenRollouts, StoppedBetweenRollouts
 from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
 from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.summary import next_commands, print_score, print_settings, say, verdict
+from s7rl.experiments.summary import next_commands, print_score, print_settings, program, say, verdict
 
 
 def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:
@@ -46,13 +51,17 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
 
     Raises:
         UsageError: the request cannot be fulfilled.
-        TrainingError: a number became nan or infinite, or a function of the user's failed.
+        TrainingError: a number became nan or infinite, an environment failed, or a function of the user's did.
     """
     with ranks(settings.device):
         model, vec_env = build(settings)
         model.debug_anomalies = config.debug_anomalies
         if rank() > 0:
             return learn_along(model, vec_env, settings)
+        chosen = chosen_workers(vec_env)
+        if chosen is not None:
+            # A trial may come out otherwise another time, and a run goes on in the same kind of environments only.
+            settings = replace(settings, workers=chosen.workers)
         folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
         with folder.locked():
             return carry_out(model, vec_env, folder, settings, task, config.eval_episodes, console)
@@ -83,13 +92,12 @@ def carry_out(
     """
     _introduce(console, settings, task, model, vec_env, folder)
     steps_before = model.num_timesteps
-    with stop_on_signals(lambda line: say(console, line)) as interruption:
+    with closing(vec_env), stop_on_signals(lambda line: say(console, line)) as interruption:
         seconds = _learn(model, settings, folder, console, interruption)
         _draw(folder, settings, task)
         evaluation = None
         if eval_episodes and not interruption.requested:
             evaluation = _evaluate(model, settings, folder, eval_episodes, interruption)
-        vec_env.close()
         if interruption.requested:
             _say_where(console, folder)
             return interruption.exit_code
@@ -112,7 +120,7 @@ def evaluate_agent(
         seed: of the first environment.
         options: go to ``play_episodes``.
     """
-    plain = make_vec_env(settings.env_id, evaluation_envs(episodes), seed, dict(settings.env_kwargs))
+    plain = make_vec_of(settings, evaluation_envs(episodes), seed)
     vec_env = load_normalization(checkpoint, plain)
     try:
         with torch_threads(model.threads):
@@ -126,7 +134,8 @@ def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> 
     with stop_on_signals(lambda line: None) as interruption:
         callback = StopBetweenRollouts(stop=lambda: interruption.requested)
         try:
-            model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
+            with environment_failures(f"that was rank {rank()}"):
+                model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
         except StoppedBetweenRollouts:
             pass
         except KeyboardInterrupt:
@@ -151,7 +160,11 @@ def _learn(
         stop=lambda: interruption.requested,
     )
     try:
-        model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
+        with environment_failures(
+            f"the last checkpoint is {folder.latest}, to go on from it: "
+            f"{program('s7rl')} resume {quote(str(folder.path))}"
+        ):
+            model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
     except StoppedBetweenRollouts:
         pass  # The callback has saved.
     except KeyboardInterrupt:
@@ -183,9 +196,10 @@ def _evaluate(
 ) -> Evaluation | None:
     seed = settings.evaluation_seed
     try:
-        evaluation = evaluate_agent(
-            model, settings, folder.latest, episodes, seed=seed, stop=lambda: interruption.requested
-        )
+        with environment_failures(f"the agent is trained, and in {folder.latest}"):
+            evaluation = evaluate_agent(
+                model, settings, folder.latest, episodes, seed=seed, stop=lambda: interruption.requested
+            )
     except KeyboardInterrupt:
         return None
     if evaluation is not None:
@@ -206,6 +220,9 @@ def _introduce(
         device=f"{model.device}, in each of {world_size()} processes" if world_size() > 1 else str(model.device),
         folder=folder.path,
     )
+    chosen = chosen_workers(vec_env)
+    if chosen is not None:
+        say(console, f"envs     {vec_env.num_envs} side by side, {chosen}")
 
 
 def _draw(folder: RunFolder, settings: RunSettings, task: Task) -> None:

@@ -25,7 +25,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecNormalize
 from torch import Tensor, nn
 
-from s7rl.agents import RecurrentActorCriticPolicy, RecurrentPPO, distributed, make_vec_env, process_group
+from s7rl.agents import RecurrentActorCriticPolicy, RecurrentPPO, distributed, make_vec, process_group
 
 RANKS = 2
 N_ENVS = 4
@@ -65,7 +65,7 @@ class Greedy(RecurrentActorCriticPolicy):
 
 def _agent(n_envs: int, **kwargs: Any) -> RecurrentPPO:
     """An agent whose minibatch is the whole rollout, so that no random order decides what is in it."""
-    vec_env = make_vec_env(ENV, n_envs, seed=SEED)
+    vec_env = make_vec(ENV, n_envs, seed=SEED)
     options: dict[str, Any] = {"core": "gru", "d_model": 8, "optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}
     defaults = {
         "policy": Greedy,
@@ -100,7 +100,7 @@ def _learned(n_envs: int) -> dict[str, Any]:
 
 def _complaint(number: int, name: str, *values: Any) -> str:
     """What a rank says when the ranks learn, each with its own value of a setting."""
-    env, value = make_vec_env(ENV, N_ENVS // RANKS, seed=SEED), values[number]
+    env, value = make_vec(ENV, N_ENVS // RANKS, seed=SEED), values[number]
     if name == "VecNormalize":
         agent = _agent(N_ENVS // RANKS, env=env if value is None else VecNormalize(env, **value))
     else:
@@ -125,7 +125,7 @@ class _Huge(VecEnvWrapper):
 
 def _overflow(number: int) -> str:
     """How learning ends on a rank if the loss is not finite on rank 1 alone."""
-    env = make_vec_env(ENV, N_ENVS // RANKS, seed=SEED)
+    env = make_vec(ENV, N_ENVS // RANKS, seed=SEED)
     agent = _agent(N_ENVS // RANKS, env=_Huge(env) if number == 1 else env)
     try:
         agent.learn(N_ENVS * N_STEPS)
@@ -212,7 +212,7 @@ def _rank(folder: Path) -> None:
         found["learned"] = _learned(N_ENVS // RANKS)
 
         logs = folder / f"logs-of-rank-{number}"
-        env = VecNormalize(make_vec_env(ENV, 2))
+        env = VecNormalize(make_vec(ENV, 2))
         falling = LinearSchedule(1e-2, 0.0, 1.0)
         usual = {"policy": "MlpPolicy", "policy_kwargs": {"core": "s7", "d_model": 8}, "learning_rate": falling}
         agent = _agent(2, **usual, env=env, seed=None, tensorboard_log=str(logs), verbose=1)

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
+from s7rl.agents import RecurrentPPO, load_normalization, make_vec
 
 Members = dict[str, bytes]
 MEGABYTES = 300
@@ -36,7 +36,7 @@ MEGABYTES = 300
 @pytest.fixture(scope="module")
 def members() -> Members:
     """The parts of an agent with a layer of each kind, trained in an environment that is normalised."""
-    env = VecNormalize(make_vec_env("s7rl/CartPolePositionOnly-v0", 2))
+    env = VecNormalize(make_vec("s7rl/CartPolePositionOnly-v0", 2))
     options: dict[str, Any] = {"d_model": 8, "d_state": 6, "net_arch": [4], "optimizer_kwargs": {"weight_decay": 0.1}}
     model = RecurrentPPO("MlpPolicy", env, n_steps=8, policy_kwargs=options, seed=0).learn(32)
     file = io.BytesIO()
@@ -138,7 +138,7 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(members: Members, k
     file = with_config(members, change)
     if "normalis" in kind or "clipping" in kind:
         with pytest.raises(ValueError, match=rf"^[^\n]*{reason}[^\n]*$"):
-            load_normalization(file, make_vec_env("s7rl/CartPolePositionOnly-v0", 1))
+            load_normalization(file, make_vec("s7rl/CartPolePositionOnly-v0", 1))
     else:
         refused(file, reason)
 
@@ -174,7 +174,7 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(members: Members, kind:
 
 
 def test_tables_and_states_that_no_weights_vouch_for_are_refused() -> None:
-    model = RecurrentPPO("MlpPolicy", make_vec_env("s7rl/TMazePassive-v0", 1), policy_kwargs={"core": "gtrxl"})
+    model = RecurrentPPO("MlpPolicy", make_vec("s7rl/TMazePassive-v0", 1), policy_kwargs={"core": "gtrxl"})
     file = io.BytesIO()
     model.save(file)
     with zipfile.ZipFile(file) as archive:
@@ -196,7 +196,7 @@ def test_statistics_that_are_none_are_refused_in_one_line(
 ) -> None:
     file = with_tensors(members, "normalization.safetensors", lambda tensors: tensors.update({name: tensor.double()}))
     with pytest.raises(ValueError, match=rf"^[^\n]*{reason}[^\n]*$"):
-        load_normalization(file, make_vec_env("s7rl/CartPolePositionOnly-v0", 1))
+        load_normalization(file, make_vec("s7rl/CartPolePositionOnly-v0", 1))
 
 
 def test_a_bomb_is_not_unpacked(members: Members) -> None:

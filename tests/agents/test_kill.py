@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from s7rl.agents import RecurrentPPO, make_vec_env
+from s7rl.agents import RecurrentPPO, make_vec
 from s7rl.files import write_atomically
 
 KILLS = 100
@@ -22,7 +22,7 @@ KILLS = 100
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_killed_a_hundred_times_while_saving_it_always_leaves_a_loadable_checkpoint(tmp_path: Path) -> None:
-    env = make_vec_env("s7rl/TMazePassive-v0", 2, env_kwargs={"corridor_length": 6})
+    env = make_vec("s7rl/TMazePassive-v0", 2, env_kwargs={"corridor_length": 6})
     model = RecurrentPPO("MlpPolicy", env, n_steps=8, policy_kwargs={"d_model": 8, "d_state": 4}, seed=0)
     model.learn(16)
     path = tmp_path / "run.zip"

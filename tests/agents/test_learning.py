@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from s7rl.agents import RecurrentPPO, make_vec_env
+from s7rl.agents import RecurrentPPO, make_vec
 
 CORRIDOR = 10
 BUDGET = 32_768
@@ -15,7 +15,7 @@ BUDGET = 32_768
 
 def success_rate(core: str) -> float:
     """Of the last 100 episodes of a short training."""
-    env = make_vec_env("s7rl/TMazePassive-v0", n_envs=32, seed=0, env_kwargs={"corridor_length": CORRIDOR})
+    env = make_vec("s7rl/TMazePassive-v0", n_envs=32, seed=0, env_kwargs={"corridor_length": CORRIDOR})
     model = RecurrentPPO(
         "MlpPolicy",
         env,
@@ -44,7 +44,7 @@ def test_a_compiled_policy_learns_the_same(core: str) -> None:
     # Slow since the compiler takes up to half a minute.  Fails where it compiles a network of other weights.
     weights = []
     for compiled in (False, True):
-        env = make_vec_env("s7rl/TMazePassive-v0", n_envs=4, seed=0, env_kwargs={"corridor_length": CORRIDOR})
+        env = make_vec("s7rl/TMazePassive-v0", n_envs=4, seed=0, env_kwargs={"corridor_length": CORRIDOR})
         model = RecurrentPPO(
             "MlpPolicy", env, n_steps=32, seed=0, policy_kwargs={"core": core, "d_model": 8}, compile_policy=compiled
         )

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from s7rl.agents import RecurrentPPO, make_vec_env
+from s7rl.agents import RecurrentPPO, make_vec
 
 SMALL = {"d_model": 8, "d_state": 4}
 
 
 def agent(core: str = "s7", **policy_kwargs: Any) -> RecurrentPPO:
-    env = make_vec_env("s7rl/TMazePassive-v0", n_envs=2, seed=0, env_kwargs={"corridor_length": 3})
+    env = make_vec("s7rl/TMazePassive-v0", n_envs=2, seed=0, env_kwargs={"corridor_length": 3})
     kwargs = {**SMALL, "core": core, **policy_kwargs}
     return RecurrentPPO("MlpPolicy", env, n_steps=16, learning_rate=0.01, policy_kwargs=kwargs, seed=0, device="cpu")
 
@@ -31,7 +31,7 @@ def test_every_parameter_is_in_exactly_one_group(core: str) -> None:
 
 
 def test_the_groups_keep_their_ratio_through_a_schedule_of_the_learning_rate() -> None:
-    env = make_vec_env("s7rl/TMazePassive-v0", n_envs=2, seed=0, env_kwargs={"corridor_length": 3})
+    env = make_vec("s7rl/TMazePassive-v0", n_envs=2, seed=0, env_kwargs={"corridor_length": 3})
     model = RecurrentPPO(
         "MlpPolicy",
         env,

@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from s7rl.agents import BatchedVecEnv, RecurrentPPO, make_vec_env, prepare_env
+from s7rl.agents import BatchedVecEnv, RecurrentPPO, make_vec, prepare_env
 from s7rl.agents.vec_env import FlattenVecEnv, flatten_vec_env
 from s7rl.envs import FlattenNested, flatten_observation, flatten_space
 
@@ -213,8 +213,8 @@ def test_a_new_environment_is_prepared_too() -> None:
     model.learn(16)
 
 
-def test_make_vec_env_flattens() -> None:
-    venv = make_vec_env("popgym-AutoencodeEasy-v0", n_envs=2, seed=0)
+def test_make_vec_flattens() -> None:
+    venv = make_vec("popgym-AutoencodeEasy-v0", n_envs=2, seed=0)
     assert isinstance(venv.observation_space, spaces.Dict)
     observations = venv.reset()
     assert isinstance(observations, dict)

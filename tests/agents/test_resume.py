@@ -32,7 +32,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor, VecNormalize
 
-from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, make_vec_env
+from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, make_vec
 from s7rl.envs.rewards import RewardShaping
 from s7rl.envs.wrappers.reward import ShapedReward
 
@@ -98,7 +98,7 @@ def drift(kind: type[gym.Env[Any, Any]] = Drift, vec_env: type[Any] = DummyVecEn
 
 
 def corridor() -> VecEnv:
-    return make_vec_env("s7rl/TMazePassive-v0", ENVS, env_kwargs={"corridor_length": 6})
+    return make_vec("s7rl/TMazePassive-v0", ENVS, env_kwargs={"corridor_length": 6})
 
 
 # Remembers the observation and the potential before; held by functions that never pickle by name.
@@ -299,7 +299,7 @@ def test_a_run_goes_on_in_environments_or_by_their_id(tmp_path: Path) -> None:
 
 def test_another_number_of_environments_is_refused_in_one_line(tmp_path: Path) -> None:
     agent(corridor()).save(tmp_path / "a", resumable=True)
-    env = make_vec_env("s7rl/TMazePassive-v0", 3, env_kwargs={"corridor_length": 6})
+    env = make_vec("s7rl/TMazePassive-v0", 3, env_kwargs={"corridor_length": 6})
     with pytest.raises(
         ValueError, match=r"^env has 3 environment\(s\), but [^\n]*a\.resume goes on with 2: pass as many\.$"
     ):

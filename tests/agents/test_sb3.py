@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor, VecNormalize
 
-from s7rl.agents import RecurrentPPO, make_vec_env
+from s7rl.agents import RecurrentPPO, make_vec
 
 SMALL = {"d_model": 8, "d_state": 6}
 
@@ -218,7 +218,7 @@ def test_a_monitored_single_environment_reports_its_episodes() -> None:
 
 
 def test_the_batched_maze_reports_successes_to_the_log() -> None:
-    env = make_vec_env("s7rl/TMazePassive-v0", n_envs=4, seed=0, env_kwargs={"corridor_length": 2})
+    env = make_vec("s7rl/TMazePassive-v0", n_envs=4, seed=0, env_kwargs={"corridor_length": 2})
     model = agent(env).learn(256)
     assert model.ep_success_buffer is not None
     assert 0 < np.mean(model.ep_success_buffer) < 1

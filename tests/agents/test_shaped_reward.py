@@ -25,7 +25,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor, VecNormalize
 
 from s7rl import envs
-from s7rl.agents import BatchedVecEnv, RecurrentPPO, ShapedRewardVecEnv, make_vec_env
+from s7rl.agents import BatchedVecEnv, RecurrentPPO, ShapedRewardVecEnv, make_vec
 from s7rl.envs.rewards import RewardError, RewardShaping
 from s7rl.envs.wrappers.reward import ShapedReward
 
@@ -113,7 +113,7 @@ def test_vectorised_environments_are_shaped_as_single_ones(options: dict[str, An
 def test_a_batched_task_is_shaped_as_single_environments(options: dict[str, Any]) -> None:
     shaping = RewardShaping(**options)
     kwargs = {"corridor_length": 3}
-    ours = ShapedRewardVecEnv(make_vec_env("s7rl/TMazePassive-v0", 3, env_kwargs=kwargs), shaping)
+    ours = ShapedRewardVecEnv(make_vec("s7rl/TMazePassive-v0", 3, env_kwargs=kwargs), shaping)
     theirs = DummyVecEnv([lambda: ShapedReward(Monitor(envs.make_env("s7rl/TMazePassive-v0", kwargs)), shaping)] * 3)
     assert assert_same_rewards(ours, theirs, 25, 1e-5) >= 3
 
@@ -132,7 +132,7 @@ def test_observations_that_the_environments_write_over_are_copied() -> None:
 
 
 def test_returns_are_counted_episode_by_episode() -> None:
-    env = ShapedRewardVecEnv(make_vec_env("CartPole-v1", 2, seed=0), RewardShaping(scale=0.5, clip=0.25))
+    env = ShapedRewardVecEnv(make_vec("CartPole-v1", 2, seed=0), RewardShaping(scale=0.5, clip=0.25))
     env.reset()
     lengths = np.zeros(2)
     for _ in range(100):
@@ -182,7 +182,7 @@ def test_both_returns_are_logged_and_the_shaped_one_is_learned_from(face: str) -
     if face == "single":
         env = DummyVecEnv([lambda: ShapedReward(Monitor(gym.make("CartPole-v1")), shaping)])
     else:
-        env = ShapedRewardVecEnv(make_vec_env("CartPole-v1", 1), shaping)
+        env = ShapedRewardVecEnv(make_vec("CartPole-v1", 1), shaping)
     lines = learn(env)
     assert set(np.ravel(lines.rewards)) == {-2.0}
     assert len(lines.lines) == 2
@@ -192,11 +192,11 @@ def test_both_returns_are_logged_and_the_shaped_one_is_learned_from(face: str) -
 
 
 def test_without_shaping_the_log_is_as_it_was() -> None:
-    assert not any("rollout/ep_shaped_rew_mean" in line for line in learn(make_vec_env("CartPole-v1", 1)).lines)
+    assert not any("rollout/ep_shaped_rew_mean" in line for line in learn(make_vec("CartPole-v1", 1)).lines)
 
 
 def test_a_normaliser_around_it_scales_the_shaped_rewards() -> None:
-    shaped = ShapedRewardVecEnv(make_vec_env("CartPole-v1", 2, seed=0), RewardShaping(scale=8.0))
+    shaped = ShapedRewardVecEnv(make_vec("CartPole-v1", 2, seed=0), RewardShaping(scale=8.0))
     env = VecNormalize(shaped, norm_obs=False)
     env.reset()
     env.step(np.zeros(2, dtype=np.int64))

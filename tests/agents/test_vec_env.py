@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
 from s7rl import envs
-from s7rl.agents import BatchedVecEnv, make_vec_env
+from s7rl.agents import BatchedVecEnv, make_vec
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "tmaze": ("s7rl/TMazePassive-v0", {"corridor_length": 3}),
@@ -119,27 +119,27 @@ def test_attributes_and_methods_stand_for_each_environment_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("env_id", "batched"), [("s7rl/TMazePassive-v0", True), ("CartPole-v1", False)])
-def test_make_vec_env_monitors_the_fastest_engine_of_the_task(env_id: str, batched: bool) -> None:
-    env = make_vec_env(env_id, n_envs=3, seed=1)
+def test_make_vec_monitors_the_fastest_engine_of_the_task(env_id: str, batched: bool) -> None:
+    env = make_vec(env_id, n_envs=3, seed=1)
     assert isinstance(env, VecMonitor)
     assert isinstance(env.venv, BatchedVecEnv if batched else DummyVecEnv)
     assert env.num_envs == 3
     first = env.reset()
-    np.testing.assert_array_equal(make_vec_env(env_id, n_envs=3, seed=1).reset(), first)
+    np.testing.assert_array_equal(make_vec(env_id, n_envs=3, seed=1).reset(), first)
     env.close()
 
 
-def test_make_vec_env_gives_environments_of_their_own_with_the_arguments_it_was_given() -> None:
-    env = make_vec_env("CartPole-v1", n_envs=2, seed=0)
+def test_make_vec_gives_environments_of_their_own_with_the_arguments_it_was_given() -> None:
+    env = make_vec("CartPole-v1", n_envs=2, seed=0)
     assert isinstance(env, VecMonitor)
     assert isinstance(env.venv, DummyVecEnv)
     assert env.venv.envs[0] is not env.venv.envs[1]
     first = env.reset()
     assert not np.array_equal(first[0], first[1])  # type: ignore[index]
-    maze = make_vec_env("s7rl/TMazePassive-v0", n_envs=1, env_kwargs={"corridor_length": 1}, seed=0)
+    maze = make_vec("s7rl/TMazePassive-v0", n_envs=1, env_kwargs={"corridor_length": 1}, seed=0)
     maze.reset()
     seen = {int(maze.step(np.array([0]))[0][0]) for _ in range(8)}  # type: ignore[index]
-    longer = make_vec_env("s7rl/TMazePassive-v0", n_envs=1, env_kwargs={"corridor_length": 30}, seed=0)
+    longer = make_vec("s7rl/TMazePassive-v0", n_envs=1, env_kwargs={"corridor_length": 30}, seed=0)
     longer.reset()
     assert seen != {int(longer.step(np.array([0]))[0][0]) for _ in range(8)}  # type: ignore[index]
 
@@ -155,5 +155,5 @@ def test_make_vec_env_gives_environments_of_their_own_with_the_arguments_it_was_
 )
 def test_what_cannot_be_made_is_refused_in_one_line(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
-        make_vec_env(**arguments)
+        make_vec(**arguments)
     assert message in str(caught.value)

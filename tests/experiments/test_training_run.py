@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s7rl.agents import RecurrentPPO, load_normalization, make_vec_env
+from s7rl.agents import RecurrentPPO, load_normalization, make_vec
 from s7rl.experiments.cli import main
 from s7rl.experiments.run_folder import open_run_folder
 
@@ -129,7 +129,7 @@ def test_normalised_observations_are_normalised_in_the_evaluation_too(tmp_path: 
     score = json.loads((out / "evaluation.json").read_text())
     # Rewards are not normalised: every step of CartPole counts 1.
     assert score["returns"] == score["lengths"]
-    plain = make_vec_env("s7rl/CartPolePositionOnly-v0", 5, 10_000)
+    plain = make_vec("s7rl/CartPolePositionOnly-v0", 5, 10_000)
     expected = load_normalization(out / "latest.zip", plain).reset()
     observations, deterministic = seen[0]
     np.testing.assert_array_equal(observations, np.asarray(expected))

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from s7rl.agents import RecurrentPPO, make_vec_env
+from s7rl.agents import RecurrentPPO, make_vec
 from s7rl.envs import make_env
 
 STEPS = 60
@@ -57,7 +57,7 @@ def check_smoke_and_seeding(env_id: str) -> None:
 
 def check_training(env_id: str, policy: str) -> None:
     """Train on two environments for a few steps."""
-    env = make_vec_env(env_id, 2, seed=0)
+    env = make_vec(env_id, 2, seed=0)
     model = RecurrentPPO(
         policy,
         env,

@@ -1,0 +1,149 @@
+"""An environment that fails ends a run with its own traceback, one line, and a checkpoint to go on from.
+
+Mutations seen to fail: an error of a loop or an engine let through; one of ours taken for an environment's; the
+traceback not printed; the settings without what "auto" came to; --worker-timeout not handed on; the environments of a
+run that failed left open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from s7rl.agents import BatchedVecEnv, RecurrentPPO, make_vec
+from s7rl.envs import make_batched
+from s7rl.experiments.building import build
+from s7rl.experiments.cli import main
+from s7rl.experiments.errors import TrainingError
+from s7rl.experiments.failures import environment_failures
+from s7rl.experiments.settings import RunSettings
+
+TINY = [
+    "--n-envs",
+    "2",
+    "--n-steps",
+    "16",
+    "--d-model",
+    "8",
+    "--d-state",
+    "8",
+    "--steps",
+    "128",
+    "--eval-episodes",
+    "2",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> None:
+    gym.register("tests/Hopeless-v0", "tests.agents.troubled:Hopeless")
+
+
+@pytest.mark.parametrize(
+    ("workers", "trouble", "text"),
+    [
+        ("loop", "raise", "environment 0 raised ValueError: the door is stuck"),
+        (
+            "processes",
+            "raise",
+            "environment 0 (seeded with 0) raised ValueError in step 1 of its episode 14: the door is",
+        ),
+        ("processes", "SIGKILL", "the worker of environment 0 (seeded with 0) was killed by SIGKILL"),
+    ],
+)
+def test_a_run_ends_with_a_traceback_a_line_and_a_checkpoint_to_resume_from(
+    workers: str, trouble: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, key = tmp_path / "run", tmp_path / "key"
+    words = ["train", "tests/Hopeless-v0", *TINY, "--workers", workers, "--out", str(run)]
+    assert main([*words, "--env-kwargs", f"key={key}", f"trouble={trouble}"]) == 1
+    *details, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"s7rl train: {text}")
+    assert line.endswith(f" resume {run}")
+    assert f"the last checkpoint is {run / 'latest.zip'}" in line
+    if trouble == "raise":
+        assert details[0].startswith("Traceback")
+        assert details[-2:] == ["ValueError: the door", "is stuck"]
+        assert not any(name in "".join(details) for name in ("ppo.py", "dummy_vec_env.py", "worker_process.py"))
+    else:
+        assert not details
+    key.touch()
+    assert main(["resume", str(run), "--eval-episodes", "2"]) == 0
+    assert json.loads((run / "evaluation.json").read_text())["episodes"] == 2
+
+
+def test_the_run_says_and_keeps_what_auto_came_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", *TINY, "--env-kwargs", "corridor_length=3", "--out", str(run)]) == 0
+    assert "envs     2 side by side, batched engine\n" in capsys.readouterr().out
+    assert json.loads((run / "config.json").read_text())["settings"]["workers"] == "batched"
+
+
+def test_an_evaluation_uses_the_same_workers_and_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    def noted(env_id: str, n_envs: int, seed: int, env_kwargs: Any, workers: str, timeout: float | None) -> Any:
+        seen.append((workers, timeout))
+        return make_vec(env_id, n_envs, seed, env_kwargs, workers, timeout)
+
+    monkeypatch.setattr("s7rl.experiments.building.make_vec", noted)
+    words = ["train", *TINY, "--env-kwargs", "corridor_length=3", "--workers", "loop", "--worker-timeout", "0"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--episodes", "1"]) == 0
+    assert seen == [("loop", None)] * 3
+
+
+def test_a_constructor_that_dies_ends_training_before_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The command makes one before, to see what it is.
+    monkeypatch.setenv("S7RL_TROUBLE_ONLY_IN_WORKERS", str(os.getpid()))
+    kwargs = {"trouble": "exit", "where": "constructor"}
+    gym.register("tests/Stillborn-v0", "tests.agents.troubled:Troubled", kwargs=kwargs)
+    run = tmp_path / "run"
+    assert main(["train", "tests/Stillborn-v0", *TINY, "--workers", "processes", "--out", str(run)]) == 1
+    assert capsys.readouterr().err.endswith("ended with exit code 7 when it was asked to `make`\n")
+    assert not run.exists()
+
+
+def test_a_negative_time_out_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--worker-timeout", "-1"]) == 2
+    assert "--worker-timeout -1 must not be negative; 0 waits for ever" in capsys.readouterr().err
+
+
+def test_an_error_in_a_batched_engine_is_the_environments_and_one_elsewhere_is_not() -> None:
+    env = BatchedVecEnv(make_batched("s7rl/TMazePassive-v0", 2))
+    env.reset()
+    with (
+        pytest.raises(TrainingError, match=r"^the environment raised \w+: .*; all is lost$") as caught,
+        environment_failures("all is lost"),
+    ):
+        env.step(np.array(["up", "down"]))
+    assert caught.value.details.startswith("Traceback")
+    with pytest.raises(ZeroDivisionError), environment_failures("all is lost"):
+        _ = 1 / 0
+
+
+def test_the_environments_of_a_run_that_failed_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def noted(settings: RunSettings) -> Any:
+        made.append(build(settings))
+        return made[-1]
+
+    monkeypatch.setattr("s7rl.experiments.train.build", noted)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RecurrentPPO, "learn", fail)
+    words = ["train", "CartPole-v1", *TINY, "--workers", "processes", "--out", str(tmp_path / "run")]
+    with pytest.raises(ZeroDivisionError):
+        main(words)
+    assert all(process.poll() is not None for process in made[0][1].unwrapped.processes)
