@@ -19,59 +19,22 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import VectorEnv
 
-from s7rl.envs.suites import atari, control, mujoco, popgym, vision
+from s7rl.envs.suites import atari, control, memory, minigrid, mujoco, popgym, vision
 from s7rl.envs.suites.suite import Suite
 from s7rl.envs.wrappers.flatten import flatten_env
 
 OWN_MODULE = "s7rl.envs:"
 """What stands before an id of ours where Gymnasium is to import this package first."""
 
-OWN_ENVIRONMENTS: Mapping[str, str] = {
-    "s7rl/TMazePassive-v0": "s7rl.envs.engines.tmaze:TMazePassive",
-    "s7rl/RepeatPrevious-v0": "s7rl.envs.engines.repeat_previous:RepeatPrevious",
-}
-"""Our ids and their single environments; the batched one has the same name with ``Vector`` at the end."""
+SUITES = (memory.SUITE, minigrid.SUITE, popgym.SUITE, control.SUITE, mujoco.SUITE, atari.SUITE, vision.SUITE)
+"""All suites, in the order in which they are listed."""
 
-MINIGRID_MEMORY_IDS = tuple(
-    f"MiniGrid-Memory{size}-v0" for size in ("S7", "S9", "S11", "S13", "S13Random", "S17Random")
-)
-
-
-SUITES = (
-    Suite(
-        name="minigrid",
-        summary="MiniGrid and BabyAI",
-        prefixes=("MiniGrid-", "BabyAI-"),
-        packages=("minigrid",),
-        install="minigrid",
-    ),
-    popgym.SUITE,
-    control.SUITE,
-    mujoco.SUITE,
-    atari.SUITE,
-    vision.SUITE,
-)
-"""All suites; the tasks of ``OWN_ENVIRONMENTS`` belong to none."""
-
-_ENGINES: Mapping[str, str] = {
-    **{env_id: f"{entry_point}Vector" for env_id, entry_point in OWN_ENVIRONMENTS.items()},
-    **{
-        env_id: arguments["vector_entry_point"]
-        for suite in SUITES
-        for env_id, arguments in suite.own.items()
-        if "vector_entry_point" in arguments
-    },
-    **dict.fromkeys(MINIGRID_MEMORY_IDS, "s7rl.envs.engines.minigrid_memory:MemoryVector"),
-}
 # Arguments of gymnasium.make, which every environment therefore has.
 _MAKE_ARGUMENTS = ("max_episode_steps", "disable_env_checker")
 
 
 def register_envs() -> None:
     """Register our environments with Gymnasium; calling it again changes nothing."""
-    for env_id, entry_point in OWN_ENVIRONMENTS.items():
-        if env_id not in gym.registry:
-            gym.register(env_id, entry_point, vector_entry_point=f"{entry_point}Vector")
     for suite in SUITES:
         for env_id, arguments in suite.own.items():
             if env_id not in gym.registry:
@@ -119,10 +82,6 @@ def make_env(
             env.reset()
     except Exception as error:
         raise _creation_error(env_id, dict(env_kwargs or {}), error) from error
-    if _is_minigrid(spec):
-        from s7rl.envs.wrappers.minigrid import MiniGridVectorObservation
-
-        return MiniGridVectorObservation(env)
     try:
         return flatten_env(env if suite is None else suite.adapt(env))
     except ValueError as error:
@@ -131,8 +90,8 @@ def make_env(
 
 def has_batched_engine(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> bool:
     """Return whether ``make_batched`` can make this environment with these keyword arguments."""
-    env_id = env_id.removeprefix(OWN_MODULE)
-    return env_id in _ENGINES and set(env_kwargs or ()) <= set(_arguments(load_env_creator(_ENGINES[env_id])) or ())
+    engine = _engine_of(env_id.removeprefix(OWN_MODULE))
+    return engine is not None and set(env_kwargs or ()) <= set(_arguments(load_env_creator(engine)) or ())
 
 
 def make_batched(
@@ -146,10 +105,13 @@ def make_batched(
         ValueError: in one line, if there is no engine for the id or it has no such keyword argument.
     """
     env_id = env_id.removeprefix(OWN_MODULE)
-    if env_id not in _ENGINES:
-        raise ValueError(f"{env_id!r} has no batched engine; use make_env, or one of: {', '.join(_ENGINES)}.")
+    engine = _engine_of(env_id)
+    if engine is None:
+        raise ValueError(
+            f"{env_id!r} has no batched engine: use make_env, or see `s7rl list envs` for those that have."
+        )
     spec = find_spec(env_id)
-    creator = load_env_creator(_ENGINES[env_id])
+    creator = load_env_creator(engine)
     kwargs = dict(env_kwargs or {})
     unknown = _unknown(kwargs, _arguments(creator) or ())
     if unknown:
@@ -189,12 +151,17 @@ def _import_module(env_id: str, module: str, remedy: str) -> None:
         raise ValueError(f"{env_id} needs {module}, which is not installed: {remedy}") from error
 
 
+def _engine_of(env_id: str) -> str | None:
+    suite = find_suite(env_id)
+    return None if suite is None else suite.engine_of(env_id)
+
+
 def _is_minigrid(spec: EnvSpec) -> bool:
     return isinstance(spec.entry_point, str) and spec.entry_point.startswith("minigrid.")
 
 
 def _unknown_id(name: str) -> str:
-    known = [*_ENGINES, *gym.registry]
+    known = [*(env_id for suite in SUITES for env_id in (*suite.own, *suite.featured)), *gym.registry]
     within = [env_id for env_id in known if name.casefold() in env_id.casefold()]
     matches = list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *within]))[:3]
     guess = f"did you mean {' or '.join(repr(match) for match in matches)}? " if matches else ""
@@ -254,7 +221,7 @@ def _creation_error(env_id: str, kwargs: Mapping[str, object], error: Exception)
     # gymnasium.make decorates a TypeError; the constructor's own words are its cause.
     if isinstance(error, TypeError) and isinstance(error.__cause__, TypeError):
         error = error.__cause__
-    if env_id.startswith("s7rl/") and env_id in _ENGINES and isinstance(error, (TypeError, ValueError)):
+    if env_id.startswith("s7rl/") and _engine_of(env_id) is not None and isinstance(error, (TypeError, ValueError)):
         return type(error)(str(error))
     given = f" with {', '.join(f'{name}={value!r}' for name, value in kwargs.items())}" if kwargs else ""
     reason = " ".join(str(error).split())

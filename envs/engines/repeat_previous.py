@@ -13,11 +13,21 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.suites.suite import Facts
 
 NUM_SUITS = 4
 DECK_SIZE = 52
 SUCCESS_RETURN = 0.9
 """An episode counts as solved from this return on, that is, with at least 95 % of the answers right."""
+
+
+def shuffled_suits(num_cards: int, generator: np.random.Generator) -> IntArray:
+    """Return the suits of a shuffled deck in the order in which POPGym deals it, [num_cards]."""
+    # POPGym shuffles the indices of the cards in place, deals from the end, and card i has suit i mod 4.
+    cards = np.arange(num_cards)
+    generator.shuffle(cards)
+    suits: IntArray = cards[::-1] % NUM_SUITS
+    return suits
 
 
 class RepeatPreviousEngine(Engine):
@@ -44,10 +54,7 @@ class RepeatPreviousEngine(Engine):
     def begin_episodes(self, rows: IntArray) -> None:
         """Shuffle the decks and show their first cards."""
         for row in rows.tolist():
-            # POPGym shuffles the indices of the cards in place, deals from the end, and card i has suit i mod 4.
-            cards = np.arange(self.num_cards)
-            self.generator(row).shuffle(cards)
-            self._suits[row] = cards[::-1] % NUM_SUITS
+            self._suits[row] = shuffled_suits(self.num_cards, self.generator(row))
         self._shown[rows] = 1
         self._right[rows] = 0
 
@@ -134,6 +141,21 @@ class RepeatPrevious(EngineEnv):
     def __init__(self, num_decks: int = 2, k: int = 32, render_mode: str | None = None) -> None:
         """Build one game."""
         super().__init__(RepeatPreviousEngine(1, num_decks, k), render_mode)
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        """Return lengths and exact scores for these arguments; the class's docstring derives them."""
+        engine = RepeatPreviousEngine(1, **kwargs)
+        num_cards, k = engine.num_cards, engine.k
+        return Facts(
+            summary=f"name the suit of the card shown {k - 1} steps ago, at every step",
+            episode_length=num_cards - 1,
+            memory_span=k - 1,
+            optimal_return=1.0,
+            memoryless_return=1.0 if k == 1 else num_cards / (2 * (num_cards - 1)) - 1,
+            random_return=-0.5,
+            steps=2_000_000,
+        )
 
 
 class RepeatPreviousVector(EngineVectorEnv):

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.suites.suite import Facts
 
 CUE_UP, CUE_DOWN, CORRIDOR, JUNCTION = range(4)
 RIGHT, UP, LEFT, DOWN = range(4)
@@ -29,7 +30,7 @@ class TMazePassiveEngine(Engine):
         """Build ``num_envs`` mazes of the same length."""
         super().__init__(num_envs)
         self.corridor_length = check_count("corridor_length", corridor_length)
-        self.step_limit = 2 * self.corridor_length + 2  # twice what the way into an arm takes
+        self._place(start=0)
         self.observation_space = spaces.Discrete(4)
         self.action_space = spaces.Discrete(4)
         self._x: IntArray = np.zeros(num_envs, dtype=np.int64)
@@ -38,28 +39,40 @@ class TMazePassiveEngine(Engine):
         self._cue = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
 
+    def _place(self, start: int) -> None:
+        """Lay the maze out: the cue is at x = 0, the agent begins at ``start``."""
+        self.start = start
+        self.junction = start + self.corridor_length
+        self.step_limit = 2 * (start + self.junction + 1)  # twice what the way over the cue into an arm takes
+
     def begin_episodes(self, rows: IntArray) -> None:
         """Put the agents at the start and draw the goals' arms."""
-        self._x[rows] = self._y[rows] = self._steps[rows] = 0
+        self._x[rows] = self.start
+        self._y[rows] = self._steps[rows] = 0
         self._cue[rows] = [self.generator(row).integers(2) for row in rows.tolist()]
         self._goal_y[rows] = 1 - 2 * self._cue[rows]
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Move every agent; a move into a wall leaves it where it is."""
         # An episode ends in an arm, so nobody acts there: y was 0.
-        self._y = _MOVE_Y[actions] * (self._x == self.corridor_length)
+        self._y = _MOVE_Y[actions] * (self._x == self.junction)
         x_before = self._x
-        self._x = (x_before + _MOVE_X[actions]).clip(0, self.corridor_length)
+        self._x = (x_before + _MOVE_X[actions]).clip(0, self.junction)
         self._steps += 1
         terminated: BoolArray = self._y != 0
         truncated = (self._steps >= self.step_limit) & ~terminated
-        lost = (self._x <= x_before) & ~terminated
+        lost = self._leads_nowhere(x_before) & ~terminated
         rewards = np.where(lost, -1.0 / self.corridor_length, self._y == self._goal_y)
         return rewards, terminated, truncated
 
+    def _leads_nowhere(self, x_before: IntArray) -> BoolArray:
+        """Return whether the step that led from ``x_before`` to where the agents are now is to be paid for."""
+        back: BoolArray = self._x <= x_before
+        return back
+
     def observations(self) -> IntArray:
-        """Return the cue at the start, else whether the row is in the corridor or at its end."""
-        symbols = CORRIDOR + (self._x == self.corridor_length)
+        """Return the cue at x = 0, else whether the row is in the corridor or at its end."""
+        symbols = CORRIDOR + (self._x == self.junction)
         return np.where(self._x == 0, self._cue, symbols)
 
     def successes(self) -> BoolArray:
@@ -73,9 +86,9 @@ class TMazePassiveEngine(Engine):
 
     def render_row(self, row: int) -> str:
         """Draw the maze: A the agent, G the goal."""
-        lines = [[" "] * self.corridor_length + ["."], ["."] * (self.corridor_length + 1)]
+        lines = [[" "] * self.junction + ["."], ["."] * (self.junction + 1)]
         lines.append(list(lines[0]))
-        lines[1 - self._goal_y[row]][self.corridor_length] = "G"
+        lines[1 - self._goal_y[row]][self.junction] = "G"
         lines[1 - self._y[row]][self._x[row]] = "A"
         return "\n".join("".join(line).rstrip() for line in lines) + "\n"
 
@@ -186,6 +199,20 @@ class TMazePassive(EngineEnv):
         """Build one maze."""
         super().__init__(TMazePassiveEngine(1, corridor_length), render_mode)
 
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        """Return lengths and exact scores for these arguments; the class's docstring derives them."""
+        length = TMazePassiveEngine(1, **kwargs).corridor_length
+        return Facts(
+            summary=f"remember a cue for {length} steps, then take the arm it named",
+            episode_length=2 * length + 2,
+            memory_span=length,
+            optimal_return=1.0,
+            memoryless_return=0.5,
+            random_return=_random_return(length),
+            steps=budget(length),
+        )
+
 
 class TMazePassiveVector(EngineVectorEnv):
     """Many passive T-mazes of the same length; the rules are in ``TMazePassive``."""
@@ -193,3 +220,31 @@ class TMazePassiveVector(EngineVectorEnv):
     def __init__(self, num_envs: int = 1, corridor_length: int = 100) -> None:
         """Build ``num_envs`` mazes."""
         super().__init__(TMazePassiveEngine(num_envs, corridor_length))
+
+
+def _random_return(corridor_length: int) -> float:
+    """Return the mean return of uniformly random actions, exact but for rounding.
+
+    The probabilities of all places are followed through an episode.  Above 100 places nobody reaches the junction in
+    time (probability below 1e-23), and 3/4 of the 2 L + 2 steps cost 1/L each.
+    """
+    if corridor_length > 100:
+        return -1.5 - 1.5 / corridor_length
+    at = np.zeros(corridor_length + 1)  # probability of being at x, the episode not being over
+    at[0] = 1.0
+    total = 0.0
+    for _ in range(2 * corridor_length + 2):
+        goals, losses = at[-1] / 4, 3 / 4 * at[:-1].sum() + at[-1] / 2
+        total += goals - losses / corridor_length
+        quarter, at = at / 4, at / 2  # up and down stay ...
+        at[-1] = 0.0  # ... except at the junction, where they end the episode
+        at += np.append(quarter[1:], quarter[-1])  # left, and right at the junction
+        at += np.insert(quarter[:-1], 0, quarter[0])  # right, and left at the start
+    return float(total)
+
+
+def budget(corridor_length: int) -> int:
+    """Return a budget that grows with the corridor: 0.4M steps up to 100, 3M at 500, 5000 a place from 1,000 on."""
+    if corridor_length > 1000:
+        return 5000 * corridor_length
+    return round(np.interp(corridor_length, [100, 500, 1000], [400_000, 3_000_000, 5_000_000]))

@@ -3,20 +3,25 @@
 MiniGrid shows a dict of a small integer image (object, colour and state code of each cell in view), a direction and
 a sentence.  Fed to Stable-Baselines3 as it is, the sentence has no encoding, and the image, being a uint8 box, would
 pass for a picture: codes of 0 to 10 would be divided by 255.  The wrapper here gives a float32 vector instead: each
-code one-hot, then the direction one-hot.  The sentence is dropped, which is right only where it never changes.
+code one-hot, then the direction one-hot.  What the sentence says follows, unless it always says the same
+(``minigrid_mission``).
 """
 
 from __future__ import annotations
 
-import math
+import logging
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
-from minigrid.core.mission import MissionSpace
+from minigrid.envs.babyai.core import roomgrid_level
 from numpy.typing import NDArray
+
+from s7rl.envs.wrappers.minigrid_mission import GrammarCode, find_mission_code
+
+_LOGGER = logging.getLogger(__name__)
 
 NUM_CODES = (len(OBJECT_TO_IDX), len(COLOR_TO_IDX), len(STATE_TO_IDX))
 """Number of object, colour and state codes: 11, 6 and 3 in MiniGrid 3.2."""
@@ -52,15 +57,20 @@ class MiniGridVectorObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils
     """Turn MiniGrid's dict into a flat float32 vector of zeros and ones, and report success.
 
     The vector holds, cell by cell of the view, 11 + 6 + 3 entries (object, colour, state), then 4 for the direction:
-    984 numbers for the default 7x7 view, 184 for ``agent_view_size=3``.  ``info["is_success"]`` at the last step of an
-    episode tells whether the last reward was positive.
+    984 numbers for the default 7x7 view, 184 for ``agent_view_size=3``.  Where the mission can change, its code follows
+    (see ``minigrid_mission``): 146 numbers for all of BabyAI, up to 18 for MiniGrid.  ``info["is_success"]`` at the
+    last step of an episode tells whether the last reward was positive.
+
+    What BabyAI prints to the terminal when it draws an episode again ("Sampling rejected") goes to the log of this
+    module at level DEBUG.
 
     Raises:
-        ValueError: if the mission varies between episodes, because it then belongs to the task.
+        ValueError: in one line, if the observations are not MiniGrid's or the mission cannot be encoded; while running,
+            if a mission is none that the environment declares.
     """
 
     def __init__(self, env: gym.Env[dict[str, Any], Any]) -> None:
-        """Wrap a MiniGrid environment with a constant mission."""
+        """Wrap a MiniGrid environment."""
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.ObservationWrapper.__init__(self, env)
         space = env.observation_space
@@ -68,27 +78,28 @@ class MiniGridVectorObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils
             raise ValueError(
                 f"env has observation space {space}, not MiniGrid's; pass an unwrapped MiniGrid environment."
             )
-        if not _is_constant(space["mission"]):
-            raise ValueError(_mission_error(env))
+        self._code = find_mission_code(space["mission"])
         image_shape = space["image"].shape
         assert image_shape is not None
-        self._size = vector_size(image_shape)
+        self._view_size = vector_size(image_shape)
         self._starts = hot_indices(np.zeros(image_shape, dtype=np.int64), 0)
         self._mission: str | None = None
-        self.observation_space = vector_space(image_shape)
+        self._mission_vector = np.zeros(self._code.size, dtype=np.float32)
+        self.observation_space = spaces.Box(0.0, 1.0, (self._view_size + self._code.size,), np.float32)
+        if isinstance(self._code, GrammarCode):
+            _silence_babyai()
 
     def observation(self, observation: dict[str, Any]) -> NDArray[np.float32]:
         """Encode one observation."""
-        # Some environments declare a constant mission and then change it.
-        if self._mission is None:
+        if observation["mission"] != self._mission:
+            self._mission_vector = self._code.encode(observation["mission"])
             self._mission = observation["mission"]
-        elif observation["mission"] != self._mission:
-            raise ValueError(_mission_error(self.env))
         hot = self._starts.copy()
         hot[:-1] += observation["image"].ravel()
         hot[-1] += observation["direction"]
-        vector = np.zeros(self._size, dtype=np.float32)
+        vector = np.zeros(self._view_size + self._code.size, dtype=np.float32)
         vector[hot] = 1.0
+        vector[self._view_size :] = self._mission_vector
         return vector
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -99,17 +110,14 @@ class MiniGridVectorObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils
         return self.observation(observation), float(reward), terminated, truncated, info
 
 
-def _is_constant(space: Any) -> bool:
-    # A subclass, such as BabyAI's, makes its sentences elsewhere.
-    if type(space) is not MissionSpace:
-        return False
-    options: list[list[str]] = space.ordered_placeholders or []
-    return math.prod(map(len, options)) == 1
+def _silence_babyai() -> None:
+    """Send what BabyAI's level generator prints to our log.
 
+    Its module gets a ``print`` of its own; exchanging ``sys.stdout`` during a reset would swallow what other threads
+    write meanwhile.
+    """
 
-def _mission_error(env: gym.Env[Any, Any]) -> str:
-    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-    return (
-        f"{name} is not supported yet: its mission changes between episodes, so the sentence is the task and cannot "
-        "be dropped; choose an environment with a constant mission, such as MiniGrid-MemoryS11-v0."
-    )
+    def print_to_log(*values: object) -> None:
+        _LOGGER.debug("%s", " ".join(map(str, values)))
+
+    vars(roomgrid_level)["print"] = print_to_log

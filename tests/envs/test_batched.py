@@ -19,7 +19,18 @@ CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     # name: id, arguments, steps that see several episodes end
     "tmaze-1": ("s7rl/TMazePassive-v0", {"corridor_length": 1}, 20),
     "tmaze-4": ("s7rl/TMazePassive-v0", {"corridor_length": 4}, 30),
+    "tmaze-active": ("s7rl/TMazeActive-v0", {"corridor_length": 2, "oracle_distance": 2}, 45),
+    "chain-length": ("s7rl/MemoryLength-v0", {"length": 4}, 20),
+    "chain-size": ("s7rl/MemorySize-v0", {"num_bits": 3, "show_time": True}, 20),
+    "key-to-door": ("s7rl/KeyToDoor-v0", {"distractor_length": 7, "room_radius": 1, "match_color": False}, 45),
+    "key-to-door-colors": ("s7rl/KeyToDoor-v0", {"distractor_length": 0}, 40),
+    "needle": ("s7rl/Needle-v0", {"length": 30, "noise_dim": 50}, 80),
     "repeat-previous": ("s7rl/RepeatPrevious-v0", {"num_decks": 1, "k": 4}, 120),
+    "repeat-first": ("s7rl/RepeatFirst-v0", {"num_decks": 1}, 120),
+    "copy": ("s7rl/Copy-v0", {"num_tokens": 3, "delay": 2}, 40),
+    "selective-copy": ("s7rl/SelectiveCopy-v0", {"num_tokens": 3, "length": 6}, 40),
+    "reverse": ("s7rl/Reverse-v0", {"num_tokens": 2}, 40),
+    "recall": ("s7rl/AssociativeRecall-v0", {"num_pairs": 3, "num_keys": 4, "num_queries": 2, "delay": 1}, 50),
     "cartpole": ("s7rl/CartPolePositionOnly-v0", {}, 120),
     "memory": (MEMORY, {"max_steps": 25}, 80),
     "memory-random": ("MiniGrid-MemoryS13Random-v0", {"size": 9, "max_steps": 25, "agent_view_size": 3}, 80),
@@ -30,7 +41,9 @@ every_case = pytest.mark.parametrize("case", CASES)
 def biased_actions(env_id: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, Any]:
     """Draw random actions; on the way to a goal most of them go forward, so that successes happen, too."""
     num_actions = int(make_env(env_id).action_space.n)  # type: ignore[attr-defined]
-    forward = {"s7rl/TMazePassive-v0": 0}.get(env_id, 2 if env_id.startswith("MiniGrid") else None)
+    forward = {"s7rl/TMazePassive-v0": 0, "s7rl/TMazeActive-v0": 0}.get(
+        env_id, 2 if env_id.startswith("MiniGrid") else None
+    )
     actions = rng.integers(num_actions, size=shape)
     return actions if forward is None else np.where(rng.random(shape) < 0.6, forward, actions)
 

@@ -14,16 +14,19 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from s7rl.envs import Task, find_task, make_batched, make_env, register_envs, task_ids
-from s7rl.envs.registry import MINIGRID_MEMORY_IDS, SUITES
+from s7rl.envs.registry import SUITES
+from s7rl.envs.suites import memory, minigrid
 
-OWN_IDS = ("s7rl/TMazePassive-v0", "s7rl/RepeatPrevious-v0", "s7rl/CartPolePositionOnly-v0")
+OWN_IDS = (*memory.SUITE.own, "s7rl/CartPolePositionOnly-v0")
+MINIGRID_MEMORY_IDS = tuple(minigrid.ENGINES)
 CHECKED_IDS = (*OWN_IDS, "MiniGrid-MemoryS11-v0")
 
 
 def test_the_ids_of_this_file_are_all_of_ours() -> None:
-    others = {env_id for suite in SUITES for env_id in suite.own} - set(OWN_IDS)  # tests/envs/suites has these
+    others = {env_id for suite in SUITES for env_id in suite.own if env_id.startswith("s7rl/")}
     registered = {env_id for env_id in gym.registry if env_id.startswith("s7rl/")}
-    assert registered == others | set(OWN_IDS) <= set(task_ids())
+    assert registered == others <= set(task_ids())
+    assert set(OWN_IDS) < others  # tests/envs/suites has the rest
 
 
 @pytest.mark.parametrize("env_id", CHECKED_IDS)
@@ -32,6 +35,8 @@ def test_gymnasiums_checker_is_content(env_id: str) -> None:
     with warnings.catch_warnings():
         # It recommends to check without wrappers; for MiniGrid the wrapper is what we check.
         warnings.filterwarnings("ignore", message=".*is different from the unwrapped version")
+        # Normal noise has no bounds.
+        warnings.filterwarnings("ignore", message=".*Box observation space m..imum value is -?infinity")
         if env_id.startswith("MiniGrid"):
             check_env(env, skip_render_check=True)  # its pictures are MiniGrid's own, and need a font
         else:
@@ -95,10 +100,14 @@ def test_registering_twice_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("env_id", "kwargs", "message"),
     [
-        ("s7rl/TMaze-v0", {}, "unknown environment 's7rl/TMaze-v0': did you mean 's7rl/TMazePassive-v0'"),
+        (
+            "s7rl/TMaze-v0",
+            {},
+            "unknown environment 's7rl/TMaze-v0': did you mean 's7rl/TMazeActive-v0' or 's7rl/TMazePassive-v0'",
+        ),
         ("repeatprevious", {}, "did you mean 's7rl/RepeatPrevious-v0'"),
         ("qqqqqq", {}, "unknown environment 'qqqqqq': (see `s7rl list envs`)"),
-        ("MiniGrid-MemoryS12-v0", {}, "'MiniGrid-MemoryS11-v0'"),
+        ("MiniGrid-MemoryS12-v0", {}, "did you mean 'MiniGrid-MemoryS"),
         ("nowhere:X-v0", {}, "nowhere:X-v0 needs nowhere, which is not installed"),
         (
             "s7rl/TMazePassive-v0",
@@ -162,7 +171,7 @@ def test_a_render_mode_that_the_environment_lacks_is_refused() -> None:
 @pytest.mark.parametrize(
     ("env_id", "num_envs", "kwargs", "message"),
     [
-        ("CartPole-v1", 2, {}, "'CartPole-v1' has no batched engine; use make_env"),
+        ("CartPole-v1", 2, {}, "'CartPole-v1' has no batched engine: use make_env"),
         (OWN_IDS[0], 0, {}, r"num_envs \(0\) must be at least 1"),
         (OWN_IDS[0], 2, {"x": 1}, "the batched engine of s7rl/TMazePassive-v0 takes corridor_length"),
         ("MiniGrid-MemoryS11-v0", 2, {"tile_size": 8}, "takes size, random_length, max_steps, agent_view_size"),
@@ -188,7 +197,8 @@ def test_lengths_and_budgets_follow_the_arguments() -> None:
     repeat = find_task("s7rl/RepeatPrevious-v0", {"num_decks": 3, "k": 64})
     assert (repeat.episode_length, repeat.memory_span) == (155, 63)
     narrow = find_task("MiniGrid-MemoryS11-v0", {"agent_view_size": 3})
-    assert (narrow.episode_length, narrow.memoryless_return, narrow.memory_span) == (605, None, 22)
+    assert (narrow.episode_length, narrow.memory_span) == (605, 22)
+    assert narrow.memoryless_return == pytest.approx(0.495, abs=5e-4)
     assert find_task("MiniGrid-MemoryS11-v0", {"max_steps": 50}).episode_length == 50
 
 
@@ -222,20 +232,22 @@ def test_a_tasks_scores_are_ordered_and_its_summary_is_one_line(env_id: str) -> 
     assert task.episode_length is not None or env_id == "VizdoomTakeCover-v1"  # which ends by death alone
     assert task.memory_span is None or 0 < task.memory_span < (task.episode_length or 0)
     if env_id in (*OWN_IDS, *MINIGRID_MEMORY_IDS):
-        assert len(known) == 3
+        # A hallway of random length may be so short that all is seen at once: what that is worth is not known.
+        assert len(known) == 3 or env_id.endswith("Random-v0")
         assert task.memory_span is not None
 
 
 @pytest.mark.parametrize("env_id", [*OWN_IDS, *MINIGRID_MEMORY_IDS])
 def test_the_described_length_is_the_environments_own(env_id: str) -> None:
     # Standing still: MiniGrid's action 6 does nothing, the T-maze and the card game end by the clock.
-    action = 6 if env_id.startswith("MiniGrid") else 0
+    # In key-to-door an agent that walks back and forth stays away from the doors.
+    actions = [6] if env_id.startswith("MiniGrid") else [0, 1] if env_id == "s7rl/KeyToDoor-v0" else [0]
     if env_id == "s7rl/CartPolePositionOnly-v0":
         assert gym.spec("CartPole-v1").max_episode_steps == find_task(env_id).episode_length
         return
     envs = make_batched(env_id, 1)
     envs.reset(seed=0)
     length = 1
-    while not envs.step(np.array([action]))[4]:
+    while not envs.step(np.array([actions[length % len(actions)]]))[4]:
         length += 1
     assert length == find_task(env_id).episode_length

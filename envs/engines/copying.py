@@ -1,0 +1,397 @@
+"""Copy, SelectiveCopy and Reverse: watch a sequence of tokens, then say it from memory.
+
+The three differ in how the tokens are shown and in the order in which they are asked for, so they share one engine:
+
+* ``Copy``: one token after the other, then a delay, then the tokens in order (Arjovsky et al. 2016, section 5.1);
+* ``SelectiveCopy``: the tokens stand at random places among blanks (Gu & Dao 2023, section 4.1.1; Jing et al. 2019);
+* ``Reverse``: as Copy, but the last token is asked for first, as in POPGym's Autoencode (Morad et al. 2023).
+
+Scores are POPGym's: with n tokens, 1/n for a right and -1/n for a wrong answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.suites.suite import Facts
+
+SUCCESS_RETURN = 0.9
+"""An episode counts as solved from this return on, that is, with at least 95 % of the answers right."""
+
+
+class CopyingEngine(Engine):
+    """The rules of the three tasks; the state of a row is its tokens, their places and the number of steps taken.
+
+    Symbols below ``num_symbols`` are tokens, ``num_symbols`` is a blank, ``num_symbols + 1`` asks for an answer.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        num_tokens: int,
+        num_symbols: int,
+        length: int,
+        *,
+        scattered: bool = False,
+        reverse: bool = False,
+    ) -> None:
+        """Build ``num_envs`` sequences.
+
+        Args:
+            num_envs: how many rows there are.
+            num_tokens: tokens that a row shows and asks for.
+            num_symbols: size of the alphabet that the tokens are drawn from.
+            length: steps before the first answer, at least ``num_tokens``.
+            scattered: whether the tokens stand anywhere among these steps, or at the first of them.
+            reverse: whether the last token is asked for first.
+        """
+        super().__init__(num_envs)
+        self.num_tokens = check_count("num_tokens", num_tokens)
+        self.num_symbols = check_count("num_symbols", num_symbols, minimum=2)
+        self.length = length
+        self.num_steps = length + num_tokens
+        self.observation_space = spaces.Discrete(self.num_symbols + 2)
+        self.action_space = spaces.Discrete(self.num_symbols)
+        self._scattered = scattered
+        self._reverse = reverse
+        self._numbers_per_episode = self.num_tokens + (length if scattered else 0)
+        block = max(1024 // self._numbers_per_episode, 1) * self._numbers_per_episode  # nothing is thrown away
+        self._uniform = self.new_tape("uniform", block=block)
+        self._rows = np.arange(num_envs)
+        # One column more than there are tokens: when all have been shown, the next one comes at step -1: never.
+        self._tokens = np.zeros((num_envs, num_tokens + 1), dtype=np.int64)
+        self._places = np.append(np.arange(num_tokens), -1) + np.zeros((num_envs, 1), dtype=np.int64)
+        self._answers = np.zeros((num_envs, num_tokens), dtype=np.int64)
+        self._next_token = np.zeros(num_envs, dtype=np.int64)
+        self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._right = np.zeros(num_envs, dtype=np.int64)
+        self._no_row = np.zeros(num_envs, dtype=np.bool_)
+
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Draw the tokens and, if they are scattered, their places."""
+        numbers = self._uniform.take(rows, self._numbers_per_episode)
+        tokens = (numbers[:, : self.num_tokens] * self.num_symbols).astype(np.int64)
+        self._tokens[rows, :-1] = tokens
+        self._answers[rows] = tokens[:, ::-1] if self._reverse else tokens
+        if self._scattered:
+            # The places of the smallest of ``length`` numbers are a set drawn without replacement.
+            places = numbers[:, self.num_tokens :].argpartition(self.num_tokens - 1, axis=1)[:, : self.num_tokens]
+            self._places[rows, :-1] = np.sort(places, axis=1)
+        self._next_token[rows] = self._steps[rows] = self._right[rows] = 0
+
+    def advance(self, actions: NDArray[Any]) -> StepResult:
+        """Score the answers that are due, then show the next symbol."""
+        asked = self._steps - self.length
+        due = asked >= 0
+        right = (self._answers[self._rows, np.maximum(asked, 0)] == actions) & due
+        self._right += right
+        rewards = (2.0 * right - due) / self.num_tokens
+        self._next_token += self._shows_token()
+        self._steps += 1
+        return rewards, self._steps == self.num_steps, self._no_row.copy()
+
+    def _shows_token(self) -> BoolArray:
+        shows: BoolArray = self._places[self._rows, self._next_token] == self._steps
+        return shows
+
+    def observations(self) -> IntArray:
+        """Return the token, the blank or the request for an answer."""
+        other = self.num_symbols + (self._steps >= self.length)
+        return np.where(self._shows_token(), self._tokens[self._rows, self._next_token], other)
+
+    def successes(self) -> BoolArray:
+        """Return whether the return of the episode reached ``SUCCESS_RETURN``."""
+        return 2 * self._right - self.num_tokens >= SUCCESS_RETURN * self.num_tokens
+
+    def states(self) -> IntArray:
+        """Return the answer that is due now (0 while none is), the number of steps taken and the symbol shown."""
+        asked = (self._steps - self.length).clip(0, self.num_tokens - 1)
+        due = self._answers[self._rows, asked] * (self._steps >= self.length)
+        return np.stack([due, self._steps, self.observations()], axis=1)
+
+
+def copy_engine(num_envs: int, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> CopyingEngine:
+    """Return the engine of ``Copy``."""
+    length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
+    return CopyingEngine(num_envs, num_tokens, num_symbols, length)
+
+
+def reverse_engine(num_envs: int, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> CopyingEngine:
+    """Return the engine of ``Reverse``."""
+    length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
+    return CopyingEngine(num_envs, num_tokens, num_symbols, length, reverse=True)
+
+
+def selective_copy_engine(
+    num_envs: int, num_tokens: int = 10, num_symbols: int = 8, length: int = 100
+) -> CopyingEngine:
+    """Return the engine of ``SelectiveCopy``."""
+    check_count("num_tokens", num_tokens)
+    if check_count("length", length) < num_tokens:
+        raise ValueError(
+            f"length ({length}) must have a place for each of the {num_tokens} tokens; "
+            f"pass length >= {num_tokens} or fewer tokens."
+        )
+    return CopyingEngine(num_envs, num_tokens, num_symbols, length, scattered=True)
+
+
+def _facts(engine: CopyingEngine, summary: str, memory_span: int) -> Facts:
+    chance = 2 / engine.num_symbols - 1
+    return Facts(
+        summary=summary,
+        episode_length=engine.num_steps,
+        memory_span=memory_span,
+        optimal_return=1.0,
+        memoryless_return=chance,
+        random_return=chance,
+        steps=2_000_000,
+    )
+
+
+class Copy(EngineEnv):
+    """Copy: say a sequence after a delay.
+
+    ## Description
+
+    ``num_tokens`` tokens are shown, one a step, then ``delay`` blanks.  Then the agent is asked ``num_tokens`` times,
+    and names the tokens in the order in which they came.  It needs a memory that holds the whole sequence at once and
+    knows how many answers it has given.
+
+        shown     3 1 7 - - - ? ? ?        (num_tokens=3, delay=3; - is a blank, ? asks)
+        answers               3 1 7
+
+    ## Action Space
+
+    `Discrete(num_symbols)`: the token.  It matters only where an answer is asked for.
+
+    ## Observation Space
+
+    `Discrete(num_symbols + 2)`: a token; num_symbols is a blank; num_symbols + 1 asks for an answer, and is also what
+    is shown after the last one.
+
+    ## Rewards
+
+    1/num_tokens for a right answer and -1/num_tokens for a wrong one, as in POPGym's Autoencode; elsewhere 0.
+
+    The optimum is 1.  Tokens are independent and uniform, and none is in sight when an answer is due, so an agent
+    without memory is right with probability 1/num_symbols whatever it says: 2/num_symbols - 1 is both the best score
+    without memory and that of random answers.
+
+    ## Starting State
+
+    The first token is shown; tokens are drawn uniformly and independently.
+
+    ## Episode End
+
+    1. Termination: after exactly 2 num_tokens + delay steps.
+    2. Truncation: never.
+
+    ``info["is_success"]`` at the last step: the return reached 0.9, that is, at least 95 % of the answers were right.
+
+    ## Arguments
+
+    * ``num_tokens`` (int, default 10): length of the sequence.
+    * ``num_symbols`` (int >= 2, default 8): size of the alphabet.
+    * ``delay`` (int >= 0, default 100): blanks between the last token and the first answer.
+
+    The defaults are the smallest task of Arjovsky et al.
+
+    ## Version History
+
+    * v0: initial version.
+
+    ## References
+
+    * Hochreiter & Schmidhuber (1997), "Long Short-Term Memory", Neural Computation 9(8).
+    * Arjovsky, Shah & Bengio (2016), "Unitary Evolution Recurrent Neural Networks", ICML, section 5.1.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(
+        self, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100, render_mode: str | None = None
+    ) -> None:
+        """Build one sequence."""
+        super().__init__(copy_engine(1, num_tokens, num_symbols, delay), render_mode)
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
+        engine = copy_engine(1, **kwargs)
+        tokens, delay = engine.num_tokens, engine.length - engine.num_tokens
+        return _facts(engine, f"say {tokens} tokens in order, {delay} steps after the last was shown", engine.length)
+
+
+class CopyVector(EngineVectorEnv):
+    """Many sequences of Copy; the rules are in ``Copy``."""
+
+    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> None:
+        """Build ``num_envs`` sequences."""
+        super().__init__(copy_engine(num_envs, num_tokens, num_symbols, delay))
+
+
+class SelectiveCopy(EngineEnv):
+    """SelectiveCopy: pick the tokens out of the blanks, then say them in order.
+
+    ## Description
+
+    For ``length`` steps blanks are shown, but for ``num_tokens`` of them, drawn anew for each episode, which show a
+    token.  Then the agent is asked ``num_tokens`` times, and names the tokens in the order in which they came.  It
+    needs a memory that takes up what matters and lets the rest pass, however long that takes: no fixed lag helps.
+
+        shown     - 3 - - 1 7 ? ? ?        (num_tokens=3, length=6; - is a blank, ? asks)
+        answers               3 1 7
+
+    ## Action Space
+
+    `Discrete(num_symbols)`: the token.  It matters only where an answer is asked for.
+
+    ## Observation Space
+
+    `Discrete(num_symbols + 2)`: a token; num_symbols is a blank; num_symbols + 1 asks for an answer, and is also what
+    is shown after the last one.
+
+    ## Rewards
+
+    1/num_tokens for a right answer and -1/num_tokens for a wrong one, as in POPGym's Autoencode; elsewhere 0.
+
+    The optimum is 1.  As in ``Copy``, nothing in sight tells of the token that is asked for: 2/num_symbols - 1 is both
+    the best score without memory and that of random answers.
+
+    ## Starting State
+
+    Tokens are drawn uniformly and independently; every choice of num_tokens of the ``length`` places is equally likely.
+
+    ## Episode End
+
+    1. Termination: after exactly length + num_tokens steps.
+    2. Truncation: never.
+
+    ``info["is_success"]`` at the last step: the return reached 0.9, that is, at least 95 % of the answers were right.
+
+    ## Arguments
+
+    * ``num_tokens`` (int, default 10): tokens in the sequence.
+    * ``num_symbols`` (int >= 2, default 8): size of the alphabet.
+    * ``length`` (int >= num_tokens, default 100): steps, blanks included, before the first answer.
+
+    Gu & Dao use 16 tokens of 16 symbols among 4096 steps.
+
+    ## Version History
+
+    * v0: initial version.
+
+    ## References
+
+    * Jing et al. (2019), "Gated Orthogonal Recurrent Units: On Learning to Forget", Neural Computation 31(4).
+    * Gu & Dao (2023), "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", section 4.1.1.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(
+        self, num_tokens: int = 10, num_symbols: int = 8, length: int = 100, render_mode: str | None = None
+    ) -> None:
+        """Build one sequence."""
+        super().__init__(selective_copy_engine(1, num_tokens, num_symbols, length), render_mode)
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
+        engine = selective_copy_engine(1, **kwargs)
+        # The i-th token comes at step i or later and is asked for at step length + i.
+        return _facts(engine, f"say in order {engine.num_tokens} tokens met in {engine.length} steps", engine.length)
+
+
+class SelectiveCopyVector(EngineVectorEnv):
+    """Many sequences of SelectiveCopy; the rules are in ``SelectiveCopy``."""
+
+    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 8, length: int = 100) -> None:
+        """Build ``num_envs`` sequences."""
+        super().__init__(selective_copy_engine(num_envs, num_tokens, num_symbols, length))
+
+
+class Reverse(EngineEnv):
+    """Reverse: say a sequence backwards, as in POPGym's Autoencode.
+
+    ## Description
+
+    ``num_tokens`` tokens are shown, one a step, then ``delay`` blanks.  Then the agent is asked ``num_tokens`` times,
+    and names the last token first.  It needs a memory that works as a stack.
+
+        shown     3 1 2 ? ? ?        (num_tokens=3, delay=0; ? asks)
+        answers         2 1 3
+
+    ## Action Space
+
+    `Discrete(num_symbols)`: the token.  It matters only where an answer is asked for.
+
+    ## Observation Space
+
+    `Discrete(num_symbols + 2)`: a token; num_symbols is a blank; num_symbols + 1 asks for an answer, and is also what
+    is shown after the last one.
+
+    ## Rewards
+
+    1/num_tokens for a right answer and -1/num_tokens for a wrong one, as in POPGym's Autoencode; elsewhere 0.
+
+    The optimum is 1.  As in ``Copy``, nothing in sight tells of the token that is asked for: 2/num_symbols - 1 is both
+    the best score without memory and that of random answers.
+
+    ## Starting State
+
+    The first token is shown; tokens are drawn uniformly and independently.
+
+    ## Episode End
+
+    1. Termination: after exactly 2 num_tokens + delay steps.
+    2. Truncation: never.
+
+    ``info["is_success"]`` at the last step: the return reached 0.9, that is, at least 95 % of the answers were right.
+
+    ## Arguments
+
+    * ``num_tokens`` (int, default 10): length of the sequence.
+    * ``num_symbols`` (int >= 2, default 4): size of the alphabet.
+    * ``delay`` (int >= 0, default 0): blanks between the last token and the first answer.
+
+    52, 104 and 156 tokens of 4 symbols have the size of POPGym's Easy, Medium and Hard.  What differs: POPGym deals a
+    shuffled deck, where the last cards follow from the others, and still shows the last card when it is asked for,
+    which gives one answer away and makes the episode a step shorter; it shows suit 0 with a flag where we ask.
+
+    ## Version History
+
+    * v0: initial version.
+
+    ## References
+
+    * Morad et al. (2023), "POPGym: Benchmarking Partially Observable Reinforcement Learning", ICLR.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(
+        self, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0, render_mode: str | None = None
+    ) -> None:
+        """Build one sequence."""
+        super().__init__(reverse_engine(1, num_tokens, num_symbols, delay), render_mode)
+
+    @classmethod
+    def facts(cls, **kwargs: Any) -> Facts:
+        """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
+        engine = reverse_engine(1, **kwargs)
+        summary = f"say {engine.num_tokens} tokens, the last one first"
+        return _facts(engine, summary, engine.num_steps - 1)
+
+
+class ReverseVector(EngineVectorEnv):
+    """Many sequences of Reverse; the rules are in ``Reverse``."""
+
+    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> None:
+        """Build ``num_envs`` sequences."""
+        super().__init__(reverse_engine(num_envs, num_tokens, num_symbols, delay))
