@@ -52,9 +52,9 @@ def make_env(
 ) -> gym.Env[Any, Any]:
     """Make an environment that a policy can use.
 
-    This is ``gymnasium.make`` plus what stands between an id and a policy: the suite's package is imported, MiniGrid's
-    observations are encoded as a flat vector (``MiniGridVectorObservation``), each suite adapts its environments
-    (``Suite.adapt``), and nested observations become one Dict (``FlattenNested``).
+    This is ``gymnasium.make`` plus what stands between an id and a policy: the suite's package is imported, the suite
+    adapts its environments (``Suite.adapt``; MiniGrid's are encoded as a flat vector, for example), and nested
+    observations become one Dict (``FlattenNested``).
 
     Args:
         env_id: any id that Gymnasium knows, or one of a suite (``SUITES``).
@@ -91,7 +91,8 @@ def make_env(
 def has_batched_engine(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> bool:
     """Return whether ``make_batched`` can make this environment with these keyword arguments."""
     engine = _engine_of(env_id.removeprefix(OWN_MODULE))
-    return engine is not None and set(env_kwargs or ()) <= set(_arguments(load_env_creator(engine)) or ())
+    # Without arguments the engine need not be imported to know: lists ask this of every id.
+    return engine is not None and (not env_kwargs or set(env_kwargs) <= set(_arguments(load_env_creator(engine)) or ()))
 
 
 def make_batched(

@@ -28,6 +28,8 @@ def show_list(config: ListConfig, console: Console) -> int:
     tables = {"envs": _envs, "agents": _agents, "experiments": _experiments}
     console.print(tables[config.what](config))
     if config.what == "envs":
+        for suite in SUITES:
+            console.print(f"--suite {suite.name:<9} {suite.summary}", soft_wrap=True)
         console.print(
             "Any other Gymnasium id works too, as do all MiniGrid-..., BabyAI-... and popgym-... ids.", soft_wrap=True
         )

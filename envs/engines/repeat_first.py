@@ -9,52 +9,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
-from s7rl.envs.engines.repeat_previous import DECK_SIZE, NUM_SUITS, SUCCESS_RETURN, shuffled_suits
+from s7rl.envs.batched import EngineEnv, EngineVectorEnv, IntArray, StepResult
+from s7rl.envs.engines.cards import CardEngine
 from s7rl.envs.suites.suite import Facts
 
 
-class RepeatFirstEngine(Engine):
+class RepeatFirstEngine(CardEngine):
     """The rules of RepeatFirst; the state of a row is its deck and the number of cards shown."""
 
     def __init__(self, num_envs: int, num_decks: int = 8) -> None:
         """Build ``num_envs`` games with decks of ``52 * num_decks`` cards."""
-        super().__init__(num_envs)
-        self.num_cards = DECK_SIZE * check_count("num_decks", num_decks)
-        self.observation_space = spaces.Discrete(NUM_SUITS)
-        self.action_space = spaces.Discrete(NUM_SUITS)
-        self._rows = np.arange(num_envs)
-        self._suits = np.zeros((num_envs, self.num_cards), dtype=np.int64)  # in the order in which they are shown
-        self._shown = np.ones(num_envs, dtype=np.int64)
-        self._right = np.zeros(num_envs, dtype=np.int64)
-        self._no_row = np.zeros(num_envs, dtype=np.bool_)
-
-    def begin_episodes(self, rows: IntArray) -> None:
-        """Shuffle the decks and show their first cards."""
-        for row in rows.tolist():
-            self._suits[row] = shuffled_suits(self.num_cards, self.generator(row))
-        self._shown[rows] = 1
-        self._right[rows] = 0
+        super().__init__(num_envs, num_decks)
+        self.num_answers = self.num_cards - 1
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Score the answers, then show the next card."""
         right = self._suits[:, 0] == actions
         self._right += right
-        rewards = (2.0 * right - 1.0) / (self.num_cards - 1)
+        rewards = (2.0 * right - 1.0) / self.num_answers
         self._shown += 1
         return rewards, self._shown == self.num_cards, self._no_row.copy()
-
-    def observations(self) -> IntArray:
-        """Return the suit of the card shown last."""
-        return self._suits[self._rows, self._shown - 1]
-
-    def successes(self) -> BoolArray:
-        """Return whether the return of the episode reached ``SUCCESS_RETURN``."""
-        answers = self.num_cards - 1
-        return 2 * self._right - answers >= SUCCESS_RETURN * answers
 
     def states(self) -> IntArray:
         """Return the answer (the first card's suit), the number of cards shown and the last card's suit."""

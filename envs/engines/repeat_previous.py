@@ -9,54 +9,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.batched import EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.engines.cards import CardEngine
 from s7rl.envs.suites.suite import Facts
 
-NUM_SUITS = 4
-DECK_SIZE = 52
-SUCCESS_RETURN = 0.9
-"""An episode counts as solved from this return on, that is, with at least 95 % of the answers right."""
 
-
-def shuffled_suits(num_cards: int, generator: np.random.Generator) -> IntArray:
-    """Return the suits of a shuffled deck in the order in which POPGym deals it, [num_cards]."""
-    # POPGym shuffles the indices of the cards in place, deals from the end, and card i has suit i mod 4.
-    cards = np.arange(num_cards)
-    generator.shuffle(cards)
-    suits: IntArray = cards[::-1] % NUM_SUITS
-    return suits
-
-
-class RepeatPreviousEngine(Engine):
+class RepeatPreviousEngine(CardEngine):
     """The rules of RepeatPrevious; the state of a row is its deck and the number of cards shown."""
 
     def __init__(self, num_envs: int, num_decks: int = 2, k: int = 32) -> None:
         """Build ``num_envs`` games with decks of ``52 * num_decks`` cards."""
-        super().__init__(num_envs)
-        self.num_cards = DECK_SIZE * check_count("num_decks", num_decks)
+        super().__init__(num_envs, num_decks)
         self.k = check_count("k", k)
         if self.k >= self.num_cards:
             raise ValueError(
                 f"k ({k}) must be smaller than the {self.num_cards} cards of num_decks={num_decks}; "
                 f"pass k <= {self.num_cards - 1} or more decks."
             )
-        self.observation_space = spaces.Discrete(NUM_SUITS)
-        self.action_space = spaces.Discrete(NUM_SUITS)
-        self._rows = np.arange(num_envs)
-        self._suits = np.zeros((num_envs, self.num_cards), dtype=np.int64)  # in the order in which they are shown
-        self._shown = np.ones(num_envs, dtype=np.int64)
-        self._right = np.zeros(num_envs, dtype=np.int64)
-        self._no_row = np.zeros(num_envs, dtype=np.bool_)
-
-    def begin_episodes(self, rows: IntArray) -> None:
-        """Shuffle the decks and show their first cards."""
-        for row in rows.tolist():
-            self._suits[row] = shuffled_suits(self.num_cards, self.generator(row))
-        self._shown[rows] = 1
-        self._right[rows] = 0
+        self.num_answers = self.num_cards - self.k
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Score the answers, then show the next card."""
@@ -64,18 +36,9 @@ class RepeatPreviousEngine(Engine):
         right = self._suits[self._rows, np.maximum(asked, 0)] == actions
         scored = asked >= 0
         self._right += right & scored
-        rewards = np.where(right, 1.0, -1.0) * scored / (self.num_cards - self.k)
+        rewards = np.where(right, 1.0, -1.0) * scored / self.num_answers
         self._shown += 1
         return rewards, self._shown == self.num_cards, self._no_row.copy()
-
-    def observations(self) -> IntArray:
-        """Return the suit of the card shown last."""
-        return self._suits[self._rows, self._shown - 1]
-
-    def successes(self) -> BoolArray:
-        """Return whether the return of the episode reached ``SUCCESS_RETURN``."""
-        answers = self.num_cards - self.k
-        return 2 * self._right - answers >= SUCCESS_RETURN * answers
 
     def states(self) -> IntArray:
         """Return the answer that is due now (0 while none is), the number of cards shown and the last card's suit."""

@@ -1,4 +1,4 @@
-"""One episode in every row, for tasks whose episodes all have the same length."""
+"""Whole episodes: in every row, for tasks whose episodes all have the same length, or in a single environment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,3 +63,14 @@ def guess(num_actions: int, seed: int) -> Answer:
 def from_table(table: Sequence[int]) -> Answer:
     """Return a memoryless policy: ``table[observation]`` is the action."""
     return lambda _, observations: np.asarray(table)[observations]
+
+
+def play_single(env: gym.Env[Any, Any], seed: int, act: Callable[[int], int]) -> tuple[float, bool, int]:
+    """Return the return, the success and the length of one episode of a single environment."""
+    observation, _ = env.reset(seed=seed)
+    info: dict[str, Any] = {}
+    total, steps, over = 0.0, 0, False
+    while not over:
+        observation, reward, terminated, truncated, info = env.step(act(observation))
+        total, steps, over = total + float(reward), steps + 1, terminated or truncated
+    return total, info["is_success"], steps

@@ -1,7 +1,7 @@
 """Tapes: what a row gets depends on its own generator and requests.
 
-Mutations that were tried: the rest of a block not thrown away, a block not counted as used, one generator for all
-rows, ``restart`` that keeps the block, ``integers`` that rounds.
+Mutations that were tried: numbers not counted as used, one generator for all rows, ``restart`` that keeps the block,
+``integers`` that rounds, a new block although the request fits.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s7rl.envs import find_task, make_batched, make_env
+from tests.envs.one_episode import play_single
 
 ID = "s7rl/TMazePassive-v0"
 RIGHT, UP, LEFT, DOWN = range(4)
@@ -28,17 +29,6 @@ def make(corridor_length: int) -> gym.Env[Any, Any]:
 def seed_of_cue(cue: int) -> int:
     env = make(1)
     return next(seed for seed in range(100) if env.reset(seed=seed)[0] == cue)
-
-
-def play(env: gym.Env[Any, Any], seed: int, act: Callable[[int], int]) -> tuple[float, bool, int]:
-    """Return the return, the success and the length of one episode."""
-    observation, _ = env.reset(seed=seed)
-    info: dict[str, Any] = {}
-    total, steps, over = 0.0, 0, False
-    while not over:
-        observation, reward, terminated, truncated, info = env.step(act(observation))
-        total, steps, over = total + float(reward), steps + 1, terminated or truncated
-    return total, info["is_success"], steps
 
 
 def twin(length: int, cue: int, x: int, action: int) -> tuple[int, int, Fraction]:
@@ -145,7 +135,7 @@ def test_an_oracle_that_sees_the_hidden_state_gets_the_optimum(length: int) -> N
             x, _, goal_y, _ = env.unwrapped.get_state()  # type: ignore[attr-defined]
             return RIGHT if x < length else UP if goal_y == 1 else DOWN
 
-        assert play(env, seed, oracle) == (task.optimal_return, True, length + 1)
+        assert play_single(env, seed, oracle) == (task.optimal_return, True, length + 1)
 
 
 @pytest.mark.parametrize("length", [1, 3])
@@ -154,7 +144,7 @@ def test_no_deterministic_memoryless_policy_beats_the_score_in_the_registry(leng
     env, seeds = make(length), [seed_of_cue(0), seed_of_cue(1)]
     scores = []
     for policy in itertools.product(range(4), repeat=4):
-        scores.append(np.mean([play(env, seed, policy.__getitem__)[0] for seed in seeds]))
+        scores.append(np.mean([play_single(env, seed, policy.__getitem__)[0] for seed in seeds]))
         # What the next test relies on.
         chances = [[int(action == chosen) for action in range(4)] for chosen in policy]
         assert scores[-1] == pytest.approx(float(mean_return(length, chances)), abs=1e-12)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from s7rl.envs import make_batched, make_env
 from s7rl.envs.engines.tmaze_active import TMazeActive
+from tests.envs.one_episode import play_single
 
 ID = "s7rl/TMazeActive-v0"
 RIGHT, UP, LEFT, DOWN = range(4)
@@ -40,17 +41,6 @@ def seed_of_cue(cue: int) -> int:
         if env.unwrapped.get_state()[2] == 1 - 2 * cue:  # type: ignore[attr-defined]
             return seed
     raise AssertionError("one of a hundred seeds has this cue")
-
-
-def play(env: gym.Env[Any, Any], seed: int, act: Callable[[int], int]) -> tuple[float, bool, int]:
-    """Return the return, the success and the length of one episode."""
-    observation, _ = env.reset(seed=seed)
-    info: dict[str, Any] = {}
-    total, steps, over = 0.0, 0, False
-    while not over:
-        observation, reward, terminated, truncated, info = env.step(act(observation))
-        total, steps, over = total + float(reward), steps + 1, terminated or truncated
-    return total, info["is_success"], steps
 
 
 def twin(length: int, distance: int, cue: int, place: tuple[int, bool], action: int) -> tuple[int, bool, int, Fraction]:
@@ -180,8 +170,8 @@ def test_an_oracle_that_sees_the_hidden_state_gets_the_optimum(length: int, dist
         return RIGHT if x < distance + length else UP if goal_y == 1 else DOWN
 
     for seed in range(6):
-        assert play(env, seed, remembers) == (task.optimal_return, True, 2 * distance + length + 1)
-        assert play(env, seed, knows) == (task.optimal_return, True, length + 1)
+        assert play_single(env, seed, remembers) == (task.optimal_return, True, 2 * distance + length + 1)
+        assert play_single(env, seed, knows) == (task.optimal_return, True, length + 1)
     assert task.memory_span == distance + length
 
 
@@ -191,7 +181,7 @@ def test_no_deterministic_memoryless_policy_beats_the_score_in_the_facts(length:
     env, seeds = make(length, distance), [seed_of_cue(0), seed_of_cue(1)]
     scores = []
     for policy in itertools.product(range(4), repeat=4):
-        scores.append(np.mean([play(env, seed, policy.__getitem__)[0] for seed in seeds]))
+        scores.append(np.mean([play_single(env, seed, policy.__getitem__)[0] for seed in seeds]))
         # What the next test relies on.
         chances = [[int(action == chosen) for action in range(4)] for chosen in policy]
         assert scores[-1] == pytest.approx(float(mean_return(length, distance, chances)), abs=1e-12)

@@ -1,6 +1,6 @@
 """`s7rl list envs`: every suite has settings, and the filters keep what they say.
 
-Mutations that were tried: the filter by suite left out, the one by text case-sensitive.
+Mutations that were tried: the filter by suite left out, the one by text case-sensitive, a suite without settings.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ def test_the_filters_keep_what_belongs_to_the_suite_and_has_the_text(capsys: pyt
     assert "s7rl/TMazePassive-v0" in output
     assert "s7rl/TMazeActive-v0" in output
     assert "s7rl/Needle-v0" not in output
-    assert "popgym-RepeatFirst" not in output
     assert "batched" in output
+    assert main(["list", "envs", "--suite", "memory", "--text", "first"]) == 0
+    output = capsys.readouterr().out
+    assert "s7rl/RepeatFirst-v0" in output
+    assert "popgym-RepeatFirst" not in output
 
 
 def test_an_agent_is_found_by_its_description(capsys: pytest.CaptureFixture[str]) -> None:
