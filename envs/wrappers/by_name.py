@@ -93,6 +93,8 @@ def parse_wrapper(text: str) -> tuple[str, dict[str, Any]]:
             assert keyword.arg is not None
             if keyword.arg not in arguments:
                 raise ValueError(f"{name} has no argument {keyword.arg!r}: {_instead(keyword.arg, arguments)}")
+            if keyword.arg in kwargs:
+                raise ValueError(f"{text!r} has the argument {keyword.arg!r} twice: write it once.")
             kwargs[keyword.arg] = _literal(name, keyword.arg, keyword.value)
     required = [key for key, parameter in arguments.items() if parameter.default is parameter.empty]
     missing = next((key for key in required if key not in kwargs), None)

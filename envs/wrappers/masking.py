@@ -20,7 +20,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from s7rl.envs.wrappers.entries import Entries, known_entries
-from s7rl.envs.wrappers.vector import Rows, SameStepWrapper
+from s7rl.envs.wrappers.vector import Rows, SameStepWrapper, one_line
 
 __all__ = [
     "MaskObservation",
@@ -31,7 +31,7 @@ __all__ = [
     "VelocityOnlyVector",
 ]
 
-Selection = Sequence[int | str]
+Selection = Sequence[int | str | np.integer[Any]]
 AnyEnv = gym.Env[Any, Any] | VectorEnv[Any, Any, NDArray[Any]]
 
 
@@ -207,8 +207,8 @@ def _places(env: AnyEnv, space: gym.Space[Any]) -> dict[int | str, tuple[Any, ..
         return {index: (index,) for index in range(len(space.spaces))}
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(
-            f"the observation space is {space}, but MaskObservation takes a vector (a Box of one axis), a Dict or a "
-            "Tuple: put gymnasium.wrappers.FlattenObservation around the environment first."
+            f"the observation space is {one_line(space)}, but MaskObservation takes a vector (a Box of one axis), a "
+            "Dict or a Tuple: put gymnasium.wrappers.FlattenObservation around the environment first."
         )
     entries = known_entries(env)
     places: dict[int | str, tuple[Any, ...]] = {index: (index,) for index in range(space.shape[0])}

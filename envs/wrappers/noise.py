@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from s7rl.envs.batched import IntArray
 from s7rl.envs.wrappers.randomness import RandomObservation, RandomObservationVector
-from s7rl.envs.wrappers.vector import Rows
+from s7rl.envs.wrappers.vector import Rows, one_line
 
 __all__ = ["Flicker", "FlickerVector", "NoisyObservation", "NoisyObservationVector"]
 
-Deviation = float | Sequence[float]
+Deviation = float | int | Sequence[Any] | NDArray[Any]
 
 
 class Flicker(RandomObservation, RecordConstructorArgs):
@@ -52,7 +52,7 @@ class Flicker(RandomObservation, RecordConstructorArgs):
         [False, True, True, False, False, False, True, True]
     """
 
-    def __init__(self, env: gym.Env[Any, Any], probability: float = 0.5) -> None:
+    def __init__(self, env: gym.Env[Any, Any], probability: float | int = 0.5) -> None:
         RecordConstructorArgs.__init__(self, probability=probability)
         RandomObservation.__init__(self, env)
         self._probability = _check_probability(probability)
@@ -69,7 +69,7 @@ class Flicker(RandomObservation, RecordConstructorArgs):
 class FlickerVector(RandomObservationVector):
     """:class:`Flicker` for a vector environment; each row flickers by itself."""
 
-    def __init__(self, envs: VectorEnv[Any, Any, NDArray[Any]], probability: float = 0.5) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, NDArray[Any]], probability: float | int = 0.5) -> None:
         super().__init__(envs, "uniform", 1)
         self._probability = _check_probability(probability)
         self._hidden = np.zeros(self.num_envs, dtype=np.bool_)
@@ -149,7 +149,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _check_probability(probability: float) -> float:
+def _check_probability(probability: float | int) -> float:
     if not _is_number(probability):
         raise TypeError(f"probability ({probability!r}) is not a number; pass one from 0 to 1, such as 0.5.")
     if not 0 <= probability <= 1:
@@ -179,8 +179,8 @@ def _box_with_zero(space: gym.Space[Any]) -> spaces.Box:
 def _float_box(space: gym.Space[Any]) -> spaces.Box:
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
-            f"the observation space is {space}, but NoisyObservation adds to floats: choose an environment with a Box "
-            "of floats, or encode it with a gymnasium.ObservationWrapper first."
+            f"the observation space is {one_line(space)}, but NoisyObservation adds to floats: choose an environment with "
+            "a Box of floats, or encode it with a gymnasium.ObservationWrapper first."
         )
     return space
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from s7rl.envs.batched import IntArray
 from s7rl.envs.wrappers.flat_encoding import FLAT_KINDS, FlatEncoding
-from s7rl.envs.wrappers.vector import Rows, SameStepWrapper
+from s7rl.envs.wrappers.vector import Rows, SameStepWrapper, one_line
 
 __all__ = ["PreviousActionReward", "PreviousActionRewardVector"]
 
@@ -173,8 +173,8 @@ def _encoding(which: str, space: gym.Space[Any]) -> FlatEncoding:
     if not isinstance(space, FLAT_KINDS):
         remedy = "flatten it with s7rl.envs.FlattenNested" if which == "observation" else "pass action=False"
         raise ValueError(
-            f"the {which} space is {space}, but PreviousActionReward encodes Box, Discrete, MultiDiscrete and "
-            f"MultiBinary: {remedy}."
+            f"the {which} space is {one_line(space)}, but PreviousActionReward encodes Box, Discrete, MultiDiscrete "
+            f"and MultiBinary: {remedy}."
         )
     return FlatEncoding(space)
 

@@ -28,6 +28,11 @@ Rows = IntArray | slice
 ALL_ROWS = slice(None)
 
 
+def one_line(space: gym.Space[Any]) -> str:
+    """Return a space as text without line breaks, which bounds have where they are matrices."""
+    return " ".join(str(space).split())
+
+
 class SameStepWrapper(_VectorWrapper):
     """Base of our vector wrappers: a step, and the hooks that a wrapper fills in.
 
@@ -52,8 +57,9 @@ class SameStepWrapper(_VectorWrapper):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes, in all rows or where ``options["reset_mask"]`` is true; other rows show what they did."""
+        rows = rows_to_reset(self.num_envs, options)  # first: SyncVectorEnv takes the mask out of the options
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        self._begin(rows_to_reset(self.num_envs, options))
+        self._begin(rows)
         return self._show(observations, ALL_ROWS), infos
 
     def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:

@@ -158,8 +158,8 @@ class _Autoencode:
         ("popgym-RepeatFirstEasy-v0", "MlpPolicy"),
         ("popgym-ConcentrationEasy-v0", "MlpPolicy"),
         ("popgym-AutoencodeEasy-v0", "MultiInputPolicy"),
-        ("popgym-BattleshipEasy-v0", "MultiInputPolicy"),
-        ("popgym-MineSweeperEasy-v0", "MultiInputPolicy"),
+        ("popgym-BattleshipEasy-v0", "MlpPolicy"),
+        ("popgym-MineSweeperEasy-v0", "MlpPolicy"),
         ("popgym-NoisyPositionOnlyPendulumEasy-v0", "MlpPolicy"),
     ],
 )
