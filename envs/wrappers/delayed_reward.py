@@ -83,6 +83,9 @@ class DelayedRewardVector(SameStepWrapper):
         self._earned: NDArray[np.float64] = np.zeros(self.num_envs)
         self._paid: NDArray[np.float64] = np.zeros(self.num_envs)
 
+    def _show_last(self, final_obs: NDArray[np.object_], rows: IntArray) -> NDArray[np.object_]:
+        return final_obs
+
     def _begin(self, rows: IntArray) -> None:
         self._waiting[:, rows] = 0.0
         self._earned[rows] = self._paid[rows] = 0.0

@@ -179,8 +179,8 @@ def _box_with_zero(space: gym.Space[Any]) -> spaces.Box:
 def _float_box(space: gym.Space[Any]) -> spaces.Box:
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
-            f"the observation space is {one_line(space)}, but NoisyObservation adds to floats: choose an environment with "
-            "a Box of floats, or encode it with a gymnasium.ObservationWrapper first."
+            f"the observation space is {one_line(space)}, but NoisyObservation adds to floats: choose an environment "
+            "with a Box of floats, or encode it with a gymnasium.ObservationWrapper first."
         )
     return space
 
