@@ -40,7 +40,7 @@ def test_a_wrapper_is_read_from_text(text: str, name: str, kwargs: dict[str, obj
         ("Flciker()", "unknown wrapper 'Flciker': did you mean 'Flicker'?"),
         ("flicker", "unknown wrapper 'flicker': did you mean 'Flicker'?"),
         ("Zzz", "unknown wrapper 'Zzz': choose one of: MaskObservation, PositionOnly, VelocityOnly, Flicker, "),
-        ("Flicker(probabilty=0.5)", "Flicker has no argument 'probabilty': did you mean 'probability'?"),
+        ("Flicker(probability_=0.5)", "Flicker has no argument 'probability_': did you mean 'probability'?"),
         ("Flicker(zzz=0.5)", "Flicker has no argument 'zzz': choose one of: probability."),
         ("PositionOnly(zzz=0.5)", "PositionOnly has no argument 'zzz': it takes none."),
         ("Flicker(env=1)", "Flicker has no argument 'env': choose one of: probability."),

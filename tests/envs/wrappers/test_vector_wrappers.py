@@ -183,6 +183,15 @@ def test_rows_that_are_not_reset_show_what_they_showed_and_play_on(wrappers: lis
     assert masks == 12
 
 
+def test_what_was_handed_out_is_not_changed_by_a_later_reset() -> None:
+    envs = wrap_vector(babblers(3, "image", "discrete"), ["PreviousActionReward()"])
+    envs.reset(seed=0)
+    rows, *_ = envs.step(np.full(3, 2))
+    kept = copy.deepcopy(rows)
+    envs.reset()
+    assert_same(rows, kept)
+
+
 @pytest.mark.parametrize("seeds", [7, [7, 3, 7]])
 def test_each_row_follows_its_own_seed_and_goes_on_without_one(seeds: Any) -> None:
     wrappers = ["NoisyObservation(standard_deviation=1)"]
