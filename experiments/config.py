@@ -215,6 +215,10 @@ class ListConfig:
 
     what: tyro.conf.Positional[Literal["envs", "agents", "experiments"]]
     """What to list."""
+    suite: Annotated[OptionalText, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all)")] = None
+    """Environments of one suite only: memory, minigrid, popgym, control, mujoco, atari or vision."""
+    text: Annotated[OptionalText, tyro.conf.arg(metavar="TEXT", help_behavior_hint="(default: all)")] = None
+    """Only what has this text in its name or its description, in capitals or not."""
 
 
 def as_options(message: str) -> str:

@@ -6,9 +6,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from s7rl.envs import find_task, task_ids
+from s7rl.envs import find_task, has_batched_engine, task_ids
+from s7rl.envs.registry import SUITES
 from s7rl.experiments.config import ListConfig
+from s7rl.experiments.errors import UsageError
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS
+from s7rl.experiments.suggestions import named
 
 
 def show_list(config: ListConfig, console: Console) -> int:
@@ -16,36 +19,56 @@ def show_list(config: ListConfig, console: Console) -> int:
 
     Returns:
         The exit code, 0.
+
+    Raises:
+        UsageError: there is no such suite.
     """
-    table = {"envs": _envs, "agents": _agents, "experiments": _experiments}[config.what]()
-    console.print(table)
+    if config.suite is not None and config.what != "envs":
+        raise UsageError(f"--suite {config.suite} is for `s7rl list envs`: leave it out")
+    tables = {"envs": _envs, "agents": _agents, "experiments": _experiments}
+    console.print(tables[config.what](config))
     if config.what == "envs":
         console.print(
-            "Any other Gymnasium id works too, as do the popgym-... ids where popgym is installed.", soft_wrap=True
+            "Any other Gymnasium id works too, as do all MiniGrid-..., BabyAI-... and popgym-... ids.", soft_wrap=True
         )
     return 0
 
 
-def _envs() -> Table:
-    table = _table("env and what it asks for", right=("optimum", "without memory"))
+def _envs(config: ListConfig) -> Table:
+    suites = {suite.name: suite for suite in SUITES}
+    if config.suite is not None:
+        named("suite", config.suite, suites, f"one of: {', '.join(suites)}")
+    table = _table("env, its suite and what it asks for", right=("random", "no memory", "optimum"))
     for env_id in task_ids():
         task = find_task(env_id)
-        table.add_row(_with_note(env_id, task.summary), _score(task.optimal_return), _score(task.memoryless_return))
+        length = f", up to {task.episode_length:,} steps" if task.episode_length else ""
+        engine = ", batched" if has_batched_engine(env_id) else ""
+        note = f"{task.suite}{length}{engine}: {task.summary}"
+        if config.suite in (None, task.suite) and _is_asked_for(config, env_id, note):
+            scores = (task.random_return, task.memoryless_return, task.optimal_return)
+            table.add_row(_with_note(env_id, note), *map(_score, scores))
     return table
 
 
-def _agents() -> Table:
+def _is_asked_for(config: ListConfig, *texts: str) -> bool:
+    return config.text is None or config.text.casefold() in " ".join(texts).casefold()
+
+
+def _agents(config: ListConfig) -> Table:
     table = _table("agent", right=("features", "states", "blocks"))
     for name, agent in AGENTS.items():
+        if not _is_asked_for(config, name, agent.summary):
+            continue
         states = str(agent.d_state) if agent.has_modes else ""
         table.add_row(_with_note(name, agent.summary), str(agent.d_model), states, str(agent.n_blocks))
     return table
 
 
-def _experiments() -> Table:
+def _experiments(config: ListConfig) -> Table:
     table = _table("experiment", "command and what it shows")
     for name, experiment in EXPERIMENTS.items():
-        table.add_row(Text(name), _with_note(experiment.command, experiment.shows))
+        if _is_asked_for(config, name, experiment.command, experiment.shows):
+            table.add_row(Text(name), _with_note(experiment.command, experiment.shows))
     return table
 
 

@@ -41,6 +41,8 @@ class SuiteSettings:
     """Environments side by side, where the rollout's memory allows."""
     min_n_steps: int = 128
     """The rollout is at least this long, however short the task's memory."""
+    max_n_steps: int = 2**16
+    """The rollout is at most this long, however long the task's memory."""
     batch_steps: int = 2048
     """A minibatch has about as many steps as this, in whole rows; up to twice as many where rows are long."""
     n_epochs: int = 4
@@ -129,6 +131,10 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
             normalize_observations=True,
             normalize_rewards=True,
         ),
+        "mujoco": SuiteSettings(ent_coef=0.0, normalize_observations=True, normalize_rewards=True),
+        # A step holds a picture, and episodes last for thousands: the rollout is what memory allows.
+        "atari": SuiteSettings(n_envs=8, max_n_steps=256, learning_rate=2.5e-4, normalize_rewards=True),
+        "vision": SuiteSettings(n_envs=8, max_n_steps=256, learning_rate=2.5e-4, normalize_rewards=True),
         "gymnasium": SuiteSettings(normalize_observations=True, normalize_rewards=True),
     }
 )

@@ -6,7 +6,7 @@ The rules and where they come from:
   starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
   episode length where no span is known).
 * **Memory allows it** as long as the rollout holds at most 2**18 steps; longer spans get fewer environments, down to 8,
-  and at most 2**16 steps each, which is twice as much.
+  and at most 2**16 steps each, which is twice as much; suites of pictures have a lower limit.
 * **A minibatch** has about ``batch_steps`` steps in whole rows: up to twice that where rows are long, and always a row.
 * **The slowest modes** start well beyond what must be remembered: ``horizon_factor`` times as far as the gradient must
   reach back.
@@ -29,8 +29,6 @@ ROLLOUT_LIMIT = 2**18
 """Steps in one rollout, over all environments; at 64 features and one block this is about 1 GB while learning."""
 MIN_ENVS = 8
 """Fewer environments make the rollouts too alike to learn from."""
-LONGEST_ROW = 2**16
-"""Steps of one environment in a rollout, at most."""
 UNKNOWN_SPAN = 100
 """The memory span that horizons are derived from where the task says nothing."""
 EVALUATION_SEED = 10_000
@@ -237,7 +235,7 @@ def rollout_length(reach: int | None, suite: SuiteSettings) -> int:
     """Steps of each environment in a rollout: the power of two from twice the reach, within the limits."""
     if reach is None:
         return suite.min_n_steps
-    return min(max(suite.min_n_steps, next_power_of_two(2 * reach)), LONGEST_ROW)
+    return min(max(suite.min_n_steps, next_power_of_two(2 * reach)), suite.max_n_steps)
 
 
 def environments(n_steps: int, suite: SuiteSettings) -> int:

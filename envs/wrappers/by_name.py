@@ -6,15 +6,15 @@ What wraps an environment is a sequence of such texts; the first is the innermos
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
+from s7rl.checks import instead
 from s7rl.envs.wrappers.delayed_reward import DelayedReward, DelayedRewardVector
 from s7rl.envs.wrappers.flatten import FlattenNested
 from s7rl.envs.wrappers.masking import (
@@ -83,7 +83,7 @@ def parse_wrapper(text: str) -> tuple[str, dict[str, Any]]:
         raise _unreadable(text)
     name = function.id
     if name not in WRAPPERS:
-        raise ValueError(f"unknown wrapper {name!r}: {_instead(name, WRAPPERS)}")
+        raise ValueError(f"unknown wrapper {name!r}: {instead(name, WRAPPERS)}")
     arguments = _arguments(name)
     kwargs: dict[str, Any] = {}
     if call is not None:
@@ -92,7 +92,8 @@ def parse_wrapper(text: str) -> tuple[str, dict[str, Any]]:
         for keyword in call.keywords:
             assert keyword.arg is not None
             if keyword.arg not in arguments:
-                raise ValueError(f"{name} has no argument {keyword.arg!r}: {_instead(keyword.arg, arguments)}")
+                what = instead(keyword.arg, arguments) if arguments else "it takes none."
+                raise ValueError(f"{name} has no argument {keyword.arg!r}: {what}")
             if keyword.arg in kwargs:
                 raise ValueError(f"{text!r} has the argument {keyword.arg!r} twice: write it once.")
             kwargs[keyword.arg] = _literal(name, keyword.arg, keyword.value)
@@ -176,11 +177,3 @@ def _unreadable(text: object) -> ValueError:
     return ValueError(
         f"wrapper {text!r} cannot be read: write a name and keyword arguments, such as Flicker(probability=0.5)."
     )
-
-
-def _instead(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"choose one of: {', '.join(names)}." if names else "it takes none."

@@ -19,8 +19,9 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from s7rl.checks import shown
 from s7rl.envs.wrappers.entries import Entries, known_entries
-from s7rl.envs.wrappers.vector import Rows, SameStepWrapper, one_line
+from s7rl.envs.wrappers.vector import Rows, SameStepWrapper
 
 __all__ = [
     "MaskObservation",
@@ -193,10 +194,10 @@ def _selected(env: AnyEnv, space: gym.Space[Any], keep: Selection | None, hide: 
     if twice is not None:
         raise ValueError(f"{argument} ({list(selection)!r}) has the entry {twice!r} twice; name each once.")
     every = dict.fromkeys(place for group in places.values() for place in group)
-    shown = [place for place in every if (place in chosen) == (keep is not None)]
-    if not shown:
+    left = [place for place in every if (place in chosen) == (keep is not None)]
+    if not left:
         raise ValueError(f"{argument} ({list(selection)!r}) leaves nothing to see; show at least one entry.")
-    return shown
+    return left
 
 
 def _places(env: AnyEnv, space: gym.Space[Any]) -> dict[int | str, tuple[Any, ...]]:
@@ -207,7 +208,7 @@ def _places(env: AnyEnv, space: gym.Space[Any]) -> dict[int | str, tuple[Any, ..
         return {index: (index,) for index in range(len(space.spaces))}
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(
-            f"the observation space is {one_line(space)}, but MaskObservation takes a vector (a Box of one axis), a "
+            f"the observation space is {shown(space)}, but MaskObservation takes a vector (a Box of one axis), a "
             "Dict or a Tuple: put gymnasium.wrappers.FlattenObservation around the environment first."
         )
     entries = known_entries(env)

@@ -19,12 +19,14 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from s7rl.checks import number, shown
 from s7rl.envs.batched import IntArray
 from s7rl.envs.wrappers.randomness import RandomObservation, RandomObservationVector
-from s7rl.envs.wrappers.vector import Rows, one_line
+from s7rl.envs.wrappers.vector import Rows
 
 __all__ = ["Flicker", "FlickerVector", "NoisyObservation", "NoisyObservationVector"]
 
+PROBABILITY = number("it is the chance that an observation vanishes", least=0.0, most=1.0)
 Deviation = float | int | Sequence[Any] | NDArray[Any]
 
 
@@ -55,7 +57,8 @@ class Flicker(RandomObservation, RecordConstructorArgs):
     def __init__(self, env: gym.Env[Any, Any], probability: float | int = 0.5) -> None:
         RecordConstructorArgs.__init__(self, probability=probability)
         RandomObservation.__init__(self, env)
-        self._probability = _check_probability(probability)
+        PROBABILITY.check("probability", probability)
+        self._probability = float(probability)
         self.observation_space = _with_zero(env.observation_space)
 
     def _change(self, observation: Any, generator: np.random.Generator) -> Any:
@@ -71,7 +74,8 @@ class FlickerVector(RandomObservationVector):
 
     def __init__(self, envs: VectorEnv[Any, Any, NDArray[Any]], probability: float | int = 0.5) -> None:
         super().__init__(envs, "uniform", 1)
-        self._probability = _check_probability(probability)
+        PROBABILITY.check("probability", probability)
+        self._probability = float(probability)
         self._hidden = np.zeros(self.num_envs, dtype=np.bool_)
         self._show_in(_with_zero(envs.single_observation_space))
 
@@ -140,21 +144,9 @@ class NoisyObservationVector(RandomObservationVector):
 def _blanked(entry: NDArray[Any], hidden: NDArray[np.bool_]) -> NDArray[Any]:
     if not hidden.any():
         return entry
-    shown: NDArray[Any] = entry.copy()
-    shown[hidden] = 0
-    return shown
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _check_probability(probability: float | int) -> float:
-    if not _is_number(probability):
-        raise TypeError(f"probability ({probability!r}) is not a number; pass one from 0 to 1, such as 0.5.")
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability ({probability!r}) is not between 0 and 1; pass 0.5 to hide every other one.")
-    return float(probability)
+    blanked: NDArray[Any] = entry.copy()
+    blanked[hidden] = 0
+    return blanked
 
 
 def _with_zero(space: gym.Space[Any]) -> gym.Space[Any]:
@@ -179,7 +171,7 @@ def _box_with_zero(space: gym.Space[Any]) -> spaces.Box:
 def _float_box(space: gym.Space[Any]) -> spaces.Box:
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
-            f"the observation space is {one_line(space)}, but NoisyObservation adds to floats: choose an environment "
+            f"the observation space is {shown(space)}, but NoisyObservation adds to floats: choose an environment "
             "with a Box of floats, or encode it with a gymnasium.ObservationWrapper first."
         )
     return space

@@ -11,9 +11,10 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from s7rl.checks import FLAG, check_arguments, shown
 from s7rl.envs.batched import IntArray
 from s7rl.envs.wrappers.flat_encoding import FLAT_KINDS, FlatEncoding
-from s7rl.envs.wrappers.vector import Rows, SameStepWrapper, one_line
+from s7rl.envs.wrappers.vector import Rows, SameStepWrapper
 
 __all__ = ["PreviousActionReward", "PreviousActionRewardVector"]
 
@@ -74,8 +75,8 @@ class PreviousActionReward(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArg
 
     def _show(self, observation: Any, past: NDArray[np.float32]) -> Any:
         if not self._layout.is_flat:
-            shown = self._layout.show(observation, past)
-            return {key: entry[0] if key in self._layout.columns else entry for key, entry in shown.items()}
+            entries = self._layout.show(observation, past)
+            return {key: entry[0] if key in self._layout.columns else entry for key, entry in entries.items()}
         return self._layout.show(np.asarray(observation)[np.newaxis], past)[0]
 
 
@@ -107,7 +108,9 @@ class _Layout:
     def __init__(
         self, observations: gym.Space[Any], actions: gym.Space[Any], action: bool, reward: bool, start: bool
     ) -> None:
-        _check_choice(action=action, reward=reward, start=start)
+        check_arguments({"action": action, "reward": reward, "start": start}, action=FLAG, reward=FLAG, start=FLAG)
+        if not (action or reward or start):
+            raise ValueError("action, reward and start are all False, so nothing would be added: pass True for one.")
         self._actions = _encoding("action", actions) if action else None
         low, high = _bounds_of_past(self._actions, reward, start)
         widths = (self._actions.size if self._actions is not None else 0, int(reward), int(start))
@@ -155,25 +158,17 @@ class _Layout:
             old = observations if self._is_dict else {"observation": observations}
             return {**old, **{key: past[:, at].copy() for key, at in self.columns.items()}}
         size = self._observations.size
-        shown = np.zeros((len(past), size + past.shape[1]), dtype=np.float32)
-        self._observations.write(observations, shown[:, :size])
-        shown[:, size:] = past
-        return shown
-
-
-def _check_choice(**flags: bool) -> None:
-    for name, value in flags.items():
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} ({value!r}) is neither True nor False; pass one of them.")
-    if not any(flags.values()):
-        raise ValueError("action, reward and start are all False, so nothing would be added; pass True for one.")
+        vectors = np.zeros((len(past), size + past.shape[1]), dtype=np.float32)
+        self._observations.write(observations, vectors[:, :size])
+        vectors[:, size:] = past
+        return vectors
 
 
 def _encoding(which: str, space: gym.Space[Any]) -> FlatEncoding:
     if not isinstance(space, FLAT_KINDS):
         remedy = "flatten it with s7rl.envs.FlattenNested" if which == "observation" else "pass action=False"
         raise ValueError(
-            f"the {which} space is {one_line(space)}, but PreviousActionReward encodes Box, Discrete, MultiDiscrete "
+            f"the {which} space is {shown(space)}, but PreviousActionReward encodes Box, Discrete, MultiDiscrete "
             f"and MultiBinary: {remedy}."
         )
     return FlatEncoding(space)

@@ -28,11 +28,6 @@ Rows = IntArray | slice
 ALL_ROWS = slice(None)
 
 
-def one_line(space: gym.Space[Any]) -> str:
-    """Return a space as text without line breaks, which bounds have where they are matrices."""
-    return " ".join(str(space).split())
-
-
 class SameStepWrapper(_VectorWrapper):
     """Base of our vector wrappers: a step, and the hooks that a wrapper fills in.
 

@@ -137,8 +137,8 @@ except TypeError as error:
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert output.stdout.splitlines() == [
-        "probability ('x') is not a number; pass one from 0 to 1, such as 0.5.",
-        "probability (True) is not a number; pass one from 0 to 1, such as 0.5.",
+        "probability is 'x', but it is the chance that an observation vanishes: pass a number from 0 to 1.",
+        "probability is True, but it is the chance that an observation vanishes: pass a number from 0 to 1.",
         "standard_deviation ('x') is neither a number nor a sequence of numbers; pass one for all entries, or one each "
         "in the shape (4,).",
         "standard_deviation ([[1], 2]) is neither a number nor a sequence of numbers; pass one for all entries, or one "
@@ -146,7 +146,7 @@ except TypeError as error:
         "keep ('cart_position') is not a list; pass a list of indices or names.",
         "keep (1) is not a list; pass a list of indices or names.",
         "steps (1.5) must be an integer; pass 1 or more.",
-        "action (1) is neither True nor False; pass one of them.",
+        "action is 1, but it is yes or no: pass True or False.",
         "max_episode_steps (True) must be an integer; pass 1 or more.",
         "wrappers ('Flicker') is a text; pass a list of them, ['Flicker'].",
     ]

@@ -141,5 +141,5 @@ def test_an_action_without_an_encoding_can_be_left_out() -> None:
 
 
 def test_nothing_at_all_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^action, reward and start are all False, [^\n]+; pass True for one\.$"):
+    with pytest.raises(ValueError, match=r"^action, reward and start are all False, [^\n]+: pass True for one\.$"):
         PreviousActionReward(Babbler(), action=False, reward=False, start=False)
