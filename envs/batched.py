@@ -170,7 +170,7 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             seed: row i is seeded with ``seed + i``, or with ``seed[i]``; None lets the generators run on.
             options: ``{"reset_mask": bool array}`` restricts the reset to some rows.
         """
-        seeds, rows = self._row_seeds(seed), self._rows_to_reset(options)
+        seeds, rows = row_seeds(self.num_envs, seed), rows_to_reset(self.num_envs, options)
         for row in rows.tolist():
             if self._engine.generators[row] is None or seeds[row] is not None:
                 self._engine.set_generator(row, seeding.np_random(seeds[row])[0])
@@ -214,28 +214,32 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             "_is_success": ended.copy(),
         }
 
-    def _row_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, (int, np.integer)):
-            return [int(seed) + row for row in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ValueError(
-                f"seed has {len(seed)} entries, but there are {self.num_envs} environments; "
-                "pass one integer or one entry per environment."
-            )
-        return seed
 
-    def _rows_to_reset(self, options: dict[str, Any] | None) -> IntArray:
-        if options is None or "reset_mask" not in options:
-            return np.arange(self.num_envs)
-        mask = np.asarray(options["reset_mask"])
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(
-                f"options['reset_mask'] has shape {mask.shape} and dtype {mask.dtype}; "
-                f"pass a bool array of shape ({self.num_envs},)."
-            )
-        return np.flatnonzero(mask)
+def row_seeds(num_envs: int, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+    """Return the seed of each row: ``seed + i``, ``seed[i]``, or None where the row's generator runs on."""
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, (int, np.integer)):
+        return [int(seed) + row for row in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(
+            f"seed has {len(seed)} entries, but there are {num_envs} environments; "
+            "pass one integer or one entry per environment."
+        )
+    return seed
+
+
+def rows_to_reset(num_envs: int, options: dict[str, Any] | None) -> IntArray:
+    """Return the rows that ``options["reset_mask"]`` names; without it, all."""
+    if options is None or "reset_mask" not in options:
+        return np.arange(num_envs)
+    mask = np.asarray(options["reset_mask"])
+    if mask.shape != (num_envs,) or mask.dtype != np.bool_:
+        raise ValueError(
+            f"options['reset_mask'] has shape {mask.shape} and dtype {mask.dtype}; "
+            f"pass a bool array of shape ({num_envs},)."
+        )
+    return np.flatnonzero(mask)
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> int:

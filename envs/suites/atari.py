@@ -57,7 +57,7 @@ def _registration(game: str) -> dict[str, Any]:
                 "gymnasium.wrappers:AtariPreprocessing",
                 {"frame_skip": FRAME_SKIP, "screen_size": SCREEN_SIZE, "grayscale_newaxis": True},
             ),
-            WrapperSpec("Flicker", "s7rl.envs.wrappers.partial:Flicker", {"probability": BLANK_PROBABILITY}),
+            WrapperSpec("Flicker", "s7rl.envs.wrappers.noise:Flicker", {"probability": BLANK_PROBABILITY}),
         ),
     }
 

@@ -128,12 +128,12 @@ def _wrapper(system: System, view: str) -> WrapperSpec:
     # By name, so that the wrappers are imported when an environment is made.
     if view == "Noisy":
         return WrapperSpec(
-            "NoisyObservation", "s7rl.envs.wrappers.partial:NoisyObservation", {"standard_deviation": system.noise}
+            "NoisyObservation", "s7rl.envs.wrappers.noise:NoisyObservation", {"standard_deviation": system.noise}
         )
     velocities = system.velocities
     positions = tuple(entry for entry in range(len(system.noise)) if entry not in velocities)
     keep = positions if view == "PositionOnly" else velocities
-    return WrapperSpec("MaskObservation", "s7rl.envs.wrappers.partial:MaskObservation", {"keep": keep})
+    return WrapperSpec("MaskObservation", "s7rl.envs.wrappers.masking:MaskObservation", {"keep": keep})
 
 
 def _cartpole_registration(view: str) -> dict[str, Any]:

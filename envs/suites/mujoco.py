@@ -33,7 +33,7 @@ def _registration(entry_point: str, view: str) -> dict[str, Any]:
         "entry_point": f"gymnasium.envs.mujoco.{entry_point}",
         "max_episode_steps": TIME_LIMIT,
         # By name: neither MuJoCo nor the wrapper is imported before an environment is made.
-        "additional_wrappers": (WrapperSpec(view, f"s7rl.envs.wrappers.partial:{view}", {}),),
+        "additional_wrappers": (WrapperSpec(view, f"s7rl.envs.wrappers.masking:{view}", {}),),
     }
 
 

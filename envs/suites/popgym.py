@@ -2,7 +2,7 @@
 
 What POPGym 1.0 leaves to its user is done here.  Games that cannot be played without knowing what one did last
 (``obs_requires_prev_action``) get the previous action and a flag for the first step added to their observation, which
-is then a Dict; the Tuple observations of Autoencode are flattened by ``make_env``.  POPGym's own wrappers for this
+is then one vector; the Tuple observations of Autoencode are flattened by ``make_env``.  POPGym's own wrappers for this
 refuse what ``gymnasium.make`` returns.
 
 Quirks that are POPGym's own and are left as they are: Autoencode shows its last card with the flag "play" already
@@ -135,9 +135,9 @@ def adapt(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Add the previous action to the observation where the game says that it needs it."""
     if not getattr(env.unwrapped, "obs_requires_prev_action", False):
         return env
-    from s7rl.envs.wrappers.partial import PreviousAction
+    from s7rl.envs.wrappers.previous_action import PreviousActionReward
 
-    return PreviousAction(env)
+    return PreviousActionReward(env, reward=False)
 
 
 def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:

@@ -82,7 +82,7 @@ class FlattenNested(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConst
 
     Example:
         >>> from gymnasium import spaces
-        >>> flatten_space(spaces.Dict(body=spaces.Dict(x=spaces.Box(0, 1), broken=spaces.Discrete(2))))
+        >>> flatten_space(spaces.Dict(body=spaces.Dict(broken=spaces.Discrete(2), x=spaces.Box(0, 1))))
         Dict('body/broken': Discrete(2), 'body/x': Box(0.0, 1.0, (1,), float32))
 
     Raises:

@@ -40,7 +40,15 @@ def test_the_previous_action_is_seen_exactly_where_the_game_needs_it(env_id: str
     env = make_env(env_id)
     needs = any(name in env_id for name in PREVIOUS_ACTION)
     assert needs == env.unwrapped.obs_requires_prev_action  # type: ignore[attr-defined]
-    assert needs == isinstance(env.observation_space, spaces.Dict) or "Autoencode" in env_id
+    shown, _ = env.reset(seed=0)
+    if needs:
+        action = env.action_space.sample()
+        encoded = spaces.flatten(env.action_space, action)
+        own = spaces.flatdim(env.unwrapped.observation_space)
+        np.testing.assert_array_equal(shown[own:], [0] * len(encoded) + [1])
+        np.testing.assert_array_equal(env.step(action)[0][own:], [*encoded, 0])
+    elif "Autoencode" not in env_id:
+        assert env.observation_space == env.unwrapped.observation_space
     assert not isinstance(env.observation_space, spaces.Tuple)
 
 
@@ -148,10 +156,10 @@ class _Autoencode:
     ("env_id", "policy"),
     [
         ("popgym-RepeatFirstEasy-v0", "MlpPolicy"),
-        ("popgym-ConcentrationEasy-v0", "MultiInputPolicy"),
+        ("popgym-ConcentrationEasy-v0", "MlpPolicy"),
         ("popgym-AutoencodeEasy-v0", "MultiInputPolicy"),
-        ("popgym-BattleshipEasy-v0", "MultiInputPolicy"),
-        ("popgym-MineSweeperEasy-v0", "MultiInputPolicy"),
+        ("popgym-BattleshipEasy-v0", "MlpPolicy"),
+        ("popgym-MineSweeperEasy-v0", "MlpPolicy"),
         ("popgym-NoisyPositionOnlyPendulumEasy-v0", "MlpPolicy"),
     ],
 )
