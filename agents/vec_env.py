@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import is_wrapped
@@ -172,7 +172,7 @@ class BatchedVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The attribute of the batched environment, once per environment asked for."""
-        return [getattr(self.vector_env, attr_name)] * len(list(self._get_indices(indices)))
+        return [self._find(attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Refused: the environments of a batched engine share their attributes."""
@@ -182,7 +182,7 @@ class BatchedVecEnv(VecEnv):
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
         """Call a method of the batched environment once; its result stands for each environment asked for."""
-        result = getattr(self.vector_env, method_name)(*method_args, **method_kwargs)
+        result = self._find(method_name)(*method_args, **method_kwargs)
         return [result] * len(list(self._get_indices(indices)))
 
     def env_is_wrapped(
@@ -194,6 +194,13 @@ class BatchedVecEnv(VecEnv):
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """No images: batched environments render as text only."""
         return [None] * self.num_envs
+
+    def _find(self, name: str) -> Any:
+        # Gymnasium's wrappers of vector environments do not hand on what is not theirs.
+        env: Any = self.vector_env
+        while isinstance(env, VectorWrapper) and not hasattr(env, name):
+            env = env.env
+        return getattr(env, name)
 
 
 def _mistakes_channels(space: gym.Space[Any]) -> bool:

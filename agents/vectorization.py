@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,7 +22,7 @@ from s7rl.envs.registry import find_spec
 
 DEFAULT_N_ENVS = 16
 """Environments that run in parallel where the user names an environment by its id."""
-WORKERS = ("auto", "batched", "loop", "processes")
+WORKERS = ("auto", "single", "batched", "loop", "processes")
 """How environments are stepped."""
 EXCHANGE_SECONDS = 40e-6
 """What it takes to send one worker an action and receive its answer, both processes' share of it."""
@@ -57,6 +57,7 @@ def make_vec(
     env_kwargs: Mapping[str, Any] | None = None,
     workers: str = "auto",
     timeout: float | None = DEFAULT_TIMEOUT,
+    wrappers: Sequence[str] = (),
 ) -> VecEnv:
     """Make ``n_envs`` environments of that id, monitored.
 
@@ -65,11 +66,12 @@ def make_vec(
     * ``"batched"``: our numpy engine, all of them in one call; only for ids that have one.
     * ``"loop"``: one after another in this process, SB3's ``DummyVecEnv``.
     * ``"processes"``: one process each, :class:`s7rl.agents.workers.WorkerVecEnv`.
-    * ``"auto"``: batched where there is an engine.  Otherwise one environment is made, stepped with random actions for
-      30 ms, resets of ended episodes included, and closed.  With t seconds a step and k cores that this process may use
-      (or one per environment, if that is fewer), processes need about 40 us + t / k for a step of one environment and
-      are taken where that is at least 1.2 times as fast as t: from 120 us a step on two cores, from 57 us on eight.
-      On one core, or for one environment, it is the loop.
+    * ``"auto"``: batched where there is an engine, else as ``"single"``.
+    * ``"single"``: single environments, in the way that pays.  One is made, stepped with random actions for 30 ms,
+      resets of ended episodes included, and closed.  With t seconds a step and k cores that this process may use (or
+      one per environment, if that is fewer), processes need about 40 us + t / k for a step of one environment and are
+      taken where that is at least 1.2 times as fast as t: from 120 us a step on two cores, from 57 us on eight.  On one
+      core, or for one environment, it is the loop.
 
     Measured with environments that do nothing but use up t, 8 of them on two cores of an AMD EPYC, microseconds per
     step of one environment (observations of 64 bytes; 28 kB and 4 or 16 environments are the same within 15 %):
@@ -87,47 +89,58 @@ def make_vec(
         env_kwargs: keyword arguments of the environment.
         workers: how they are stepped; :func:`chosen_workers` tells what "auto" came to.
         timeout: seconds that a process has for an answer before it counts as hanging; None: for ever.
+        wrappers: what stands around each, the first innermost, as :func:`s7rl.envs.make_env` takes it.  An engine goes
+            together with those that have a version for many environments: all but TimeoutAsTruncation and
+            FlattenNested.
 
     Raises:
-        ValueError: in one line, if there is no such environment, it does not take an argument, its package is missing,
-            or ``workers`` is "batched" and it has no engine.
+        ValueError: in one line, if there is no such environment, it does not take an argument or a wrapper, its package
+            is missing, or ``workers`` is "batched" and it has no engine, or none that goes with the wrappers.
         WorkerError: if a process dies or hangs while it makes its environment.
     """
     if n_envs < 1:
         raise ValueError(f"n_envs is {n_envs}, but training needs an environment: pass a positive number.")
     choice("it says how environments are stepped", WORKERS).check("workers", workers)
     TIMEOUT.check("timeout", timeout)
-    chosen = choose_workers(env_id, n_envs, env_kwargs) if workers == "auto" else Choice(workers, "")
+    chosen = choose_workers(env_id, n_envs, env_kwargs, workers, wrappers)
     vec_env: VecEnv
     if chosen.workers == "batched":
-        if not envs.has_batched_engine(env_id, env_kwargs):
-            given = f" with {', '.join(env_kwargs)}" if env_kwargs else ""
+        if not envs.has_batched_engine(env_id, env_kwargs, wrappers):
+            given = f" with {', '.join([*(env_kwargs or ()), *wrappers])}" if env_kwargs or wrappers else ""
             raise ValueError(
                 f"workers is 'batched', but {env_id}{given} has no batched engine: pass 'auto', 'loop' or 'processes'."
             )
-        vec_env = BatchedVecEnv(envs.make_batched(env_id, n_envs, env_kwargs))
+        vec_env = BatchedVecEnv(envs.make_batched(env_id, n_envs, env_kwargs, wrappers))
     elif chosen.workers == "loop":
-        vec_env = DummyVecEnv([lambda: envs.make_env(env_id, env_kwargs)] * n_envs)
+        vec_env = DummyVecEnv([lambda: envs.make_env(env_id, env_kwargs, wrappers=wrappers)] * n_envs)
     else:
-        vec_env = _in_processes(env_id, n_envs, env_kwargs, timeout)
+        vec_env = _in_processes(env_id, n_envs, env_kwargs, wrappers, timeout)
     _CHOICES[vec_env] = chosen
     vec_env = VecMonitor(vec_env)
     vec_env.seed(seed)
     return vec_env
 
 
-def choose_workers(env_id: str, n_envs: int, env_kwargs: Mapping[str, Any] | None = None) -> Choice:
-    """What ``workers="auto"`` stands for here.
+def choose_workers(
+    env_id: str,
+    n_envs: int,
+    env_kwargs: Mapping[str, Any] | None = None,
+    workers: str = "auto",
+    wrappers: Sequence[str] = (),
+) -> Choice:
+    """What ``workers`` of :func:`make_vec` come to here: "auto" and "single" stand for another one.
 
     Raises:
         ValueError: in one line, if there is no such environment, or it cannot be made.
     """
-    if envs.has_batched_engine(env_id, env_kwargs):
+    if workers not in ("auto", "single"):
+        return Choice(workers, "")
+    if workers == "auto" and envs.has_batched_engine(env_id, env_kwargs, wrappers):
         return Choice("batched", "")
     cores = available_cores()
     if n_envs == 1 or cores == 1:
         return Choice("loop", "there is one environment" if n_envs == 1 else "there is one core for it")
-    seconds = _seconds_per_step(env_id, env_kwargs)
+    seconds = _seconds_per_step(env_id, env_kwargs, wrappers)
     if seconds is None:
         return Choice("loop", "it could not be tried")
     alongside = min(cores, n_envs)
@@ -157,9 +170,13 @@ def chosen_workers(vec_env: VecEnv) -> Choice | None:
 
 
 def _in_processes(
-    env_id: str, n_envs: int, env_kwargs: Mapping[str, Any] | None, timeout: float | None
+    env_id: str,
+    n_envs: int,
+    env_kwargs: Mapping[str, Any] | None,
+    wrappers: Sequence[str],
+    timeout: float | None,
 ) -> WorkerVecEnv:
-    make = MakeEnv(env_id, dict(env_kwargs or {}), find_spec(env_id))
+    make = MakeEnv(env_id, dict(env_kwargs or {}), tuple(wrappers), find_spec(env_id))
     try:
         return WorkerVecEnv([make] * n_envs, timeout)
     except WorkerError as error:
@@ -169,11 +186,11 @@ def _in_processes(
         raise
 
 
-def _seconds_per_step(env_id: str, env_kwargs: Mapping[str, Any] | None) -> float | None:
+def _seconds_per_step(env_id: str, env_kwargs: Mapping[str, Any] | None, wrappers: Sequence[str]) -> float | None:
     """Mean seconds of a step and the resets that it leads to; None if the environment fails in it."""
     # What an environment draws from global generators here must not shift what it draws later.
     states = random_states()
-    env = envs.make_env(env_id, env_kwargs)
+    env = envs.make_env(env_id, env_kwargs, wrappers=wrappers)
     try:
         env.action_space.seed(0)
         env.reset(seed=0)

@@ -49,6 +49,8 @@ class MakeEnv:
     """As :func:`s7rl.envs.make_env` takes it."""
     env_kwargs: dict[str, Any]
     """Keyword arguments of the environment."""
+    wrappers: tuple[str, ...]
+    """What stands around it."""
     spec: EnvSpec
     """What the id stands for in the process that asks for it."""
 
@@ -58,7 +60,7 @@ class MakeEnv:
             find_spec(self.env_id)
         except ValueError:
             gym.registry[self.spec.id] = self.spec
-        return make_env(self.env_id, self.env_kwargs)
+        return make_env(self.env_id, self.env_kwargs, wrappers=self.wrappers)
 
 
 class Failure(NamedTuple):

@@ -7,6 +7,7 @@ Importing this package registers ``s7rl/TMazePassive-v0``, ``s7rl/RepeatPrevious
 from s7rl.envs.batched import Engine, EngineEnv, EngineVectorEnv
 from s7rl.envs.registry import has_batched_engine, make_batched, make_env, register_envs
 from s7rl.envs.tasks import Task, find_task, task_ids
+from s7rl.envs.wrappers.by_name import parse_wrapper, wrap, wrap_vector
 from s7rl.envs.wrappers.flatten import FlattenNested, flatten_observation, flatten_space
 
 __all__ = [
@@ -21,8 +22,11 @@ __all__ = [
     "has_batched_engine",
     "make_batched",
     "make_env",
+    "parse_wrapper",
     "register_envs",
     "task_ids",
+    "wrap",
+    "wrap_vector",
 ]
 
 register_envs()

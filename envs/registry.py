@@ -12,7 +12,7 @@ import difflib
 import importlib
 import inspect
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -21,6 +21,7 @@ from gymnasium.vector import VectorEnv
 
 from s7rl.envs.suites import atari, control, memory, minigrid, mujoco, popgym, vision
 from s7rl.envs.suites.suite import Suite
+from s7rl.envs.wrappers.by_name import has_vector_wrappers, parse_wrappers, wrap, wrap_vector
 from s7rl.envs.wrappers.flatten import flatten_env
 
 OWN_MODULE = "s7rl.envs:"
@@ -48,23 +49,30 @@ def find_suite(env_id: str) -> Suite | None:
 
 
 def make_env(
-    env_id: str, env_kwargs: Mapping[str, object] | None = None, render_mode: str | None = None
+    env_id: str,
+    env_kwargs: Mapping[str, object] | None = None,
+    render_mode: str | None = None,
+    wrappers: Sequence[str] = (),
 ) -> gym.Env[Any, Any]:
     """Make an environment that a policy can use.
 
     This is ``gymnasium.make`` plus what stands between an id and a policy: the suite's package is imported, the suite
-    adapts its environments (``Suite.adapt``; MiniGrid's are encoded as a flat vector, for example), and nested
-    observations become one Dict (``FlattenNested``).
+    adapts its environments (``Suite.adapt``; MiniGrid's are encoded as a flat vector, for example), the wrappers that
+    were asked for come around that, and nested observations become one Dict (``FlattenNested``).
 
     Args:
         env_id: any id that Gymnasium knows, or one of a suite (``SUITES``).
         env_kwargs: keyword arguments of the environment, such as ``corridor_length``.
         render_mode: as in ``gymnasium.make``; None draws nothing.
+        wrappers: texts such as ``"Flicker(probability=0.5)"``, the first innermost; see
+            :func:`s7rl.envs.parse_wrapper`.
 
     Raises:
-        ValueError: in one line, if the id, a keyword argument or the render mode is unknown or cannot be used.
-        TypeError: in one line, if a keyword argument of one of our environments has the wrong type.
+        ValueError: in one line, if the id, a keyword argument, the render mode or a wrapper is unknown or cannot be
+            used.
+        TypeError: in one line, if a keyword argument of one of our environments or wrappers has the wrong type.
     """
+    parse_wrappers(wrappers)  # what is misspelt is said before anything is imported and made
     spec = find_spec(env_id)
     kwargs = dict(env_kwargs or {})
     _check_arguments(spec, kwargs)
@@ -83,27 +91,42 @@ def make_env(
     except Exception as error:
         raise _creation_error(env_id, dict(env_kwargs or {}), error) from error
     try:
-        return flatten_env(env if suite is None else suite.adapt(env))
+        env = env if suite is None else suite.adapt(env)
+    except ValueError as error:
+        raise ValueError(f"{env_id} cannot be used: {error}") from error
+    env = wrap(env, wrappers)
+    try:
+        return flatten_env(env)
     except ValueError as error:
         raise ValueError(f"{env_id} cannot be used: {error}") from error
 
 
-def has_batched_engine(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> bool:
-    """Return whether ``make_batched`` can make this environment with these keyword arguments."""
+def has_batched_engine(
+    env_id: str, env_kwargs: Mapping[str, object] | None = None, wrappers: Sequence[str] = ()
+) -> bool:
+    """Return whether ``make_batched`` can make this environment with these keyword arguments and wrappers.
+
+    Raises:
+        ValueError: in one line, if a wrapper is unknown or has no such argument.
+    """
     engine = _engine_of(env_id.removeprefix(OWN_MODULE))
+    if engine is None or not has_vector_wrappers(wrappers):
+        return False
     # Without arguments the engine need not be imported to know: lists ask this of every id.
-    return engine is not None and (not env_kwargs or set(env_kwargs) <= set(_arguments(load_env_creator(engine)) or ()))
+    return not env_kwargs or set(env_kwargs) <= set(_arguments(load_env_creator(engine)) or ())
 
 
 def make_batched(
-    env_id: str, num_envs: int, env_kwargs: Mapping[str, object] | None = None
+    env_id: str, num_envs: int, env_kwargs: Mapping[str, object] | None = None, wrappers: Sequence[str] = ()
 ) -> VectorEnv[Any, Any, Any]:
-    """Make a batched numpy environment; row i is ``make_env(env_id, env_kwargs)`` with seed + i, step for step.
+    """Make a batched numpy environment; row i is the one that ``make_env`` makes with seed + i, step for step.
 
-    It resets rows in the step that ends them (``AutoresetMode.SAME_STEP``) and has ``get_state()``.
+    It resets rows in the step that ends them (``AutoresetMode.SAME_STEP``); its ``unwrapped`` has ``get_state()``.
 
     Raises:
-        ValueError: in one line, if there is no engine for the id or it has no such keyword argument.
+        ValueError: in one line, if there is no engine for the id, it has no such keyword argument, or a wrapper has no
+            version for vector environments.
+        TypeError: in one line, if a keyword argument or an argument of a wrapper has the wrong type.
     """
     env_id = env_id.removeprefix(OWN_MODULE)
     engine = _engine_of(env_id)
@@ -122,7 +145,7 @@ def make_batched(
     except Exception as error:
         raise _creation_error(env_id, kwargs, error) from error
     assert isinstance(envs, VectorEnv)
-    return envs
+    return wrap_vector(envs, wrappers)
 
 
 def find_spec(env_id: str) -> EnvSpec:

@@ -5,7 +5,7 @@ Each suite tells what is known of its environments; scores of our own tasks are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class Task:
     """Default training budget in environment steps."""
     env_kwargs: Mapping[str, object] = field(default_factory=dict)
     """The keyword arguments that this task was looked up with."""
+    wrappers: tuple[str, ...] = ()
+    """What stands around the environment, the first innermost."""
 
 
 def task_ids() -> tuple[str, ...]:
@@ -44,13 +46,16 @@ def task_ids() -> tuple[str, ...]:
     return tuple(dict.fromkeys(env_id for suite in SUITES for env_id in (*suite.own, *suite.featured)))
 
 
-def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> Task:
+def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None, wrappers: Sequence[str] = ()) -> Task:
     """Describe an environment; scores and lengths follow its keyword arguments.
 
-    Any id that ``make_env`` can make has a description; scores are None where they are not known.
+    Any id that ``make_env`` can make has a description; scores are None where they are not known.  What can be had
+    with and without memory is not known any more where a wrapper stands around a task; what random actions get is, as
+    no wrapper that goes by its name changes the sum of the rewards.
 
     Raises:
-        ValueError: in one line, as ``make_env``, if the id or a keyword argument is unknown.
+        ValueError: in one line, as ``make_env``, if the id, a keyword argument or a wrapper is unknown or cannot be
+            used.
         TypeError: in one line, as ``make_env``, if a keyword argument has the wrong type.
     """
     env_id = env_id.removeprefix(OWN_MODULE)
@@ -58,28 +63,22 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None) -> Ta
     # Making it is the test of the arguments, and tells the limit that some environments keep to themselves.  A known
     # task without arguments is described without its package being installed.
     length = None
-    if kwargs or env_id not in task_ids():
-        env = make_env(env_id, kwargs)
+    if kwargs or wrappers or env_id not in task_ids():
+        env = make_env(env_id, kwargs, wrappers=wrappers)
         length = env.spec.max_episode_steps if env.spec is not None else None
         for name in ("max_steps", "max_episode_length"):
             length = length or getattr(env.unwrapped, name, None)
         env.close()
     overridden = kwargs.pop("max_episode_steps", None)
     kwargs.pop("disable_env_checker", None)
-    facts = {**_describe(env_id, kwargs), "env_kwargs": dict(env_kwargs or {})}
+    facts = {**_describe(env_id, kwargs), "env_kwargs": dict(env_kwargs or {}), "wrappers": tuple(wrappers)}
     if facts["episode_length"] is None:
         facts["episode_length"] = length
     if overridden is not None:
-        facts |= {**_NO_SCORES, "episode_length": overridden}
+        facts |= {"episode_length": overridden, "memory_span": None, "random_return": None}
+    if overridden is not None or wrappers:
+        facts |= {"optimal_return": None, "memoryless_return": None}
     return Task(env_id=env_id, **facts)
-
-
-_NO_SCORES: Mapping[str, Any] = {
-    "memory_span": None,
-    "optimal_return": None,
-    "memoryless_return": None,
-    "random_return": None,
-}
 
 
 def _describe(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from s7rl.experiments.errors import UsageError
 
 ASSIGNMENTS = tyro.conf.arg(metavar="NAME=VALUE ...", help_behavior_hint="(default: none)")
+WRAPPERS = tyro.conf.arg(metavar="WRAPPER ...", help_behavior_hint="(default: none)")
 FOLLOWS_TASK = tyro.conf.arg(help_behavior_hint="(default: follows the task)")
 FUNCTION = tyro.conf.arg(metavar="MODULE:FUNCTION", help_behavior_hint="(default: none)")
 FOLLOWS_AGENT = tyro.conf.arg(help_behavior_hint="(default: follows the agent)")

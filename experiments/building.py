@@ -118,6 +118,7 @@ def make_vec_of(settings: RunSettings, n_envs: int, seed: int) -> VecEnv:
         dict(settings.env_kwargs),
         workers=settings.workers,
         timeout=float(settings.worker_timeout) or None,
+        wrappers=settings.wrappers,
     )
 
 

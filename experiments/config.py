@@ -17,6 +17,7 @@ from s7rl.experiments.arguments import (
     FOLLOWS_AGENT,
     FOLLOWS_TASK,
     FUNCTION,
+    WRAPPERS,
     OptionalRealNumber,
     OptionalText,
     OptionalWholeNumber,
@@ -138,8 +139,12 @@ class TrainConfig:
     """Seed of the weights, the environments and the exploration."""
     env_kwargs: Annotated[tuple[str, ...], ASSIGNMENTS] = ()
     """Keyword arguments of the environment, as name=value: corridor_length=500 ..."""
+    wrappers: Annotated[tuple[str, ...], WRAPPERS] = ()
+    """What stands around the environment, the first innermost: "Flicker(probability=0.5)" PreviousActionReward ..."""
     n_envs: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
     """Environments stepped side by side."""
+    engine: Literal["auto", "minigrid"] = "auto"
+    """What plays MiniGrid's Memory mazes: our batched engine, which is the same step for step, or minigrid itself."""
     workers: Literal["auto", "batched", "loop", "processes"] = "auto"
     """How environments are stepped: our batched engine, a loop, or a process each. By itself: the engine if there is
     one, else whichever a trial of a few milliseconds finds faster."""

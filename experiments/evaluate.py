@@ -45,7 +45,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         raise UsageError(f"RUN {config.run} has no {checkpoint.name}: {_other(config.checkpoint)}")
     seed = settings.evaluation_seed if config.seed is None else config.seed
     try:
-        task = find_task(settings.env_id, dict(settings.env_kwargs))
+        task = find_task(settings.env_id, dict(settings.env_kwargs), settings.wrappers)
         # The agent may have been trained where there is a GPU, and evaluated where there is none.
         model = RecurrentPPO.load(checkpoint, device="auto")
         with environment_failures("nothing was written"):

@@ -30,7 +30,7 @@ def plan(config: TrainConfig) -> tuple[RunSettings, Task]:
     if config.out is not None:
         check_is_free(Path(config.out))
     try:
-        task = find_task(config.env, read_assignments("--env-kwargs", config.env_kwargs))
+        task = find_task(config.env, read_assignments("--env-kwargs", config.env_kwargs), config.wrappers)
         settings = settings_for(task, agent, config)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error

@@ -44,7 +44,7 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         raise UsageError(f"--eval-episodes {config.eval_episodes} must not be negative; 0 skips the evaluation")
     try:
         settings = before if config.steps is None else replace(before, steps=config.steps)
-        task = find_task(settings.env_id, dict(settings.env_kwargs))
+        task = find_task(settings.env_id, dict(settings.env_kwargs), settings.wrappers)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error
     with ranks(settings.device), folder.locked() if rank() == 0 else nullcontext():

@@ -96,6 +96,7 @@ class RunFolder:
             # JSON has made lists of the tuples in them.
             for name in ("env_kwargs", "core_kwargs"):
                 stored[name] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored[name].items()}
+            stored["wrappers"] = tuple(stored["wrappers"])
             return RunSettings(**stored)
         except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{self.config} cannot be used: {error}") from error

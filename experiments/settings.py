@@ -43,6 +43,8 @@ class RunSettings:
     """Gymnasium id."""
     env_kwargs: Mapping[str, Any]
     """Keyword arguments of the environment."""
+    wrappers: tuple[str, ...]
+    """What stands around it, the first innermost, as ``s7rl.envs.make_env`` takes it."""
     agent: str
     """Name of the preset that the network started from."""
     core: str
@@ -98,7 +100,8 @@ class RunSettings:
     normalize_rewards: bool
     """Whether rewards are scaled to a return of variance 1."""
     workers: str
-    """How environments are stepped, one of ``s7rl.agents.vectorization.WORKERS``; "auto" only before it has begun."""
+    """How environments are stepped, one of ``s7rl.agents.vectorization.WORKERS``; "auto" and "single" only before it
+    has begun."""
     worker_timeout: int
     """Seconds that a worker process has for an answer; 0: for ever."""
     threads: int | None
@@ -191,6 +194,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
     return RunSettings(
         env_id=task.env_id,
         env_kwargs=dict(task.env_kwargs),
+        wrappers=task.wrappers,
         agent=config.agent,
         core=agent.core,
         core_kwargs=core_kwargs,
@@ -218,7 +222,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
         normalize_observations=_first(ppo.normalize_observations, suite.normalize_observations),
         normalize_rewards=_first(ppo.normalize_rewards, suite.normalize_rewards),
-        workers=config.workers,
+        workers=_workers(task, config),
         worker_timeout=config.worker_timeout,
         threads=config.threads,
         device=config.device,
@@ -267,6 +271,18 @@ def _batch_size(n_envs: int, n_steps: int, sequence_length: int | None, suite: S
 def next_power_of_two(number: int) -> int:
     """The smallest power of two that is not below ``number`` (which is at least 1)."""
     return 1 << (number - 1).bit_length()
+
+
+def _workers(task: Task, config: TrainConfig) -> str:
+    if config.engine == "auto":
+        return config.workers
+    if task.suite != config.engine:
+        raise UsageError(
+            f"--engine {config.engine} is for environments of {config.engine}, and {task.env_id} is none: leave it out"
+        )
+    if config.workers == "batched":
+        raise UsageError(f"--workers batched is our engine, which --engine {config.engine} switches off: give one only")
+    return "single" if config.workers == "auto" else config.workers
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def print_settings(
 ) -> None:
     """Prints what was derived from the task, and a warning where the rollout is too short for it."""
     kwargs = f" {write_assignments(settings.env_kwargs)}" if settings.env_kwargs else ""
+    wrapped = f" in {', '.join(settings.wrappers)}" if settings.wrappers else ""
     length = f", episodes of up to {plural(task.episode_length, 'step')}" if task.episode_length else ""
     span = f", {plural(task.memory_span, 'step')} to remember" if task.memory_span else ""
     horizon = settings.core_kwargs.get("horizon")
@@ -61,7 +62,7 @@ def print_settings(
     whole = cut.sequence_length == settings.n_steps
     batch = plural(cut.sequences, "row" if whole else "sequence") + ("" if whole else f" of {cut.sequence_length}")
     lines = {
-        "task": f"{settings.env_id}{kwargs}: {spaces}{length}{span}",
+        "task": f"{settings.env_id}{kwargs}{wrapped}: {spaces}{length}{span}",
         "agent": f"{settings.agent}: {settings.n_blocks} x {settings.d_model} features, "
         f"{states}{parameters:,} parameters{memory}",
         "learning": f"{plural(settings.steps, 'step')} in rollouts of {settings.n_envs} x {settings.n_steps}, "
@@ -155,5 +156,7 @@ def retrain_command(settings: RunSettings, *, agent: str | None = None, steps: i
     words = [program("s7rl"), "train", settings.env_id]
     if settings.env_kwargs:
         words += ["--env-kwargs", *write_assignments(settings.env_kwargs).split(" ")]
+    if settings.wrappers:
+        words += ["--wrappers", *settings.wrappers]
     words += ["--agent", agent or settings.agent, "--steps", str(steps or settings.steps)]
     return " ".join(quote(word) for word in words)

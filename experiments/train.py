@@ -226,7 +226,7 @@ def _introduce(
 
 
 def _draw(folder: RunFolder, settings: RunSettings, task: Task) -> None:
-    name = " ".join([settings.env_id, write_assignments(settings.env_kwargs)]).strip()
+    name = " ".join([settings.env_id, write_assignments(settings.env_kwargs), *settings.wrappers]).strip()
     title = f"{name}, agent {settings.agent}, seed {settings.seed}"
     draw_learning_curve(folder.progress, folder.learning_curve, task=task, title=title)
 

@@ -29,7 +29,7 @@ from s7rl.envs.wrappers.noise import Flicker, FlickerVector, NoisyObservation, N
 from s7rl.envs.wrappers.previous_action import PreviousActionReward, PreviousActionRewardVector
 from s7rl.envs.wrappers.timeout import TimeoutAsTruncation
 
-__all__ = ["WRAPPERS", "Versions", "has_vector_wrappers", "parse_wrapper", "wrap", "wrap_vector"]
+__all__ = ["WRAPPERS", "Versions", "has_vector_wrappers", "parse_wrapper", "parse_wrappers", "wrap", "wrap_vector"]
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
@@ -104,6 +104,18 @@ def parse_wrapper(text: str) -> tuple[str, dict[str, Any]]:
     return name, kwargs
 
 
+def parse_wrappers(wrappers: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what :func:`parse_wrapper` does for each.
+
+    Raises:
+        ValueError: as :func:`parse_wrapper`.
+        TypeError: in one line, if it is one text instead of several.
+    """
+    if isinstance(wrappers, str):
+        raise TypeError(f"wrappers ({wrappers!r}) is a text; pass a list of them, [{wrappers!r}].")
+    return [parse_wrapper(text) for text in wrappers]
+
+
 def wrap(env: gym.Env[Any, Any], wrappers: Sequence[str]) -> gym.Env[Any, Any]:
     """Return a single environment in wrappers, the first innermost.
 
@@ -111,7 +123,7 @@ def wrap(env: gym.Env[Any, Any], wrappers: Sequence[str]) -> gym.Env[Any, Any]:
         ValueError: as :func:`parse_wrapper`, and in one line if a wrapper does not fit the environment.
         TypeError: in one line, if an argument is of the wrong type.
     """
-    for name, kwargs in _parse_all(wrappers):
+    for name, kwargs in parse_wrappers(wrappers):
         env = WRAPPERS[name].single(env, **kwargs)
     return env
 
@@ -123,7 +135,7 @@ def wrap_vector(envs: AnyVectorEnv, wrappers: Sequence[str]) -> AnyVectorEnv:
         ValueError: as :func:`wrap`, and in one line if a wrapper has no version for vector environments.
         TypeError: in one line, if an argument is of the wrong type.
     """
-    for name, kwargs in _parse_all(wrappers):
+    for name, kwargs in parse_wrappers(wrappers):
         vector = WRAPPERS[name].vector
         if vector is None:
             having = ", ".join(key for key, versions in WRAPPERS.items() if versions.vector is not None)
@@ -138,14 +150,7 @@ def has_vector_wrappers(wrappers: Sequence[str]) -> bool:
     Raises:
         ValueError: as :func:`parse_wrapper`.
     """
-    return all(WRAPPERS[name].vector is not None for name, _ in _parse_all(wrappers))
-
-
-def _parse_all(wrappers: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    if isinstance(wrappers, str):
-        raise TypeError(f"wrappers ({wrappers!r}) is a text; pass a list of them, [{wrappers!r}].")
-    # All of them first: nothing is wrapped where one cannot be read.
-    return [parse_wrapper(text) for text in wrappers]
+    return all(WRAPPERS[name].vector is not None for name, _ in parse_wrappers(wrappers))
 
 
 def _arguments(name: str) -> dict[str, inspect.Parameter]:

@@ -17,11 +17,10 @@ import torch
 from s7rl.agents import RecurrentPPO, make_vec
 from s7rl.files import write_atomically
 
-KILLS = 100
-
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_killed_a_hundred_times_while_saving_it_always_leaves_a_loadable_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_however_often_it_is_killed_while_saving_it_leaves_a_loadable_checkpoint(tmp_path: Path, kills: int) -> None:
     env = make_vec("s7rl/TMazePassive-v0", 2, env_kwargs={"corridor_length": 6})
     model = RecurrentPPO("MlpPolicy", env, n_steps=8, policy_kwargs={"d_model": 8, "d_state": 4}, seed=0)
     model.learn(16)
@@ -32,7 +31,7 @@ def test_killed_a_hundred_times_while_saving_it_always_leaves_a_loadable_checkpo
     expected = model.policy.state_dict()["action_net.weight"].clone()
     rng = np.random.default_rng(0)
     unfinished = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         child = os.fork()
         if not child:
             while True:

@@ -3,7 +3,8 @@
 Mutations seen to fail: workers not seeded; the user's own ids not registered in workers; the trial that leaves the
 global generators where it took them, or its environment open; what "auto" came to not kept; processes taken for any
 gain; cores not divided among ranks; a ValueError of a worker's constructor left a WorkerError; the state of workers not
-put back; torch imported in a worker with its state, or with a question of ``VecMonitor``.
+put back; the wrappers left out of one of the three ways, or of the question whether there is an engine; torch imported
+in a worker with its state, or with a question of ``VecMonitor``.
 """
 
 from __future__ import annotations
@@ -79,24 +80,25 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "env_kwargs"),
+    ("env_id", "env_kwargs", "wrappers"),
     [
-        ("s7rl/TMazePassive-v0", {"corridor_length": 3}),
-        ("CartPole-v1", None),
-        ("tests/Pixels-v0", None),
-        ("tests/Pair-v0", None),
+        ("s7rl/TMazePassive-v0", {"corridor_length": 3}, ("DelayedReward(steps=2)", "PreviousActionReward")),
+        ("s7rl/TMazePassive-v0", {"corridor_length": 3}, ()),
+        ("CartPole-v1", None, ("PositionOnly", "Flicker(probability=0.3)")),
+        ("tests/Pixels-v0", None, ()),
+        ("tests/Pair-v0", None, ()),
     ],
 )
 @settings(max_examples=2, phases=[Phase.generate])  # Shrinking starts processes for a minute.
 @given(seed=st.integers(0, 2**31), choices=st.integers(0, 2**31))
 def test_the_same_seeds_give_the_same_trajectories_however_they_are_stepped(
-    env_id: str, env_kwargs: dict[str, Any] | None, seed: int, choices: int
+    env_id: str, env_kwargs: dict[str, Any] | None, wrappers: tuple[str, ...], seed: int, choices: int
 ) -> None:
-    ways = [workers for workers in KINDS if workers != "batched" or has_batched_engine(env_id, env_kwargs)]
+    ways = [workers for workers in KINDS if workers != "batched" or has_batched_engine(env_id, env_kwargs, wrappers)]
     assert len(ways) == (3 if env_id.startswith("s7rl/") else 2)
     seen: list[Any] = []
     for workers in ways:
-        env = make_vec(env_id, 3, seed, env_kwargs, workers=workers)
+        env = make_vec(env_id, 3, seed, env_kwargs, workers=workers, wrappers=wrappers)
         assert isinstance(env, VecMonitor)
         assert isinstance(env.venv, KINDS[workers])
         count = getattr(env.action_space, "n", 2)
@@ -121,13 +123,17 @@ def test_processes_pay_where_a_step_costs_much_more_than_asking_for_it(
 def on_cores(monkeypatch: pytest.MonkeyPatch, cores: int, seconds: float | None = None) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     if seconds is not None:
-        monkeypatch.setattr(vectorization, "_seconds_per_step", lambda env_id, env_kwargs: seconds)
+        monkeypatch.setattr(vectorization, "_seconds_per_step", lambda env_id, env_kwargs, wrappers: seconds)
 
 
 def test_auto_takes_the_engine_else_what_a_trial_says(monkeypatch: pytest.MonkeyPatch) -> None:
     on_cores(monkeypatch, 2, 1e-3)
     assert choose_workers("s7rl/TMazePassive-v0", 4) == Choice("batched", "")
     assert choose_workers("CartPole-v1", 4) == Choice("processes", "a step takes 1,000 us, 2 cores")
+    timed = Choice("processes", "a step takes 1,000 us, 2 cores")
+    assert choose_workers("s7rl/TMazePassive-v0", 4, workers="single") == timed
+    flattened = ("FlattenNested",)  # which has no version for many environments
+    assert choose_workers("s7rl/TMazePassive-v0", 4, wrappers=flattened) == timed
     assert choose_workers("CartPole-v1", 1) == Choice("loop", "there is one environment")
     on_cores(monkeypatch, 1, 1e-3)
     assert choose_workers("CartPole-v1", 4) == Choice("loop", "there is one core for it")
@@ -150,15 +156,20 @@ def test_ranks_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     on_cores(monkeypatch, 2)
-    np.random.seed(3)  # noqa: NPY002
-    random.seed(3)
-    expected = np.random.random(), random.random()  # noqa: NPY002
-    np.random.seed(3)  # noqa: NPY002
-    random.seed(3)
-    before = Drawing.made
-    assert "a step takes" in choose_workers("tests/Drawing-v0", 2).reason
-    assert (np.random.random(), random.random()) == expected  # noqa: NPY002
-    assert Drawing.made == before + 1
+
+    def draws_after_a_trial_of(seconds: float) -> tuple[float, float]:
+        monkeypatch.setattr(vectorization, "TRIAL_SECONDS", seconds)
+        np.random.seed(3)  # noqa: NPY002
+        random.seed(3)
+        assert "a step takes" in choose_workers("tests/Drawing-v0", 2).reason
+        return np.random.random(), random.random()  # noqa: NPY002
+
+    # Trials of other lengths, as beartype itself draws from `random` here, though as often in both.
+    made = Drawing.made
+    draws = draws_after_a_trial_of(0.0)
+    assert draws_after_a_trial_of(0.01) == draws
+    assert draws[0] == np.random.RandomState(3).random_sample()
+    assert Drawing.made == made + 2
     assert Drawing.closed == Drawing.made
     failing = choose_workers("tests/Drawing-v0", 2, {"trouble": "raise", "at": 2})
     assert failing == Choice("loop", "it could not be tried")
@@ -179,6 +190,10 @@ def test_a_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             {"timeout": -1.0},
             "timeout is -1.0, but it is how many seconds a worker has for an answer: pass a number above",
+        ),
+        (
+            {"env_id": "s7rl/TMazePassive-v0", "workers": "batched", "wrappers": ["FlattenNested"]},
+            "s7rl/TMazePassive-v0 with FlattenNested has no batched engine",
         ),
         ({"env_id": "NoSuchTask-v0", "workers": "processes"}, "unknown environment 'NoSuchTask-v0'"),
         ({"env_kwargs": {"length": 3}, "workers": "processes"}, "unknown keyword argument 'length'"),

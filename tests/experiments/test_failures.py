@@ -88,9 +88,9 @@ def test_the_run_says_and_keeps_what_auto_came_to(tmp_path: Path, capsys: pytest
 def test_an_evaluation_uses_the_same_workers_and_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Any, Any]] = []
 
-    def noted(env_id: str, n_envs: int, seed: int, env_kwargs: Any, workers: str, timeout: float | None) -> Any:
-        seen.append((workers, timeout))
-        return make_vec(env_id, n_envs, seed, env_kwargs, workers, timeout)
+    def noted(env_id: str, n_envs: int, seed: int, env_kwargs: Any, **options: Any) -> Any:
+        seen.append((options["workers"], options["timeout"]))
+        return make_vec(env_id, n_envs, seed, env_kwargs, **options)
 
     monkeypatch.setattr("s7rl.experiments.building.make_vec", noted)
     words = ["train", *TINY, "--env-kwargs", "corridor_length=3", "--workers", "loop", "--worker-timeout", "0"]
