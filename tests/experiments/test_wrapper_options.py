@@ -1,7 +1,7 @@
 """Wrappers and engines on the command line: trained in, saved, and evaluated in.
 
 Mutations seen to fail: the wrappers left out of the environments, of the settings, of the task; their order turned
-round; the optimum of a wrapped task kept; ``--engine`` without effect; a method of the engine not found behind wrappers.
+round; the optimum of a wrapped task kept; ``--engine`` without effect; a method of an engine not found in wrappers.
 """
 
 from __future__ import annotations
