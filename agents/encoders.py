@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from s7rl.agents.observations import Observations
 from s7rl.checks import SIZE, check_arguments
+from s7rl.cores.dense import Linear
 
 NATURE_CNN_SIDE = 36
 """The shortest side, in pixels, of an image that the three layers of Mnih et al. leave anything of."""
@@ -154,7 +155,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         self.cnn = nn.Sequential(*_convolutions(channels, min(height, width)), nn.Flatten())
         with torch.no_grad():
             size = self.cnn(torch.zeros(1, channels, height, width)).shape[1]
-        self.linear = nn.Sequential(nn.Linear(size, features_dim), nn.ReLU())
+        self.linear = nn.Sequential(Linear(size, features_dim), nn.ReLU())
 
     def forward(self, images: Float[Tensor, "N _ _ _"]) -> Float[Tensor, "N F"]:
         """Extract features of preprocessed images, in the order of axes that the space has."""

@@ -36,6 +36,7 @@ from s7rl.agents.observations import Observations, check_shape, map_observations
 from s7rl.agents.spaces import check_spaces, flat_actions, to_action_space
 from s7rl.checks import check_arguments
 from s7rl.cores import Core, core_options, make_core, split_dynamics
+from s7rl.cores.dense import Linear
 
 
 class RecurrentActorCriticPolicy(ActorCriticPolicy):
@@ -191,7 +192,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             if self.ortho_init:
                 nn.init.orthogonal_(embedding.weight, gain=2**0.5)
             return embedding
-        layers = nn.Linear(self.features_dim, self.d_model), nn.ReLU(), nn.Linear(self.d_model, self.d_model)
+        layers = Linear(self.features_dim, self.d_model), nn.ReLU(), Linear(self.d_model, self.d_model)
         encoder = nn.Sequential(*layers)
         if self.ortho_init:
             encoder.apply(partial(self.init_weights, gain=2**0.5))

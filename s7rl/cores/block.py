@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 
 
 class ResidualBlock(Core):
@@ -21,7 +22,7 @@ class ResidualBlock(Core):
         super().__init__(layer.d_model, layer.state_size)
         self.norm = nn.LayerNorm(layer.d_model)
         self.layer = layer
-        self.gate = nn.Linear(layer.d_model, layer.d_model)
+        self.gate = Linear(layer.d_model, layer.d_model)
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

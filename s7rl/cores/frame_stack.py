@@ -2,10 +2,11 @@
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from s7rl.checks import SIZE, check_arguments
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 from s7rl.cores.window import lagged
 
 
@@ -29,7 +30,7 @@ class FrameStack(Core):
         check_arguments(locals(), d_model=SIZE, n_frames=SIZE)
         super().__init__(d_model, state_size=(n_frames - 1) * d_model)
         self.n_frames = n_frames
-        self.output = nn.Linear(n_frames * d_model, d_model)
+        self.output = Linear(n_frames * d_model, d_model)
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

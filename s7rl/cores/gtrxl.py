@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from s7rl.checks import SIZE, check_arguments
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 
 QUERIES = 64
 """The least number of queries that attend at once; more where the window is longer."""
@@ -56,17 +57,17 @@ class GTrXL(Core):
         self.window, self.n_heads, self.d_head = window, n_heads, d_head
         width = n_heads * d_head
         self.norm = nn.LayerNorm(d_model)
-        self.query = nn.Linear(d_model, width, bias=False)
-        self.key = nn.Linear(d_model, width, bias=False)
-        self.value = nn.Linear(d_model, width, bias=False)
-        self.position = nn.Linear(d_model, width, bias=False)  # W_R
+        self.query = Linear(d_model, width, bias=False)
+        self.key = Linear(d_model, width, bias=False)
+        self.value = Linear(d_model, width, bias=False)
+        self.position = Linear(d_model, width, bias=False)  # W_R
         self.content_bias = nn.Parameter(torch.zeros(n_heads, 1, d_head))  # u
         self.position_bias = nn.Parameter(torch.zeros(n_heads, 1, d_head))  # v
-        self.output = nn.Linear(width, d_model, bias=False)
+        self.output = Linear(width, d_model, bias=False)
         self.attention_gate = Gate(d_model)
         inside = expansion * d_model
         self.perceptron = nn.Sequential(
-            nn.LayerNorm(d_model), nn.Linear(d_model, inside), nn.ReLU(), nn.Linear(inside, d_model)
+            nn.LayerNorm(d_model), Linear(d_model, inside), nn.ReLU(), Linear(inside, d_model)
         )
         self.perceptron_gate = Gate(d_model)
         self.sinusoids: Tensor
@@ -126,9 +127,9 @@ class Gate(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        self.from_y = nn.Linear(d_model, 3 * d_model, bias=False)  # W_r, W_z, W_g
-        self.from_x = nn.Linear(d_model, 2 * d_model, bias=False)  # U_r, U_z
-        self.from_kept = nn.Linear(d_model, d_model, bias=False)  # U_g
+        self.from_y = Linear(d_model, 3 * d_model, bias=False)  # W_r, W_z, W_g
+        self.from_x = Linear(d_model, 2 * d_model, bias=False)  # U_r, U_z
+        self.from_kept = Linear(d_model, d_model, bias=False)  # U_g
         self.bias = nn.Parameter(torch.full((d_model,), 2.0))  # b_g
 
     def forward(self, x: Float[Tensor, "T B H"], y: Float[Tensor, "T B H"]) -> Float[Tensor, "T B H"]:

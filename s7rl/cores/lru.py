@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from s7rl.checks import SIZE, check_arguments, number, span
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 from s7rl.scan import linear_scan
 
 
@@ -61,8 +62,8 @@ class LRU(Core):
         self.nu = nn.Parameter(torch.log(-0.5 * squared.log()).float())
         self.theta = nn.Parameter(phase.log().float())
         self.gamma = nn.Parameter(0.5 * torch.log1p(-squared).float())
-        self.input = nn.Linear(d_model, 2 * d_state, bias=False)  # B
-        self.output = nn.Linear(2 * d_state, d_model, bias=False)  # [Re C | -Im C]
+        self.input = Linear(d_model, 2 * d_state, bias=False)  # B
+        self.output = Linear(2 * d_state, d_model, bias=False)  # [Re C | -Im C]
         self.skip = nn.Parameter(torch.randn(d_model))  # D
         nn.init.normal_(self.input.weight, std=(2 * d_model) ** -0.5)
         nn.init.normal_(self.output.weight, std=d_state**-0.5)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 from s7rl.cores.initialisation import log_uniform
 from s7rl.cores.window import lagged
 from s7rl.scan import linear_scan
@@ -59,16 +60,16 @@ class Mamba(Core):
         super().__init__(d_model, state_size=channels * (d_state + d_conv - 1))
         self.d_state = d_state
         self.rank = math.ceil(d_model / 16)  # R
-        self.input = nn.Linear(d_model, 2 * channels, bias=False)
+        self.input = Linear(d_model, 2 * channels, bias=False)
         self.convolution = nn.Parameter(torch.empty(d_conv, channels).uniform_(-1, 1) * d_conv**-0.5)  # w_j
         self.convolution_bias = nn.Parameter(torch.empty(channels).uniform_(-1, 1) * d_conv**-0.5)
-        self.selection = nn.Linear(channels, self.rank + 2 * d_state, bias=False)  # W_r, W_B, W_C
-        self.to_step = nn.Linear(self.rank, channels, bias=False)  # W_Delta
+        self.selection = Linear(channels, self.rank + 2 * d_state, bias=False)  # W_r, W_B, W_C
+        self.to_step = Linear(self.rank, channels, bias=False)  # W_Delta
         step = log_uniform((channels,), step_range)
         self.step_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus of it is the step
         self.log_decay = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(channels, 1))  # log(-A)
         self.skip = nn.Parameter(torch.ones(channels))  # D
-        self.output = nn.Linear(channels, d_model, bias=False)
+        self.output = Linear(channels, d_model, bias=False)
         nn.init.uniform_(self.to_step.weight, -(self.rank**-0.5), self.rank**-0.5)
 
     def scan(

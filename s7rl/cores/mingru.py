@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 from s7rl.cores.initialisation import chrono_bias
 from s7rl.scan import linear_scan
 
@@ -37,9 +38,9 @@ class MinGRU(Core):
         horizons = span("it is the (shortest, longest) time constant in steps", above=1.0)
         check_arguments(locals(), d_model=SIZE, horizon=horizons)
         super().__init__(d_model, state_size=d_model)
-        self.gate = nn.Linear(d_model, d_model, bias=False)  # W_z
+        self.gate = Linear(d_model, d_model, bias=False)  # W_z
         self.gate_bias = nn.Parameter(-chrono_bias(d_model, horizon))  # beta
-        self.candidate = nn.Linear(d_model, d_model)
+        self.candidate = Linear(d_model, d_model)
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

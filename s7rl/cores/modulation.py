@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from s7rl.cores.dense import Linear
+
 
 class FullModulation(nn.Module):
     r"""Every entry of the matrix depends on u_k: :math:`y_o = \sum_{ij} W_{oij}\, u_i v_j`, W zero at first.
@@ -45,9 +47,9 @@ class LowRankModulation(nn.Module):
 
     def __init__(self, d_model: int, d_in: int, d_out: int, rank: int) -> None:
         super().__init__()
-        self.weights = nn.Linear(d_model, rank, bias=False)  # V
-        self.right = nn.Linear(d_in, rank, bias=False)  # Q
-        self.left = nn.Linear(rank, d_out, bias=False)  # P
+        self.weights = Linear(d_model, rank, bias=False)  # V
+        self.right = Linear(d_in, rank, bias=False)  # Q
+        self.left = Linear(rank, d_out, bias=False)  # P
         nn.init.zeros_(self.weights.weight)
         nn.init.normal_(self.right.weight, std=d_in**-0.5)
         nn.init.normal_(self.left.weight, std=rank**-0.5)

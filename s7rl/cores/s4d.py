@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 from s7rl.cores.initialisation import log_uniform
 from s7rl.cores.modes import zero_order_hold
 from s7rl.scan import linear_scan
@@ -50,7 +51,7 @@ class S4D(Core):
         self.log_step = nn.Parameter(log_uniform((d_model, 1), step_range).log())
         self.output = nn.Parameter(math.sqrt(0.5) * torch.randn(2, d_model, d_state))  # C, of variance 1 in all
         self.skip = nn.Parameter(torch.randn(d_model))  # D
-        self.mix = nn.Linear(d_model, 2 * d_model)  # W, c
+        self.mix = Linear(d_model, 2 * d_model)  # W, c
 
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

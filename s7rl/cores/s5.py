@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from s7rl.checks import SIZE, check_arguments, span
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 from s7rl.cores.initialisation import log_uniform
 from s7rl.cores.modes import scale_halves, zero_order_hold
 from s7rl.scan import linear_scan
@@ -46,8 +47,8 @@ class S5(Core):
         self.log_decay = nn.Parameter((-eigenvalues.real).log().float())
         self.frequency = nn.Parameter(eigenvalues.imag.float())
         self.log_step = nn.Parameter(log_uniform((d_state,), step_range).log())
-        self.input = nn.Linear(d_model, 2 * d_state, bias=False)  # B
-        self.output = nn.Linear(2 * d_state, d_model, bias=False)  # [2 Re C | -2 Im C]
+        self.input = Linear(d_model, 2 * d_state, bias=False)  # B
+        self.output = Linear(2 * d_state, d_model, bias=False)  # [2 Re C | -2 Im C]
         self.skip = nn.Parameter(torch.randn(d_model))  # D
         # B is drawn real in the space of the HiPPO matrix, of variance 1 / fan-in, then turned into its eigenbasis.  C,
         # whose real and imaginary parts have that variance, is the same in any basis.

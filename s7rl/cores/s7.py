@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from s7rl.checks import FLAG, SIZE, check_arguments, choice, number, span
 from s7rl.cores.base import Core
+from s7rl.cores.dense import Linear
 from s7rl.cores.modulation import FullModulation, LowRankModulation
 from s7rl.scan import linear_scan
 from s7rl.selective_scan import INPUT_SCALES, both_halves, selective_scan, transition
@@ -141,8 +142,8 @@ class S7(Core):
         else:
             self.register_buffer("angle", angle)
         self.mu = None if token_shift is None else nn.Parameter(torch.full((d_model,), float(token_shift)))
-        self.input = nn.Linear(d_model, width, bias=False)  # B
-        self.output = nn.Linear(width, d_model, bias=False)  # C
+        self.input = Linear(d_model, width, bias=False)  # B
+        self.output = Linear(width, d_model, bias=False)  # C
         self.skip = nn.Parameter(torch.randn(d_model))  # d
         nn.init.normal_(self.input.weight, std=d_model**-0.5)
         nn.init.normal_(self.output.weight, std=width**-0.5)
@@ -154,7 +155,7 @@ class S7(Core):
         if selectivity != "diagonal":
             make = FullModulation if selectivity == "full" else partial(LowRankModulation, rank=rank or 8)
             self.modulate_input, self.modulate_output = make(d_model, d_model, width), make(d_model, width, d_model)
-        self.state_bias = nn.Linear(d_model, width) if selectivity == "full" else None
+        self.state_bias = Linear(d_model, width) if selectivity == "full" else None
         if self.state_bias is not None:
             nn.init.zeros_(self.state_bias.weight)
             nn.init.zeros_(self.state_bias.bias)
@@ -217,11 +218,11 @@ class S7(Core):
 
 def _selection(d_model: int, width: int, rank: int | None) -> nn.Module:
     """The map from u_k to the modulations, zero at first; through ``rank`` numbers, or unrestricted."""
-    last = nn.Linear(rank or d_model, width, bias=False)
+    last = Linear(rank or d_model, width, bias=False)
     nn.init.zeros_(last.weight)
     if rank is None:
         return last
-    first = nn.Linear(d_model, rank, bias=False)
+    first = Linear(d_model, rank, bias=False)
     nn.init.normal_(first.weight, std=d_model**-0.5)
     return nn.Sequential(first, last)
 

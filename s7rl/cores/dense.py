@@ -1,0 +1,81 @@
+"""Dense layers, which are most of what a network costs, on the library that is fast on this processor.
+
+torch multiplies float32 matrices on the CPU by MKL, which takes its AVX-512 kernels on Intel's processors only; on
+AMD's it reaches half of the speed of oneDNN, which torch brings along and uses for other types.  Where that is so,
+:class:`Linear` calls oneDNN for all three products of a layer.  ``s7rl bench train`` has the figures.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+WORTHWHILE = 2_000_000
+"""Multiplications in a product from which oneDNN, which takes longer to start, is ahead."""
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear``, to rounding, with the same parameters."""
+
+    def forward(self, input: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
+        """See :class:`torch.nn.Linear`."""
+        if input.numel() * self.out_features < WORTHWHILE or not _takes(input, self.weight):
+            return nn.functional.linear(input, self.weight, self.bias)
+        if not torch.is_grad_enabled():
+            return _product(input, self.weight, self.bias)
+        result: Tensor = _OneDnnLinear.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        return (
+            _product(grad, weight.t()) if needs_x else None,
+            _product(rows.t(), x.flatten(0, -2).t()) if needs_weight else None,
+            rows.sum(0) if needs_bias else None,
+        )
+
+
+def _product(x: Float[Tensor, "*batch I"], weight: Float[Tensor, "O I"], bias: Tensor | None = None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
+
+
+def _takes(x: Tensor, weight: Tensor) -> bool:
+    return (
+        one_dnn_is_faster()
+        and x.dtype == weight.dtype == torch.float32
+        and x.device.type == weight.device.type == "cpu"
+        and not torch.compiler.is_compiling()  # it has its own choice of kernels
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+@cache
+def one_dnn_is_faster() -> bool:
+    """Whether torch has oneDNN, and MKL will not use what this processor can do."""
+    # The operator is not documented, though torch.compile emits it.
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    return torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512" and not _is_intel()
+
+
+def _is_intel() -> bool:
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True  # not Linux, where AMD's processors with AVX-512 stand
