@@ -150,7 +150,7 @@ def test_a_large_image_gets_the_network_of_mnih_et_al() -> None:
     ours, theirs = ImageExtractor(space), NatureCNN(space)
     theirs.load_state_dict(ours.state_dict())
     images = torch.rand(2, 4, 84, 84)
-    torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=0)
+    torch.testing.assert_close(ours(images), theirs(images))  # to rounding: the dense layer may be summed by oneDNN
     assert ours.features_dim == 512
 
 

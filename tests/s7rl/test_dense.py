@@ -1,8 +1,8 @@
 """Dense layers on oneDNN: values and gradients against float64, and torch's own wherever they do not serve.
 
-Mutations seen to fail: the bias left out; its gradient a mean; the weight's gradient transposed; the input's by the
-weight instead of its transpose, where it is square; other types, autocast or small products sent to oneDNN; the gradient
-of a weight that needs none.
+Mutations seen to fail: the bias left out; its gradient a mean; the gradient of the weight transposed; that of the input
+by the weight instead of its transpose, where it is square; other types, autocast or small products sent to oneDNN; the
+gradient of a weight that needs none.
 """
 
 from __future__ import annotations
