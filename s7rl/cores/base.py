@@ -65,6 +65,21 @@ class Core(nn.Module, ABC):
         y, state = self.scan(x[None], state, reset[None])
         return y[0], state
 
+    def step_within(
+        self,
+        norm: nn.LayerNorm,
+        gate: nn.Linear,
+        x: Float[Tensor, "B H"],
+        state: Float[Tensor, "B S"],
+        reset: Bool[Tensor, " B"],
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]] | None:
+        """A step, without gradients, of the :class:`~s7rl.cores.block.ResidualBlock` around this layer, all at once.
+
+        Returns:
+            The output of the block and the state after it; None where there is no code for that.
+        """
+        return None
+
     @abstractmethod
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

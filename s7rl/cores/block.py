@@ -24,6 +24,15 @@ class ResidualBlock(Core):
         self.layer = layer
         self.gate = Linear(layer.d_model, layer.d_model)
 
+    def step(
+        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
+        """See :meth:`Core.step`."""
+        # Who watches what goes in and out of the parts sees nothing of a step that is made all at once.
+        watched = torch.is_grad_enabled() or self.norm._forward_hooks
+        whole = None if watched else self.layer.step_within(self.norm, self.gate, x, state, reset)
+        return super().step(x, state, reset) if whole is None else whole
+
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
@@ -42,12 +51,24 @@ class Stack(Core):
         self.cores = nn.ModuleList(cores)
         self._sizes = [core.state_size for core in cores]
 
+    def step(
+        self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
+        """See :meth:`Core.step`."""
+        return self._through("step", x, state, reset)
+
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
         """See :meth:`Core.scan`."""
+        return self._through("scan", x, state, reset)
+
+    def _through(
+        self, method: str, x: Float[Tensor, "*T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "*T B"]
+    ) -> tuple[Float[Tensor, "*T B H"], Float[Tensor, "B S"]]:
         states = []
-        for core, part in zip(self.cores, state.split(self._sizes, dim=-1), strict=True):
-            x, part = core.scan(x, part, reset)  # type: ignore[operator]
+        parts = state.split(self._sizes, dim=-1) if len(self._sizes) > 1 else (state,)
+        for core, part in zip(self.cores, parts, strict=True):
+            x, part = getattr(core, method)(x, part, reset)
             states.append(part)
-        return x, torch.cat(states, dim=-1)
+        return x, torch.cat(states, dim=-1) if len(states) > 1 else states[0]

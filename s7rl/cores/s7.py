@@ -12,15 +12,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from s7rl.backends import backend
 from s7rl.checks import FLAG, SIZE, check_arguments, choice, number, span
 from s7rl.cores.base import Core
 from s7rl.cores.dense import Linear
 from s7rl.cores.modulation import FullModulation, LowRankModulation
-from s7rl.scan import linear_scan
+from s7rl.kernels.arrays import Arrays, array
+from s7rl.scan import check_shapes, linear_scan
 from s7rl.selective_scan import INPUT_SCALES, both_halves, selective_scan, transition
 
 Selectivity = Literal["diagonal", "low_rank", "full"]
 AngleSpread = Literal["even", "log"]
+MOST_AT_ONCE = 64
+"""Sequences up to which a step in one kernel is faster than torch's products, which are better at larger ones."""
 
 
 class S7(Core):
@@ -128,6 +132,7 @@ class S7(Core):
         self.input_scale = input_scale
         self.offset = offset
         self._width = width
+        self._arrays = Arrays()
 
         shortest, longest = horizon
         real = _log_spaced(shortest, longest, d_state - rotating)
@@ -176,6 +181,38 @@ class S7(Core):
         run = self._scan_diagonal if self.selectivity == "diagonal" else self._scan_whole
         y, modes = run(x, shifted, modes, reset)
         return y, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
+
+    def step_within(
+        self,
+        norm: nn.LayerNorm,
+        gate: nn.Linear,
+        x: Float[Tensor, "B H"],
+        state: Float[Tensor, "B S"],
+        reset: Bool[Tensor, " B"],
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]] | None:
+        """See :meth:`Core.step_within`."""
+        if not (
+            len(x) <= MOST_AT_ONCE
+            and self.selectivity == "diagonal"
+            and isinstance(self.selection, nn.Linear)
+            and backend(x) == "numba"
+            and x.dtype == state.dtype == self.w_0.dtype
+            and not torch.is_autocast_enabled("cpu")
+        ):
+            return None
+        check_shapes(1, len(x), self.state_size, state, reset[None])
+        # Only now: numba takes a while, and may be missing.
+        from s7rl.kernels.cpu_block_step import block_step
+        from s7rl.kernels.cpu_selective_scan import SQUARE_ROOTS
+
+        before = norm.weight, norm.bias, self.selection.weight, self.input.weight
+        own = self.skip[:0] if self.mu is None else self.mu, self.w_0, self.skip, self.angle
+        weights = self._arrays.of((*before, *own, self.output.weight, gate.weight, gate.bias))
+        y, after = torch.empty_like(x), torch.empty_like(state)
+        given = array(x.contiguous()), array(state.contiguous()), array(reset.contiguous())
+        constants = norm.eps, SQUARE_ROOTS[self.input_scale], self.offset
+        block_step(*given, *weights, *constants, array(y), array(after))
+        return y, after
 
     def _scan_diagonal(
         self,

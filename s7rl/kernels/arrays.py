@@ -1,5 +1,6 @@
 """Tensors as the CPU kernels see them, and memory for what they return."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,22 @@ def empty_like(x: Tensor) -> Tensor:
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     skipped = -memory.ctypes.data % _ALIGNMENT
     return torch.from_numpy(memory[skipped : skipped + size]).view(x.dtype).view(x.shape)
+
+
+class Arrays:
+    """The memory of some parameters as numpy arrays, looked up again only where one of them has moved."""
+
+    def __init__(self) -> None:
+        self._places: list[int] = []
+        self._arrays: list[Any] = []
+
+    def of(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """One array for each, as :func:`array`."""
+        places = [tensor.data_ptr() for tensor in tensors]
+        # What stands at a place is what stood there: the arrays keep their memory from being given to others.
+        if places != self._places:
+            self._places, self._arrays = places, [array(tensor) for tensor in tensors]
+        return self._arrays
 
 
 def array(x: Tensor) -> Any:

@@ -26,7 +26,8 @@ from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
 from s7rl.kernels.arrays import array, empty_like
 
 Array = NDArray[np.floating]
-_SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
+SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
+"""How many are taken of 1 - a for each power p of it."""
 
 
 def scan(
@@ -43,7 +44,7 @@ def scan(
     offset: float,
 ) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
     """:func:`s7rl.selective_scan.selective_scan` after its checks."""
-    arguments = selection, driven, u, w_0, skip, angle, initial, reset, _SQUARE_ROOTS[input_scale], offset
+    arguments = selection, driven, u, w_0, skip, angle, initial, reset, SQUARE_ROOTS[input_scale], offset
     if not torch.is_grad_enabled():
         return _forward(*arguments)[1]  # acting: half of the time of a step would go into autograd's bookkeeping
     result: tuple[Tensor, Tensor, Tensor] = _NumbaSelectiveScan.apply(*arguments)  # type: ignore[no-untyped-call]

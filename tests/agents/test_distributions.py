@@ -4,7 +4,7 @@ Mutations that were seen to fail these tests: no renormalisation after masking; 
 infinity; the parts of a MultiDiscrete mask shifted by one; the two columns of a bit swapped; minus infinity left in the
 entropy; a mean in place of the sum over parts; the mode of a bit at logit 0 taken as 1; masks on log-probabilities in
 place of logits; masks on bits that are masked already; the masks of the first row for all; the lowest float32 in place
-of minus infinity, whose gradient is not a number.
+of minus infinity, whose gradient is not a number; a draw by the largest probability times a clock, not divided by it.
 """
 
 from __future__ import annotations
@@ -73,6 +73,14 @@ def test_samples_come_as_often_as_their_probability_says() -> None:
     frequencies = torch.bincount(samples, minlength=4) / number
     spread = (probabilities * (1 - probabilities) / number).sqrt()
     assert ((frequencies - probabilities).abs() < 4 * spread).all()
+
+
+def test_a_seed_draws_what_torch_draws() -> None:
+    logits = draw(50, 7, seed=0, scale=3.0)
+    torch.manual_seed(5)
+    expected = Categorical(logits=logits).sample()
+    torch.manual_seed(5)
+    assert torch.equal(MaskableCategorical(7).proba_distribution(logits).sample(), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int8])

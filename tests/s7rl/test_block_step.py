@@ -1,0 +1,146 @@
+"""A step of a residual block around S7 in one kernel is what the scan of one step gives, and used where it serves.
+
+Mutations seen to fail: the shift by the state where an episode starts; mu left out; what was shifted kept in the state
+instead of the input; the rows behind the last four left out; the gate's bias; the norm's bias; GELU without its root; a
+kernel that is used for other selections, many sequences, under autocast, past S7RL_SCAN, while gradients are kept, or
+past who watches; arrays of a parameter that has moved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from s7rl.cores import S7, ResidualBlock, Stack
+from s7rl.cores.s7 import MOST_AT_ONCE
+from s7rl.kernels import cpu_block_step
+
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-4}
+
+
+def block_of(dtype: torch.dtype = torch.float32, **options: Any) -> ResidualBlock:
+    """A block whose parameters are all random, as after some learning."""
+    block = ResidualBlock(S7(**{"d_model": 12, "d_state": 7, **options}))
+    for name, parameter in block.named_parameters():
+        if not name.endswith(("w_0", "mu")):
+            nn.init.normal_(parameter, std=0.4)
+    return block.to(dtype)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sequences each call of the kernel had."""
+    seen: list[int] = []
+    kernel = cpu_block_step.block_step
+
+    def counted(x: Any, *arguments: Any) -> None:
+        seen.append(len(x))
+        kernel(x, *arguments)
+
+    monkeypatch.setattr(cpu_block_step, "block_step", counted)
+    return seen
+
+
+def inputs(block: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    dtype = next(block.parameters()).dtype
+    reset = torch.rand(batch) < 0.3
+    return torch.randn(batch, block.d_model, dtype=dtype), torch.randn(batch, block.state_size, dtype=dtype), reset
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, MOST_AT_ONCE),
+    st.fixed_dictionaries(
+        {
+            "d_model": st.integers(1, 20),
+            "d_state": st.integers(1, 20),
+            "rotation": st.sampled_from([0.0, 0.5, 1.0]),
+            "token_shift": st.sampled_from([None, 0.0, 0.95]),
+            "input_scale": st.sampled_from([0.0, 0.25, 0.5]),
+            "allow_negative": st.booleans(),
+            "learn_angles": st.booleans(),
+        }
+    ),
+    st.sampled_from(sorted(TOLERANCE, key=str)),
+    st.integers(0, 2**31),
+)
+def test_a_step_is_the_scan_of_one_step(batch: int, options: dict[str, Any], dtype: torch.dtype, seed: int) -> None:
+    torch.manual_seed(seed)
+    block = block_of(dtype, **options)
+    x, state, reset = inputs(block, batch)
+    with torch.no_grad():
+        expected, after = block.scan(x[None], state, reset[None])
+        whole = block.layer.step_within(block.norm, block.gate, x, state, reset)
+    assert whole is not None
+    bound = TOLERANCE[dtype]
+    torch.testing.assert_close(whole[0], expected[0], rtol=bound, atol=bound)
+    torch.testing.assert_close(whole[1], after, rtol=bound, atol=bound)
+    assert whole[1].data_ptr() != state.data_ptr()
+
+
+def test_a_stack_steps_in_the_kernel_block_by_block(calls: list[int]) -> None:
+    torch.manual_seed(0)
+    stack = Stack([block_of(torch.float64), block_of(torch.float64)])
+    x, state, reset = inputs(stack, 5)
+    with torch.no_grad():
+        expected, after = stack.scan(x[None], state, reset[None])
+        assert not calls
+        y, found = stack.step(x, state, reset)
+    assert calls == [5, 5]
+    torch.testing.assert_close(y, expected[0])
+    torch.testing.assert_close(found, after)
+
+
+def test_where_the_kernel_does_not_serve_the_step_is_a_scan(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(block: ResidualBlock, batch: int = 3) -> None:
+        x, state, reset = inputs(block, batch)
+        y, after = block.step(x, state, reset)
+        expected = block.scan(x[None], state, reset[None])
+        torch.testing.assert_close(y, expected[0][0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(after, expected[1], rtol=1e-3, atol=1e-3)
+
+    block = block_of()
+    step(block)  # gradients are kept
+    with torch.no_grad():
+        step(block, MOST_AT_ONCE + 1)
+        step(block_of(selectivity="low_rank"))
+        step(block_of(selectivity="full"))
+        step(block_of(rank=3))
+        with torch.autocast("cpu", torch.bfloat16):
+            block.step(*inputs(block, 3))
+        monkeypatch.setenv("S7RL_SCAN", "torch")
+        step(block)
+        monkeypatch.delenv("S7RL_SCAN")
+        watched = block.norm.register_forward_hook(lambda *_: None)
+        step(block)
+        assert not calls
+        watched.remove()
+        step(block)
+    assert calls == [3]
+
+
+def test_parameters_that_have_changed_or_moved_are_read_where_they_are() -> None:
+    torch.manual_seed(0)
+    block = block_of(torch.float64)
+    x, state, reset = inputs(block, 3)
+    with torch.no_grad():
+        for change in (
+            lambda: block.gate.weight.mul_(2),
+            lambda: setattr(block.gate.weight, "data", torch.randn(12, 12, dtype=torch.float64)),
+            lambda: block.load_state_dict(block_of(torch.float64).state_dict()),
+        ):
+            block.step(x, state, reset)
+            change()
+            y, _ = block.step(x, state, reset)
+            torch.testing.assert_close(y, block.scan(x[None], state, reset[None])[0][0])
+
+
+def test_a_state_of_another_size_is_refused_in_one_line() -> None:
+    block = block_of()
+    with torch.no_grad(), pytest.raises(ValueError, match=r"^initial has shape \(3, 5\), but [^\n]+$"):
+        block.step(torch.zeros(3, 12), torch.zeros(3, 5), torch.zeros(3, dtype=torch.bool))
