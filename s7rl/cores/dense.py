@@ -45,9 +45,14 @@ class _OneDnnLinear(torch.autograd.Function):
         rows = grad.flatten(0, -2)
         return (
             _product(grad, weight.t()) if needs_x else None,
-            _product(rows.t(), x.flatten(0, -2).t()) if needs_weight else None,
+            _inner(rows, x.flatten(0, -2)) if needs_weight else None,
             rows.sum(0) if needs_bias else None,
         )
+
+
+def _inner(x: Float[Tensor, "N I"], y: Float[Tensor, "N O"]) -> Float[Tensor, "I O"]:
+    # The first operand is copied into rows of N, and the copy of the wider one takes as long as the product.
+    return _product(x.t(), y.t()) if x.shape[1] <= y.shape[1] else _product(y.t(), x.t()).t()
 
 
 def _product(x: Float[Tensor, "*batch I"], weight: Float[Tensor, "O I"], bias: Tensor | None = None) -> Tensor:

@@ -20,6 +20,7 @@ from s7rl.cores.modulation import FullModulation, LowRankModulation
 from s7rl.kernels.arrays import Arrays, array
 from s7rl.scan import check_shapes, linear_scan
 from s7rl.selective_scan import INPUT_SCALES, both_halves, selective_scan, transition
+from s7rl.token_shift import token_shift
 
 Selectivity = Literal["diagonal", "low_rank", "full"]
 AngleSpread = Literal["even", "log"]
@@ -176,8 +177,7 @@ class S7(Core):
         modes, previous = state.split([self._width, self.state_size - self._width], dim=-1)
         shifted = x
         if self.mu is not None:
-            previous = torch.cat([previous[None], x[:-1]]).masked_fill_(reset[..., None], 0.0)
-            shifted = torch.addcmul(x, self.mu, previous, value=-1)
+            shifted = token_shift(x, self.mu, previous, reset)
         run = self._scan_diagonal if self.selectivity == "diagonal" else self._scan_whole
         y, modes = run(x, shifted, modes, reset)
         return y, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)

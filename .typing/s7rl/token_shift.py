@@ -1,0 +1,1 @@
+../../s7rl/token_shift.py
