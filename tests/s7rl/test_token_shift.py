@@ -28,14 +28,14 @@ def test_the_kernel_gives_values_and_gradients_of_the_tensor_operations(
 ) -> None:
     torch.manual_seed(seed)
     shapes = [(steps, batch, features), (features,), (batch, features)]
-    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    u, mu, before = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
     reset, sent = torch.rand(steps, batch) < resets, torch.randn(shapes[0], dtype=torch.float64)
-    found = token_shift(*inputs, reset)
+    found = token_shift(u, mu, before, reset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("S7RL_SCAN", "torch")
-        expected = token_shift(*inputs, reset)
+        expected = token_shift(u, mu, before, reset)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
-    gradients = (torch.autograd.grad(result, inputs, sent) for result in (found, expected))
+    gradients = (torch.autograd.grad(result, [u, mu, before], sent) for result in (found, expected))
     for of, value in zip(*gradients, strict=True):
         torch.testing.assert_close(of, value, rtol=0, atol=1e-12)
 
