@@ -2,7 +2,9 @@
 
 Ids that differ in kind run in ``make test``; all the others are marked ``conformance`` and run in ``make conformance``.
 
-Mutations tried, each of which fails a test here: PLACEHOLDER
+Mutations tried, each of which fails a test here: a floor that imports torch; a reset that takes no seed; a wrapper whose
+second seed renews no generator, or that leaves its generator behind when it is pickled; an episode that is a step
+longer than its description says; MiniGrid's missing pictures not asked for.
 """
 
 from __future__ import annotations
@@ -72,9 +74,9 @@ SHARED_INFOS = (
 ALWAYS_ALIKE = (
     *(f"MiniGrid-{name}-v0" for name in ("DistShift1", "DistShift2")),
     *(f"MiniGrid-Empty-{n}x{n}-v0" for n in (5, 6, 8, 16)),
-    *("ALE/Bowling-v5", "ALE/Casino-v5"),
+    "ALE/Bowling-v5",
 )
-"""MiniGrid's are drawn nowhere, and the two games take no notice of the first 300 random actions."""
+"""MiniGrid's are drawn nowhere, and Bowling takes no notice of the first 300 random actions."""
 
 
 def find_ids() -> tuple[dict[str, str], dict[str, str]]:
