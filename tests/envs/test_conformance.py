@@ -2,8 +2,8 @@
 
 Ids that differ in kind run in ``make test``; all the others are marked ``conformance`` and run in ``make conformance``.
 
-Mutations tried, each of which fails a test here: a floor that imports torch; a reset that takes no seed; a wrapper whose
-second seed renews no generator, or that leaves its generator behind when it is pickled; an episode that is a step
+Mutations tried, each of which fails a test here: a floor that imports torch; a reset that takes no seed; a wrapper
+whose second seed renews no generator, or that leaves its generator behind when it is pickled; an episode that is a step
 longer than its description says; MiniGrid's missing pictures not asked for.
 """
 

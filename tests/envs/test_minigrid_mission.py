@@ -2,8 +2,7 @@
 
 Mutations tried: "a" and "the" coded alike; the second object written over the first; the clauses of the second half
 written into the first; "then" and "after" exchanged; a gap with one word given a place; gaps in reverse order; the
-vector of the first mission kept; BabyAI left to print, and
-to search full rooms for ever.
+vector of the first mission kept; BabyAI left to print, and to search full rooms for ever.
 """
 
 from __future__ import annotations
