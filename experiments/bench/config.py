@@ -146,23 +146,51 @@ class RecallBench:
         _check_positive(self, *sizes)
 
 
-BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench
+@dataclass(frozen=True, kw_only=True)
+class EnvsBench:
+    """The environments: spaces, steps a second on one core, and the mean return of random actions.
+
+    Those with a batched engine are stepped in it, all others one by one. `s7rl list envs` shows what came of it on the
+    machine that experiments/results/bench names. An environment whose package is not installed is left out.
+    """
+
+    QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType({"n_envs": 16, "repeats": 5, "budget_seconds": 0.1})
+
+    envs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ID ...]", help_behavior_hint="(default: all listed)")] = ()
+    """Which environments."""
+    n_envs: WholeNumber = 64
+    """Environments side by side; fewer of a kind without batched engine where making them takes longer than the
+    budget."""
+    repeats: WholeNumber = 9
+    """Rounds that are timed."""
+    budget_seconds: RealNumber = 1.5
+    """What the rounds of one environment take together, and the most that may be spent on making them, and on waiting
+    for episodes to end afterwards."""
+    common: tyro.conf.OmitArgPrefixes[CommonOptions] = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        _check_positive(self, "n_envs", "repeats", "budget_seconds")
+
+
+BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench | EnvsBench
 BENCHES: Mapping[str, type[BenchRequest]] = MappingProxyType(
-    {"scan": ScanBench, "cores": CoresBench, "recall": RecallBench}
+    {"scan": ScanBench, "cores": CoresBench, "recall": RecallBench, "envs": EnvsBench}
 )
 What: TypeAlias = (
     Annotated[ScanBench, tyro.conf.subcommand("scan", prefix_name=False)]
     | Annotated[CoresBench, tyro.conf.subcommand("cores", prefix_name=False)]
     | Annotated[RecallBench, tyro.conf.subcommand("recall", prefix_name=False)]
+    | Annotated[EnvsBench, tyro.conf.subcommand("envs", prefix_name=False)]
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """Measure what the sequence models cost, and what they can remember.
+    """Measure what the sequence models cost, what they can remember, and how fast the environments are.
 
-    Writes a folder with a table, a picture and a description of the machine, as it goes: a run that is stopped leaves
-    what it had.
+    Writes a folder with a table, mostly a picture, and a description of the machine, as it goes: a run that is stopped
+    leaves what it had.
     """
 
     what: tyro.conf.OmitArgPrefixes[What]

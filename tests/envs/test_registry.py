@@ -59,6 +59,12 @@ def test_registering_twice_changes_nothing() -> None:
         ),
         ("repeatprevious", {}, "did you mean 's7rl/RepeatPrevious-v0'"),
         ("qqqqqq", {}, "unknown environment 'qqqqqq': (see `s7rl list envs`)"),
+        ("s7rl/Qqqqqq-v0", {}, "unknown environment 's7rl/Qqqqqq-v0': (see `s7rl list envs`)"),
+        ("popgym-Qqqqqq-v0", {}, "unknown environment 'popgym-Qqqqqq-v0': (see `s7rl list envs`)"),
+        ("s7rl/a-v0", {}, "unknown environment 's7rl/a-v0': (see `s7rl list envs`)"),
+        ("s7rl/Nedle-v1", {}, "did you mean 's7rl/Needle-v0'? (see"),
+        ("CartPole-v9", {}, "did you mean 'CartPole-v0' or 'CartPole-v1'"),
+        ("minigrid-memorys11", {}, "did you mean 'MiniGrid-MemoryS11-v0'"),
         ("MiniGrid-MemoryS12-v0", {}, "did you mean 'MiniGrid-MemoryS"),
         ("nowhere:X-v0", {}, "nowhere:X-v0 needs nowhere, which is not installed"),
         (
