@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from stable_baselines3 import PPO
@@ -120,24 +120,6 @@ def trainer_of(core: str, d_model: int, d_state: int | None) -> Trainer:
 def has_contrib() -> bool:
     """Whether sb3-contrib is installed."""
     return find_spec("sb3_contrib") is not None
-
-
-class Rounds(Protocol):
-    """Something that collects and learns, each as often as it is called."""
-
-    def rollout(self) -> None:
-        """Collects ``n_steps`` steps of every environment."""
-
-    def train(self) -> None:
-        """Learns from them: ``N_EPOCHS`` passes in ``MINIBATCHES`` minibatches each."""
-
-
-def make_rounds(setting: Setting, trainer: Trainer, device: str) -> Rounds:
-    """Makes a trainer or the yardstick, ready for its first rollout; the same for every call."""
-    if trainer.name == PRODUCTS:
-        network = TrainerRounds(setting, Trainer(name=REFERENCE, d_model=trainer.d_model, d_state=trainer.d_state))
-        return ProductRounds(dense_layers(network.algorithm.policy), setting, device)
-    return TrainerRounds(setting, trainer, device)
 
 
 class TrainerRounds:
@@ -267,6 +249,14 @@ class _Products:
         values, gradients = self._values, self._gradients
         torch.mm(gradients["y"], values["weight"], out=gradients["x"])
         torch.mm(gradients["y"].T, values["x"], out=gradients["weight"])
+
+
+def make_rounds(setting: Setting, trainer: Trainer, device: str) -> TrainerRounds | ProductRounds:
+    """Makes a trainer or the yardstick, ready for its first rollout; the same for every call."""
+    if trainer.name == PRODUCTS:
+        network = TrainerRounds(setting, Trainer(name=REFERENCE, d_model=trainer.d_model, d_state=trainer.d_state))
+        return ProductRounds(dense_layers(network.algorithm.policy), setting, device)
+    return TrainerRounds(setting, trainer, device)
 
 
 @dataclass(frozen=True, kw_only=True)
