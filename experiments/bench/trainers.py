@@ -6,7 +6,8 @@ Ours with any core, sb3-contrib's RecurrentPPO and Stable-Baselines3's memoryles
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -179,76 +180,54 @@ def _algorithm(setting: Setting, trainer: Trainer, device: str) -> OnPolicyAlgor
     return RecurrentPPO(policy, env, policy_kwargs=sizes, **common)
 
 
-@dataclass(frozen=True)
-class Dense:
-    """The shape of a linear layer."""
-
-    inputs: int
-    """Numbers that go in."""
-    outputs: int
-    """Numbers that come out."""
-
-
-def dense_layers(policy: nn.Module) -> list[Dense]:
+def dense_layers(policy: nn.Module) -> list[nn.Linear]:
     """The linear layers of a policy, each of which an observation passes once; what looks vectors up is none."""
-    layers = [module for module in policy.modules() if isinstance(module, nn.Linear)]
-    return [Dense(layer.in_features, layer.out_features) for layer in layers]
+    return [module for module in policy.modules() if isinstance(module, nn.Linear)]
 
 
 class ProductRounds:
     """The matrix products of linear layers and nothing else, in the shapes that a trainer has them in.
 
     A rollout is ``n_steps`` times each layer, forward, on the rows of all environments. Learning is three products of
-    a layer and minibatch: forward, the gradient of the input, and that of the weight. Memory is there already.
+    a layer and minibatch: forward, the gradient of the input, and that of the weight. The layers are taken over as they
+    are, without their biases, so that the same library multiplies here as in the network.
     """
 
-    def __init__(self, layers: list[Dense], setting: Setting, device: str = "cpu") -> None:
+    def __init__(self, layers: Sequence[nn.Linear], setting: Setting, device: str = "cpu") -> None:
         self._device = torch.device(device)
-        self._n_steps = setting.n_steps
-        self._layers, self._setting = layers, setting
+        self._setting = setting
+        self.layers = [deepcopy(layer) for layer in layers]
         torch.manual_seed(SEED)
-        self._acting = [_Products(layer, setting.n_envs, self._device) for layer in layers]
-        self._learning = [_Products(layer, setting.batch_size, self._device) for layer in layers]
+        self._seen: list[Tensor] = []
+        self._inputs: list[Tensor] = []
+        self._gradients: list[Tensor] = []
+        for layer in self.layers:
+            layer.register_parameter("bias", None)
+            self._seen.append(torch.randn(setting.n_envs, layer.in_features, device=device))
+            self._inputs.append(torch.randn(setting.batch_size, layer.in_features, device=device, requires_grad=True))
+            self._gradients.append(torch.randn(setting.batch_size, layer.out_features, device=device))
 
     @property
     def flops(self) -> int:
         """Multiplications and additions of a rollout and an update."""
-        weights = sum(layer.inputs * layer.outputs for layer in self._layers)
+        weights = sum(layer.in_features * layer.out_features for layer in self.layers)
         return 2 * weights * self._setting.steps * (1 + 3 * N_EPOCHS)
 
     def rollout(self) -> None:
         """Runs the products of a rollout."""
-        for _ in range(self._n_steps):
-            for products in self._acting:
-                products.forward()
+        with torch.no_grad():
+            for _ in range(self._setting.n_steps):
+                for layer, x in zip(self.layers, self._seen, strict=True):
+                    layer(x)
         synchronize(self._device)
 
     def train(self) -> None:
         """Runs those of an update."""
         for _ in range(N_EPOCHS * MINIBATCHES):
-            for products in self._learning:
-                products.forward()
-            for products in reversed(self._learning):
-                products.backward()
+            for layer, x, gradient in zip(self.layers, self._inputs, self._gradients, strict=True):
+                layer(x).backward(gradient)
+                x.grad = layer.weight.grad = None
         synchronize(self._device)
-
-
-class _Products:
-    """The three products of a layer, at a number of rows."""
-
-    def __init__(self, layer: Dense, rows: int, device: torch.device) -> None:
-        shapes = {"x": (rows, layer.inputs), "y": (rows, layer.outputs), "weight": (layer.outputs, layer.inputs)}
-        self._values: dict[str, Tensor] = {name: torch.randn(shape, device=device) for name, shape in shapes.items()}
-        self._gradients = {name: torch.randn_like(value) for name, value in self._values.items()}
-
-    def forward(self) -> None:
-        values = self._values
-        torch.mm(values["x"], values["weight"].T, out=values["y"])
-
-    def backward(self) -> None:
-        values, gradients = self._values, self._gradients
-        torch.mm(gradients["y"], values["weight"], out=gradients["x"])
-        torch.mm(gradients["y"].T, values["x"], out=gradients["weight"])
 
 
 def make_rounds(setting: Setting, trainer: Trainer, device: str) -> TrainerRounds | ProductRounds:

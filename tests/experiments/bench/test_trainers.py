@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from s7rl.cores.dense import Linear
 from s7rl.experiments.bench.train import SETTINGS
 from s7rl.experiments.bench.trainers import (
     MINIBATCHES,
@@ -112,23 +113,26 @@ def counted(thunk: Any) -> int:
     return flops
 
 
-def test_products_come_in_the_shapes_of_acting_and_of_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_come_in_the_shapes_of_acting_and_of_minibatches_and_keep_nothing() -> None:
     products = make_rounds(TINY, Trainer(name=PRODUCTS, d_model=8, d_state=8), "cpu")
+    assert isinstance(products, ProductRounds)
     rows: list[int] = []
-    multiply = torch.mm
-
-    def mm(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        rows.append(len(x))
-        return multiply(x, *args, **kwargs)
-
-    monkeypatch.setattr(torch, "mm", mm)
+    for layer in products.layers:
+        layer.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     products.rollout()
     assert rows == 16 * 6 * [4]
     rows.clear()
     products.train()
-    # Forward and the input's gradient have a row for each step; the weight's gradient one for each output.
-    outputs = [12, 8, 36, 8, 4, 1]
-    assert sorted(rows) == sorted(N_EPOCHS * MINIBATCHES * [*(12 * [16]), *outputs])
+    assert rows == N_EPOCHS * MINIBATCHES * 6 * [16]
+    assert all(layer.weight.grad is None for layer in products.layers)
+
+
+def test_the_products_are_multiplied_by_what_multiplies_them_in_the_network() -> None:
+    layers = dense_layers(TrainerRounds(TINY, S7).algorithm.policy)
+    products = ProductRounds(layers, TINY)
+    assert [type(layer) for layer in products.layers] == [type(layer) for layer in layers]
+    assert Linear in map(type, layers)
+    assert layers[-1].bias is not None, "the network keeps its own"
 
 
 def test_the_settings_are_the_ones_that_are_promised() -> None:
