@@ -2,7 +2,7 @@
 
 Mutations that were seen to fail these tests: the whole without the rollout; fewer than five rounds where the budget is
 small; a trainer beyond the budget measured all the same; sb3-contrib asked for where it is not installed; steps of one
-environment counted for those of all.
+environment counted for those of all; a ratio in the findings upside down, or of training where the whole is meant.
 """
 
 import csv
