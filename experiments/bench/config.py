@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import tyro
 
-from s7rl.experiments.arguments import OptionalText, RealNumber, WholeNumber
+from s7rl.experiments.arguments import OptionalText, OptionalWholeNumber, RealNumber, WholeNumber
 from s7rl.experiments.errors import UsageError
 
 LENGTHS = (64, 256, 1024, 4096, 16384, 65536)
@@ -173,21 +173,58 @@ class EnvsBench:
         _check_positive(self, "n_envs", "repeats", "budget_seconds")
 
 
-BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench | EnvsBench
+@dataclass(frozen=True, kw_only=True)
+class TrainBench:
+    """Whole trainers: environment steps per second of rollout and learning, together and alone, and their memory.
+
+    Ours with every core, sb3-contrib's RecurrentPPO where it is installed, and SB3's PPO without memory, on the same
+    environments, with minibatches and passes of the same size. All take turns.
+    """
+
+    QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"settings": ("tmaze-50",), "cores": ("gru",), "repeats": 5, "budget_seconds": 15.0}
+    )
+
+    settings: Annotated[tuple[str, ...], ALL] = ()
+    """Which of tmaze-100, tmaze-500, tmaze-50, tmaze-1000, minigrid, cartpole, and flat: S7 alone, in rollouts of
+    65,536 steps over 128 to 8,192 steps per environment."""
+    cores: Annotated[tuple[str, ...], ALL] = ()
+    """Which of the cores to compare with S7."""
+    d_model: WholeNumber = 64
+    """Width of all networks."""
+    d_state: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: that of each preset)")] = None
+    """Modes of state space models."""
+    repeats: WholeNumber = 15
+    """Rounds that are timed, fewer where they would not fit into the budget, but never fewer than 5."""
+    budget_seconds: RealNumber = 300.0
+    """What the rounds of one setting may take; a trainer of which 5 rounds take longer is left out, and marked."""
+    memory_gb: RealNumber = 8.0
+    """What one trainer may take in 10^9 bytes; one that takes more is left out, and marked."""
+    common: tyro.conf.OmitArgPrefixes[CommonOptions] = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        _check_positive(self, "d_model", "repeats", "budget_seconds", "memory_gb")
+        if self.d_state is not None:
+            _check_positive(self, "d_state")
+
+
+BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench | EnvsBench | TrainBench
 BENCHES: Mapping[str, type[BenchRequest]] = MappingProxyType(
-    {"scan": ScanBench, "cores": CoresBench, "recall": RecallBench, "envs": EnvsBench}
+    {"scan": ScanBench, "cores": CoresBench, "recall": RecallBench, "envs": EnvsBench, "train": TrainBench}
 )
 What: TypeAlias = (
     Annotated[ScanBench, tyro.conf.subcommand("scan", prefix_name=False)]
     | Annotated[CoresBench, tyro.conf.subcommand("cores", prefix_name=False)]
     | Annotated[RecallBench, tyro.conf.subcommand("recall", prefix_name=False)]
     | Annotated[EnvsBench, tyro.conf.subcommand("envs", prefix_name=False)]
+    | Annotated[TrainBench, tyro.conf.subcommand("train", prefix_name=False)]
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """Measure what the sequence models cost, what they can remember, and how fast the environments are.
+    """Measure what sequence models, trainers and environments cost, and what the models can remember.
 
     Writes a folder with a table, mostly a picture, and a description of the machine, as it goes: a run that is stopped
     leaves what it had.
