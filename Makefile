@@ -13,10 +13,10 @@ INSTALLED := $(VENV)/.installed
 given = $(if $(filter command,$(origin $1)),$2 $($1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test slow lint format clean
+.PHONY: help install train test conformance slow lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv and install s7rl with everything it is developed with
 
@@ -32,8 +32,11 @@ train: $(INSTALLED) ## train and evaluate an agent: ENV= AGENT= STEPS= SEED= ARG
 	$(BIN)/s7rl train $(call given,ENV) $(call given,AGENT,--agent) $(call given,STEPS,--steps) \
 		$(call given,SEED,--seed) $(call given,ARGS)
 
-test: lint ## run the gates and the whole test suite, except what is marked slow
+test: lint ## run the gates and the whole test suite, except what is marked slow or conformance
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+conformance: $(INSTALLED) ## hold every registered environment against the checkers; make test does it for some
+	$(BIN)/python -m pytest -n $(WORKERS) -m conformance
 
 slow: $(INSTALLED) ## run the tests that train for minutes
 	$(BIN)/python -m pytest -m slow

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -186,10 +187,32 @@ def _is_minigrid(spec: EnvSpec) -> bool:
 
 def _unknown_id(name: str) -> str:
     known = [*(env_id for suite in SUITES for env_id in (*suite.own, *suite.featured)), *gym.registry]
-    within = [env_id for env_id in known if name.casefold() in env_id.casefold()]
-    matches = list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *within]))[:3]
+    prefix, middle = _parts(name)
+    siblings = [env_id for env_id in known if _parts(env_id)[0] == prefix]
+    namesakes = [env_id for env_id in known if _parts(env_id)[1] == middle]
+    matches = list(dict.fromkeys([*_similar(middle, siblings), *namesakes] or _similar(middle, known)))[:3]
     guess = f"did you mean {' or '.join(repr(match) for match in matches)}? " if matches else ""
     return f"unknown environment {name!r}: {guess}(see `s7rl list envs`)"
+
+
+def _similar(middle: str, known: Iterable[str]) -> list[str]:
+    """Return the ids whose middle is like the given one, then those that have it as a part."""
+    by_middle: dict[str, list[str]] = {}
+    for env_id in known:
+        by_middle.setdefault(_parts(env_id)[1], []).append(env_id)
+    within = [other for other in by_middle if len(middle) > 2 and middle in other]
+    return [env_id for other in (*difflib.get_close_matches(middle, by_middle), *within) for env_id in by_middle[other]]
+
+
+def _parts(env_id: str) -> tuple[str, str]:
+    """Return the prefix of an id's collection, and the middle between it and the version, in small letters.
+
+    Ids of one collection share their beginning and their end, which would make any two of them alike.
+    """
+    prefixes = (re.escape(prefix) for suite in SUITES for prefix in suite.prefixes if prefix.endswith("-"))
+    match = re.fullmatch(rf"(.*/|{'|'.join(prefixes)}|)(.*?)(-v\d+)?", env_id.casefold(), flags=re.IGNORECASE)
+    assert match is not None, "every part may be empty"
+    return match[1], match[2]
 
 
 def _arguments(creator: Any) -> tuple[str, ...] | None:

@@ -8,10 +8,17 @@ from rich.text import Text
 
 from s7rl.envs import find_task, has_batched_engine, task_ids
 from s7rl.envs.registry import SUITES
+from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.config import ListConfig
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.measured import measured_envs
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS
 from s7rl.experiments.suggestions import named
+
+STEPS_A_SECOND = (
+    "steps/s: 64 side by side, random actions, on one core of the machine that experiments/results/bench names; here: "
+    "`s7rl bench envs`. All that are not batched are stepped one by one, and stay below 1M."
+)
 
 
 def show_list(config: ListConfig, console: Console) -> int:
@@ -30,6 +37,7 @@ def show_list(config: ListConfig, console: Console) -> int:
     if config.what == "envs":
         for suite in SUITES:
             console.print(f"--suite {suite.name:<9} {suite.summary}", soft_wrap=True)
+        console.print(STEPS_A_SECOND, soft_wrap=True)
         console.print(
             "Any other Gymnasium id works too, as do all MiniGrid-..., BabyAI-... and popgym-... ids.", soft_wrap=True
         )
@@ -40,15 +48,18 @@ def _envs(config: ListConfig) -> Table:
     suites = {suite.name: suite for suite in SUITES}
     if config.suite is not None:
         named("suite", config.suite, suites, f"one of: {', '.join(suites)}")
-    table = _table("env, its suite and what it asks for", right=("random", "no memory", "optimum"))
+    measured = measured_envs()
+    table = _table("env, its suite and what it asks for", right=("random", "no\nmemory", "optimum", "steps/s"))
     for env_id in task_ids():
-        task = find_task(env_id)
+        task, speed = find_task(env_id), measured.get(env_id)
         length = f", up to {task.episode_length:,} steps" if task.episode_length else ""
         engine = ", batched" if has_batched_engine(env_id) else ""
-        note = f"{task.suite}{length}{engine}: {task.summary}"
+        its_spaces = f", {speed.observations} -> {speed.actions}" if speed else ""
+        note = f"{task.suite}{length}{its_spaces}{engine}: {task.summary}"
         if config.suite in (None, task.suite) and _is_asked_for(config, env_id, note):
             scores = (task.random_return, task.memoryless_return, task.optimal_return)
-            table.add_row(_with_note(env_id, note), *map(_score, scores))
+            rate = compact(speed.steps_per_second) if speed else ""
+            table.add_row(_with_note(env_id, note), *map(_score, scores), rate)
     return table
 
 
@@ -88,4 +99,4 @@ def _with_note(name: str, note: str) -> Text:
 
 
 def _score(score: float | None) -> str:
-    return "" if score is None else f"{score:.2f}"
+    return "" if score is None else f"{score:.{2 if abs(score) < 100 else 0}f}"

@@ -9,13 +9,14 @@ code one-hot, then the direction one-hot.  What the sentence says follows, unles
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+from minigrid.core.constants import COLOR_TO_IDX, DIR_TO_VEC, OBJECT_TO_IDX, STATE_TO_IDX
 from minigrid.envs.babyai.core import roomgrid_level
 from numpy.typing import NDArray
 
@@ -62,7 +63,8 @@ class MiniGridVectorObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils
     last step of an episode tells whether the last reward was positive.
 
     What BabyAI prints to the terminal when it draws an episode again ("Sampling rejected") goes to the log of this
-    module at level DEBUG.
+    module at level DEBUG.  It also draws again where it would look for ever for a place to start from: MiniGrid's
+    search takes no position that faces an object or a door, and a small room may have no other.
 
     Raises:
         ValueError: in one line, if the observations are not MiniGrid's or the mission cannot be encoded; while running,
@@ -88,6 +90,7 @@ class MiniGridVectorObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils
         self.observation_space = spaces.Box(0.0, 1.0, (self._view_size + self._code.size,), np.float32)
         if isinstance(self._code, GrammarCode):
             _silence_babyai()
+            _let_babyai_draw_again()
 
     def observation(self, observation: dict[str, Any]) -> NDArray[np.float32]:
         """Encode one observation."""
@@ -121,3 +124,27 @@ def _silence_babyai() -> None:
         _LOGGER.debug("%s", " ".join(map(str, values)))
 
     vars(roomgrid_level)["print"] = print_to_log
+
+
+def _let_babyai_draw_again() -> None:
+    """Have BabyAI's levels give up a room in which its search for the agent's position would never end.
+
+    A level that raises RecursionError is drawn again.  All others are what they were: the same numbers are drawn.
+    """
+    level = roomgrid_level.RoomGridLevel
+
+    def place_agent(self: Any, i: int | None = None, j: int | None = None, rand_dir: bool = True) -> Any:
+        i = self._rand_int(0, self.num_cols) if i is None else i
+        j = self._rand_int(0, self.num_rows) if j is None else j
+        (left, top), (width, height) = self.room_grid[j][i].top, self.room_grid[j][i].size
+        for x, y in itertools.product(range(left, left + width), range(top, top + height)):
+            ahead = (
+                (self.grid.get(x + step_x, y + step_y) for step_x, step_y in DIR_TO_VEC)
+                if self.grid.get(x, y) is None
+                else ()
+            )
+            if any(cell is None or cell.type == "wall" for cell in ahead):
+                return super(level, self).place_agent(i, j, rand_dir)
+        raise RecursionError(f"room ({i}, {j}) has no place to start from")
+
+    level.place_agent = place_agent

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import tyro
 
-from s7rl.experiments.arguments import OptionalText, RealNumber, WholeNumber
+from s7rl.experiments.arguments import OptionalText, OptionalWholeNumber, RealNumber, WholeNumber
 from s7rl.experiments.errors import UsageError
 
 LENGTHS = (64, 256, 1024, 4096, 16384, 65536)
@@ -146,23 +146,88 @@ class RecallBench:
         _check_positive(self, *sizes)
 
 
-BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench
+@dataclass(frozen=True, kw_only=True)
+class EnvsBench:
+    """The environments: spaces, steps a second on one core, and the mean return of random actions.
+
+    Those with a batched engine are stepped in it, all others one by one. `s7rl list envs` shows what came of it on the
+    machine that experiments/results/bench names. An environment whose package is not installed is left out.
+    """
+
+    QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType({"n_envs": 16, "repeats": 5, "budget_seconds": 0.1})
+
+    envs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ID ...]", help_behavior_hint="(default: all listed)")] = ()
+    """Which environments."""
+    n_envs: WholeNumber = 64
+    """Environments side by side; fewer of a kind without batched engine where making them takes longer than the
+    budget."""
+    repeats: WholeNumber = 9
+    """Rounds that are timed."""
+    budget_seconds: RealNumber = 1.5
+    """What the rounds of one environment take together, and the most that may be spent on making them, and on waiting
+    for episodes to end afterwards."""
+    common: tyro.conf.OmitArgPrefixes[CommonOptions] = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        _check_positive(self, "n_envs", "repeats", "budget_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainBench:
+    """Whole trainers: environment steps per second of rollout and learning, together and alone, and their memory.
+
+    Ours with every core, sb3-contrib's RecurrentPPO where it is installed, and SB3's PPO without memory, on the same
+    environments, with minibatches and passes of the same size. All take turns.
+    """
+
+    QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"settings": ("tmaze-50",), "cores": ("gru",), "repeats": 5, "budget_seconds": 15.0}
+    )
+
+    settings: Annotated[tuple[str, ...], ALL] = ()
+    """Which of tmaze-100, tmaze-500, tmaze-50, tmaze-1000, minigrid, cartpole, and flat: S7 alone, in rollouts of
+    65,536 steps over 128 to 8,192 steps per environment."""
+    cores: Annotated[tuple[str, ...], ALL] = ()
+    """Which of the cores to compare with S7."""
+    d_model: WholeNumber = 64
+    """Width of all networks."""
+    d_state: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: that of each preset)")] = None
+    """Modes of state space models."""
+    repeats: WholeNumber = 15
+    """Rounds that are timed, fewer where they would not fit into the budget, but never fewer than 5."""
+    budget_seconds: RealNumber = 300.0
+    """What the rounds of one setting may take; a trainer of which 5 rounds take longer is left out, and marked."""
+    memory_gb: RealNumber = 8.0
+    """What one trainer may take in 10^9 bytes; one that takes more is left out, and marked."""
+    common: tyro.conf.OmitArgPrefixes[CommonOptions] = field(default_factory=CommonOptions)
+
+    def __post_init__(self) -> None:
+        """Checks what tyro does not."""
+        _check_positive(self, "d_model", "repeats", "budget_seconds", "memory_gb")
+        if self.d_state is not None:
+            _check_positive(self, "d_state")
+
+
+BenchRequest: TypeAlias = ScanBench | CoresBench | RecallBench | EnvsBench | TrainBench
 BENCHES: Mapping[str, type[BenchRequest]] = MappingProxyType(
-    {"scan": ScanBench, "cores": CoresBench, "recall": RecallBench}
+    {"scan": ScanBench, "cores": CoresBench, "recall": RecallBench, "envs": EnvsBench, "train": TrainBench}
 )
 What: TypeAlias = (
     Annotated[ScanBench, tyro.conf.subcommand("scan", prefix_name=False)]
     | Annotated[CoresBench, tyro.conf.subcommand("cores", prefix_name=False)]
     | Annotated[RecallBench, tyro.conf.subcommand("recall", prefix_name=False)]
+    | Annotated[EnvsBench, tyro.conf.subcommand("envs", prefix_name=False)]
+    | Annotated[TrainBench, tyro.conf.subcommand("train", prefix_name=False)]
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """Measure what the sequence models cost, and what they can remember.
+    """Measure what sequence models, trainers and environments cost, and what the models can remember.
 
-    Writes a folder with a table, a picture and a description of the machine, as it goes: a run that is stopped leaves
-    what it had.
+    Writes a folder with a table, mostly a picture, and a description of the machine, as it goes: a run that is stopped
+    leaves what it had.
     """
 
     what: tyro.conf.OmitArgPrefixes[What]

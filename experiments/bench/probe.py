@@ -1,4 +1,4 @@
-"""One training step in a process of its own: what memory it takes at its peak, and about how long it lasts.
+"""Something that runs in a process of its own: what memory it takes at its peak, and about how long it lasts.
 
 The process has a limit of memory and of time, so that a cell which takes too much fails by itself and takes neither
 the benchmark nor the machine with it. Each is forked from a server that has imported torch and done nothing else, which
@@ -10,8 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import ClassVar
 
 from s7rl.experiments.bench.environment import environment_variable
 from s7rl.experiments.bench.measuring import FAILED, MIN_ROUNDS, failure
@@ -25,8 +28,35 @@ NO_MEMORY = ("can't allocate memory", "out of memory", "Unable to allocate", "Ca
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeRequest:
-    """A training step and its limits."""
+class Probed(ABC):
+    """Something that can be run, and its limits."""
+
+    modules: ClassVar[tuple[str, ...]]
+    """What the server imports for it."""
+
+    device: str
+    """Where it runs."""
+    threads: int
+    """Threads of torch."""
+    memory_bytes: int
+    """The limit of its memory."""
+    budget_seconds: float
+    """It is given up where ``MIN_ROUNDS`` runs would take longer."""
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Compiles kernels and loads libraries, which do not count."""
+
+    @abstractmethod
+    def make(self) -> Callable[[], object]:
+        """Makes what is run; its memory counts, its time does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRequest(Probed):
+    """A training step of a sequence model."""
+
+    modules: ClassVar[tuple[str, ...]] = ("s7rl.experiments.bench.peak_memory", "s7rl.experiments.bench.models")
 
     name: str
     """The model."""
@@ -36,14 +66,19 @@ class ProbeRequest:
     """Steps of the sequences."""
     batch_size: int
     """Sequences side by side."""
-    device: str
-    """Where it runs."""
-    threads: int
-    """Threads of torch."""
-    memory_bytes: int
-    """The limit of its memory."""
-    budget_seconds: float
-    """It is given up where ``MIN_ROUNDS`` runs would take longer."""
+
+    def warm_up(self) -> None:
+        """Runs a short one."""
+        self._step(min(WARM_UP_LENGTH, self.length))()
+
+    def make(self) -> Callable[[], object]:
+        """Makes the model and its data."""
+        return self._step(self.length)
+
+    def _step(self, length: int) -> Callable[[], object]:
+        from s7rl.experiments.bench.models import TrainingStep
+
+        return TrainingStep(self.name, self.d_model, length=length, batch_size=self.batch_size, device=self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +93,11 @@ class ProbeResult:
     """Why there are no numbers."""
 
 
-def probe(request: ProbeRequest) -> ProbeResult:
-    """Runs a training step once, in a process of its own."""
+def probe(request: Probed) -> ProbeResult:
+    """Runs something once, in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     # Heard only before the server starts.
-    context.set_forkserver_preload(["s7rl.experiments.bench.peak_memory", "s7rl.experiments.bench.models"])
+    context.set_forkserver_preload([*request.modules])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(request, theirs), daemon=True)
     # OpenMP reads its number of threads when torch is loaded, in the server.
@@ -85,32 +120,25 @@ def probe(request: ProbeRequest) -> ProbeResult:
         ours.close()
 
 
-def run_here(request: ProbeRequest) -> ProbeResult:
+def run_here(request: Probed) -> ProbeResult:
     """Runs it in this process, which it limits for good."""
     import torch
 
-    from s7rl.experiments.bench.models import TrainingStep
     from s7rl.experiments.bench.peak_memory import address_space, peak_bytes
 
     torch.set_num_threads(request.threads)
     device = torch.device(request.device)
     seconds = 0.0
 
-    def make(length: int) -> TrainingStep:
-        return TrainingStep(
-            request.name, request.d_model, length=length, batch_size=request.batch_size, device=request.device
-        )
-
     def run() -> None:
         nonlocal seconds
-        step = make(request.length)  # Made inside, so that parameters and input count.
+        thunk = request.make()  # Made inside, so that parameters and input count.
         began = time.perf_counter()
-        step()
+        thunk()
         seconds = time.perf_counter() - began
 
     try:
-        # Kernels are compiled and libraries loaded here, and do not count.
-        make(min(WARM_UP_LENGTH, request.length))()
+        request.warm_up()
         if device.type == "cpu":
             limit = address_space() + request.memory_bytes + SLACK
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -129,6 +157,6 @@ def over_memory(limit_bytes: int) -> str:
     return f"over memory: more than {limit_bytes / 1e9:g} GB"
 
 
-def _answer(request: ProbeRequest, connection: Connection) -> None:
+def _answer(request: Probed, connection: Connection) -> None:
     connection.send(run_here(request))
     connection.close()

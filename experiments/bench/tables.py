@@ -16,6 +16,15 @@ def number(value: float) -> str:
     return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:f}"
 
 
+def compact(value: float) -> str:
+    """Two digits and a unit: ``850``, ``1.2k``, ``120k``, ``5.0M``."""
+    rounded = float(f"{value:.1e}")
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if rounded >= size:
+            return f"{rounded / size:.{1 if rounded < 10 * size else 0}f}{unit}"
+    return f"{rounded:.0f}"
+
+
 def with_spread(spread: Spread, scale: float = 1.0) -> str:
     """The median, and how far the middle half lies from it: ``12.3 ±2%``."""
     return f"{number(spread.median * scale)} ±{spread.relative:.0%}"

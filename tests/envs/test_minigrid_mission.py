@@ -2,7 +2,7 @@
 
 Mutations tried: "a" and "the" coded alike; the second object written over the first; the clauses of the second half
 written into the first; "then" and "after" exchanged; a gap with one word given a place; gaps in reverse order; the
-vector of the first mission kept; BabyAI left to print.
+vector of the first mission kept; BabyAI left to print, and to search full rooms for ever.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from minigrid.core.mission import MissionSpace
+from minigrid.core.world_object import Box
+from minigrid.minigrid_env import MiniGridEnv
 
 from s7rl.envs import make_env
 from s7rl.envs.wrappers.minigrid_mission import ChoiceCode, GrammarCode, find_mission_code
@@ -164,3 +166,23 @@ def test_the_log_has_what_babyai_says(caplog: pytest.LogCaptureFixture) -> None:
         for seed in range(9):
             env.reset(seed=seed)
     assert any("Sampling rejected: " in message for message in caplog.messages)
+
+
+def test_a_room_without_a_place_to_start_from_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    env: Any = make_env("BabyAI-SynthS5R2-v0").unwrapped
+    env.reset(seed=0)
+    room = env.room_grid[0][1]
+    left, top = room.top
+    for x, y in itertools.product((1, 2, 3), repeat=2):
+        env.grid.set(left + x, top + y, Box("red"))
+    env.agent_pos = (-1, -1)
+    env.grid.set(left + 2, top + 2, None)  # faces boxes only, and MiniGrid would search for ever
+    with monkeypatch.context() as patch:
+        patch.setattr(MiniGridEnv, "place_agent", lambda *args, **kwargs: pytest.fail("searches for ever"))
+        with pytest.raises(RecursionError, match=r"^room \(1, 0\) has no place to start from$"):
+            env.place_agent(1, 0)
+    env.grid.set(left + 1, top + 1, None)  # faces a wall
+    for _ in range(20):
+        assert tuple(env.place_agent(1, 0)) == (left + 1, top + 1)
+        assert env.grid.get(*env.front_pos).type == "wall"
+        env.agent_pos = (-1, -1)

@@ -1,14 +1,22 @@
 """`s7rl list envs`: every suite has settings, and the filters keep what they say.
 
-Mutations that were tried: the filter by suite left out, the one by text case-sensitive, a suite without settings.
+Mutations that were tried: the filter by suite left out, the one by text case-sensitive, a suite without settings, a
+speed of 0 where none was measured, observations without actions, a suite's package imported.
 """
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
 import pytest
 
+from s7rl.envs import has_batched_engine, task_ids
 from s7rl.envs.registry import SUITES as ENVIRONMENTS
+from s7rl.experiments import listing
 from s7rl.experiments.cli import main
+from s7rl.experiments.measured import MeasuredEnv, measured_envs
 from s7rl.experiments.presets import SUITES
 
 
@@ -48,3 +56,56 @@ def test_a_wrong_filter_is_one_line(words: str, message: str, capsys: pytest.Cap
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def measured(speed: float) -> MeasuredEnv:
+    return MeasuredEnv(observations="Box(7)", actions="Discrete(5)", n_envs=64, steps_per_second=speed)
+
+
+def test_spaces_and_speed_stand_in_the_table_where_they_were_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    speeds = {"s7rl/CartPoleNoisy-v0": measured(940_000.0), "s7rl/CartPolePositionOnly-v0": measured(1_260_000.0)}
+    monkeypatch.setattr(listing, "measured_envs", lambda: speeds | {"s7rl/PendulumNoisy-v0": measured(12_345.0)})
+    assert main(["list", "envs", "--suite", "control"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    noisy, position, pendulum, acrobot = (
+        f"{lines[row]} {lines[row + 1]}"
+        for name in ("CartPoleNoisy", "CartPolePositionOnly", "PendulumNoisy", "AcrobotNoisy")
+        for row in [next(i for i, line in enumerate(lines) if f"s7rl/{name}-v0" in line)]
+    )
+    assert "940k" in noisy
+    assert "up to 500 steps, Box(7) -> Discrete(5), batched: balance" in noisy
+    assert "1.3M" in position
+    assert "12k" in pendulum
+    assert "batched" not in pendulum
+    assert "Box(7)" not in acrobot
+    assert re.search(r"-499 \u2502 +\u2502 +\u2502 +\u2502", acrobot), "no speed was measured: its cell is empty"
+
+
+def test_the_table_that_comes_with_the_package_is_of_environments_that_exist() -> None:
+    figures = measured_envs()
+    assert set(figures) <= set(task_ids())
+    assert {env_id for env_id in task_ids() if has_batched_engine(env_id)} <= set(figures)
+    assert {env.n_envs for env_id, env in figures.items() if has_batched_engine(env_id)} == {64}
+
+
+def test_every_engine_of_ours_makes_a_million_steps_a_second() -> None:
+    # What the list says below its table. An engine that does not reach it would have to say why.
+    slow = {env_id: env.steps_per_second for env_id, env in measured_envs().items() if env.steps_per_second < 1e6}
+    assert [env_id for env_id in slow if has_batched_engine(env_id)] == []
+    assert len(slow) == len(measured_envs()) - sum(map(has_batched_engine, task_ids()))
+
+
+def test_the_list_imports_no_suite_and_no_torch() -> None:
+    code = """
+import sys
+from s7rl.experiments.cli import main
+main(["list", "envs"])
+heavy = ("torch", "stable_baselines3", "minigrid", "popgym", "ale_py", "mujoco", "Box2D", "pygame")
+print([name for name in heavy if name in sys.modules])
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert output.stdout.splitlines()[-1] == "[]"
+    assert max(map(len, output.stdout.split("--suite")[0].splitlines())) == 80

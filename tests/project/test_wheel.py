@@ -66,6 +66,12 @@ def test_the_wheel_has_the_marker_that_its_types_are_to_be_used(wheel: zipfile.Z
     assert "s7rl/py.typed" in wheel.namelist()
 
 
+def test_the_wheel_has_the_figures_that_the_list_of_environments_shows(wheel: zipfile.ZipFile) -> None:
+    (figures,) = (name for name in wheel.namelist() if name.endswith(".csv"))
+    assert figures == "s7rl/experiments/results/bench/envs.csv"
+    assert wheel.read(figures) == (ROOT / "experiments" / "results" / "bench" / "envs.csv").read_bytes()
+
+
 def test_every_folder_with_modules_is_a_package() -> None:
     folders = {module.rpartition("/")[0] for module in modules_of_the_tree()}
     assert {f"{folder}/__init__.py" for folder in folders} <= modules_of_the_tree()

@@ -15,7 +15,7 @@ from gymnasium.wrappers import AtariPreprocessing
 
 from s7rl.envs import find_task, make_env
 from s7rl.envs.suites.atari import GAMES, SUITE
-from tests.envs.suites.rollouts import check_smoke_and_seeding, check_training, error_without
+from tests.envs.suites.rollouts import check_training, error_without
 
 IDS = tuple(SUITE.own)
 
@@ -26,11 +26,6 @@ def test_they_are_pong_and_the_nine_games_of_the_drqn_papers_first_table() -> No
     assert [f"s7rl/{name}Flickering-v0" for name in names] == list(IDS)
     gym.register_envs(ale_py)
     assert all(gym.spec(f"ALE/{name}-v5").kwargs["game"] == GAMES[name][0] for name in names)
-
-
-@pytest.mark.parametrize("env_id", IDS)
-def test_every_id_can_be_played_and_follows_its_seed(env_id: str) -> None:
-    check_smoke_and_seeding(env_id)
 
 
 def test_half_of_the_frames_are_black_and_the_others_are_the_games() -> None:

@@ -18,10 +18,8 @@ from gymnasium import spaces
 
 from s7rl.envs import find_task, make_env
 from s7rl.envs.suites.vision import SCORES, describe
-from tests.envs.suites.rollouts import check_smoke_and_seeding, check_training, error_without
+from tests.envs.suites.rollouts import check_training, error_without
 
-MINIWORLD = [env_id for env_id in SCORES if env_id.startswith("MiniWorld")]
-VIZDOOM = [env_id for env_id in SCORES if env_id.startswith("Vizdoom")]
 miniworld = pytest.mark.skipif(find_spec("miniworld") is None, reason="MiniWorld is not installed")
 vizdoom = pytest.mark.skipif(find_spec("vizdoom") is None, reason="VizDoom is not installed")
 
@@ -30,18 +28,6 @@ vizdoom = pytest.mark.skipif(find_spec("vizdoom") is None, reason="VizDoom is no
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """VizDoom leaves a file with its settings where it runs."""
     monkeypatch.chdir(tmp_path)
-
-
-@miniworld
-@pytest.mark.parametrize("env_id", [*MINIWORLD, "MiniWorld-Sign-v0"])
-def test_every_room_can_be_walked_in_and_follows_its_seed(env_id: str) -> None:
-    check_smoke_and_seeding(env_id)
-
-
-@vizdoom
-@pytest.mark.parametrize("env_id", VIZDOOM)
-def test_every_level_can_be_played_and_follows_its_seed(env_id: str) -> None:
-    check_smoke_and_seeding(env_id)
 
 
 @miniworld

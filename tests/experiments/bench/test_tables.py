@@ -2,7 +2,7 @@
 
 import pytest
 
-from s7rl.experiments.bench.tables import number
+from s7rl.experiments.bench.tables import compact, number
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,21 @@ from s7rl.experiments.bench.tables import number
 )
 def test_numbers_have_three_digits_and_no_exponent(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"),
+        (847.0, "850"),
+        (996.0, "1.0k"),
+        (1_249.0, "1.2k"),
+        (12_345.0, "12k"),
+        (123_456.0, "120k"),
+        (996_000.0, "1.0M"),
+        (4_960_000.0, "5.0M"),
+        (12_000_000.0, "12M"),
+    ],
+)
+def test_rates_have_two_digits_and_a_unit(value: float, shown: str) -> None:
+    assert compact(value) == shown

@@ -1,0 +1,69 @@
+"""What the figures of `s7rl bench train` say, in a few lines; nothing is said that was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from s7rl.experiments.bench.measuring import Spread, Times, ratio
+from s7rl.experiments.bench.models import REFERENCE
+from s7rl.experiments.bench.tables import between_quartiles
+from s7rl.experiments.bench.trainers import PRODUCTS, SB3, SB3_CONTRIB, Run
+
+WHOLE, ROLLOUT, TRAINING = "whole", "rollout", "training"
+"""What is measured: both together, or one of them alone."""
+WHO = {SB3: "SB3's PPO", SB3_CONTRIB: "sb3-contrib's RecurrentPPO"}
+Figures = Mapping[tuple[Run, str], Times]
+"""Seconds by run and what was measured; those of one setting were taken in the same rounds."""
+
+
+def findings(name: str, runs: Sequence[Run], figures: Figures) -> Iterator[str]:
+    """How S7 compares with other trainers, with its own matrix products, and with itself over the length.
+
+    Args:
+        name: of the setting.
+        runs: all who took turns in it, S7 as it comes first.
+        figures: what was measured.
+
+    Yields:
+        Lines; medians over the rounds, with quartiles in brackets; ratios are taken within each round.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        if other.trainer.name in (SB3, SB3_CONTRIB):
+            yield _faster(name, first, other, figures)
+        elif other.trainer.name == PRODUCTS:
+            yield _bound(name, runs, other, figures)
+        elif other.setting != first.setting:
+            yield from _growth(name, first, other, figures)
+
+
+def _faster(name: str, seven: Run, other: Run, figures: Figures) -> str:
+    ours, theirs, who = figures.get((seven, WHOLE)), figures.get((other, WHOLE)), WHO[other.trainer.name]
+    if ours is None or theirs is None:
+        return f"{name}: S7 against {who}: not measured, one was left out"
+    return f"{name}: S7 makes {between_quartiles(ratio(theirs, ours))} times the steps a second of {who}"
+
+
+def _bound(name: str, runs: Sequence[Run], products: Run, figures: Figures) -> str:
+    """The share of what would be possible if everything but the products took no time."""
+    seven = next(
+        run for run in runs if run.trainer.name == REFERENCE and run.trainer.d_state == products.trainer.d_state
+    )
+    times = figures.get((seven, WHOLE))
+    if times is None:
+        return f"{name}: {seven.trainer}: not measured, it was left out"
+    rate = between_quartiles(Spread.of(seven.setting.steps / times))
+    share = between_quartiles(ratio(figures[products, WHOLE], times))
+    return f"{name}: {seven.trainer} makes {rate} steps a second, {share} of what its matrix products alone would allow"
+
+
+def _growth(name: str, shortest: Run, longer: Run, figures: Figures) -> Iterator[str]:
+    """Both take the same number of steps, so that the ratio of times is that of times per step."""
+    here, there = f"T = {longer.setting.n_steps:,}", f"T = {shortest.setting.n_steps:,}"
+    for measured in (TRAINING, WHOLE):
+        short, long = figures.get((shortest, measured)), figures.get((longer, measured))
+        if short is None or long is None:
+            yield f"{name}: S7's time per step, {measured}: not measured at {here}"
+        else:
+            times = between_quartiles(ratio(long, short))
+            yield f"{name}: S7's time per step, {measured}, is at {here} {times} times that at {there}"
