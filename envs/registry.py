@@ -190,7 +190,11 @@ def _unknown_id(name: str) -> str:
     prefix, middle = _parts(name)
     siblings = [env_id for env_id in known if _parts(env_id)[0] == prefix]
     namesakes = [env_id for env_id in known if _parts(env_id)[1] == middle]
-    matches = list(dict.fromkeys([*_similar(middle, siblings), *namesakes] or _similar(middle, known)))[:3]
+    matches = list(dict.fromkeys([*_similar(middle, siblings), *namesakes] or _similar(middle, known)))
+    version = name.rpartition("-v")[2]
+    # Of several versions the one that was asked for, else the last that is registered.
+    best = {_parts(env_id): env_id for env_id in sorted(matches, key=lambda env_id: env_id.endswith(f"-v{version}"))}
+    matches = [env_id for env_id in matches if best[_parts(env_id)] == env_id][:3]
     guess = f"did you mean {' or '.join(repr(match) for match in matches)}? " if matches else ""
     return f"unknown environment {name!r}: {guess}(see `s7rl list envs`)"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -86,7 +87,7 @@ def _experiments(config: ListConfig) -> Table:
 
 
 def _table(*left: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)  # so that ids fit into 80 columns
     for name in left:
         table.add_column(name, overflow="fold")
     for name in right:

@@ -81,7 +81,7 @@ def test_spaces_and_speed_stand_in_the_table_where_they_were_measured(
     assert "12k" in pendulum
     assert "batched" not in pendulum
     assert "Box(7)" not in acrobot
-    assert re.search(r"-499 \u2502 +\u2502 +\u2502 +\u2502", acrobot), "no speed was measured: its cell is empty"
+    assert re.search(r"-499 +control, ", acrobot), "no speed was measured: its cell is empty"
 
 
 def test_the_table_that_comes_with_the_package_is_of_environments_that_exist() -> None:
