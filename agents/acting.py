@@ -92,7 +92,7 @@ class ActingMixin(OnPolicyAlgorithm):
             with torch.no_grad(), diagnosing(self.policy, forward, step=n_steps + 1, timesteps=self.num_timesteps):
                 actions, values, log_probs, state = forward()
                 new_actions = actions.cpu().numpy()
-                check_actions(new_actions, n_steps + 1, self.num_timesteps)
+                check_actions(new_actions, log_probs.cpu().numpy(), n_steps + 1, self.num_timesteps)
             buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
 
             new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))

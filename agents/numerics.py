@@ -5,6 +5,7 @@ What is checked costs a few microseconds a step of all environments, and as litt
 number, :func:`find_anomalies` says, by looking at all that goes in and out of every module, forwards and backwards.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -81,14 +82,22 @@ def check_rewards(rewards: NDArray[Any], env: VecEnv, step: int, timesteps: int)
         _blame("the reward", rewards, raw, step, timesteps, MEND_IT)
 
 
-def check_actions(actions: NDArray[Any], step: int, timesteps: int) -> None:
+def check_actions(actions: NDArray[Any], log_probs: NDArray[Any], step: int, timesteps: int) -> None:
     """Check actions, ``[B, ...]``, before an environment gets to see them; see :func:`check_observations`.
+
+    Args:
+        actions: discrete ones are always numbers.
+        log_probs: of the actions, ``[B]``: where they are not numbers, nor were the probabilities they were drawn from.
+        step: steps of the rollout, the one that is to be made included.
+        timesteps: environment steps so far, over all environments.
 
     Raises:
         NumericalError: if one is nan or infinite.
     """
     if not _all_finite(actions):
         _blame("the action", actions, None, step, timesteps, FIND_IT)
+    if not _all_finite(log_probs):
+        _blame("the log-probability of the action", log_probs, None, step, timesteps, FIND_IT)
 
 
 def check_rollout(buffer: SequenceBuffer, timesteps: int) -> None:
@@ -143,21 +152,23 @@ def clip_gradients(policy: nn.Module, max_grad_norm: float, timesteps: int) -> N
     Raises:
         NumericalError: if the gradient is not finite; the optimiser has not seen it.
     """
-    try:
-        nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm, error_if_nonfinite=True)
-    except RuntimeError:
-        gradients = {
-            name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None
-        }
-        # The norm, not only the numbers: it overflows where those are very large.
-        bad = {name: norm.item() for name, gradient in gradients.items() if not (norm := gradient.norm()).isfinite()}
-        if not bad:
-            raise
-        name, norm = next(iter(bad.items()))
-        raise NumericalError(
-            f"the gradient of {name} has the norm {norm}, one of {len(bad)} of {len(gradients)} parameters, though the "
-            f"loss is finite, {_when_learning(timesteps)}"
-        ) from None
+    gradients = {name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None}
+    # One norm of all, and nothing scaled where nothing is too long: clip_grad_norm_ takes a norm and a product of each.
+    norm = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm().item()
+    if math.isfinite(norm):
+        if norm > max_grad_norm:
+            for gradient in gradients.values():
+                gradient.mul_(max_grad_norm / norm)
+        return
+    # The norm, not only the numbers: it overflows where those are very large.
+    norms = {name: gradient.norm().item() for name, gradient in gradients.items()}
+    bad = [name for name in norms if not math.isfinite(norms[name])]
+    who = (
+        f"{bad[0]} has the norm {norms[bad[0]]}, one of {len(bad)}" if bad else f"all has the norm {norm}, that of none"
+    )
+    raise NumericalError(
+        f"the gradient of {who} of {len(gradients)} parameters, though the loss is finite, {_when_learning(timesteps)}"
+    )
 
 
 @contextmanager

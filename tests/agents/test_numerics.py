@@ -206,7 +206,7 @@ def test_an_action_that_is_infinite_does_not_reach_the_environment() -> None:
     with pytest.raises(
         NumericalError, match=r"^the action of environment 0 is inf at \[1\], at step 3 of the rollout, "
     ):
-        check_actions(np.array([[0.0, math.inf]]), 3, 6)
+        check_actions(np.array([[0.0, math.inf]]), np.zeros(1), 3, 6)
 
 
 def test_what_breaks_only_while_learning_is_explained_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,14 +338,17 @@ def nothing_is_left(policy: nn.Module) -> bool:
     return not hooks and not any({"scan", "step"} & set(vars(module)) for module in policy.modules())
 
 
-def test_looking_for_anomalies_changes_no_number_and_leaves_nothing_behind() -> None:
+def test_looking_for_anomalies_changes_numbers_by_their_rounding_only_and_leaves_nothing_behind() -> None:
     trained = []
     for debug in (False, True):
         torch.manual_seed(0)
         model = agent(clockworks(2), n_steps=6, learning_rate=1e-2, batch_size=6, debug_anomalies=debug).learn(36)
         assert nothing_is_left(model.policy)
         trained.append(model.policy.state_dict())
-    assert all(torch.equal(weight, trained[1][name]) for name, weight in trained[0].items())
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(
+            weight, trained[1][name]
+        )  # to rounding: watched, a step of a block is not one kernel
 
 
 def test_nothing_is_left_after_an_error_either() -> None:
