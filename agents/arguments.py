@@ -146,6 +146,7 @@ PPO_ARGUMENTS: Mapping[str, Rule] = {
 POLICY_ARGUMENTS: Mapping[str, Rule] = {
     "core": TEXT,
     "critic_core": choice("it is the core that the critic has", ("shared", "separate", "none")),
+    "checkpoint_steps": SIZE.or_none(),
     "d_model": SIZE,
     "d_state": SIZE.or_none(),
     "n_blocks": SIZE,

@@ -34,6 +34,7 @@ from s7rl.agents.encoders import (
 )
 from s7rl.agents.observations import Observations, check_shape, map_observations, to_batch, to_tensors
 from s7rl.agents.spaces import check_spaces, flat_actions, to_action_space
+from s7rl.agents.time_checkpoints import recur_in_pieces
 from s7rl.checks import check_arguments
 from s7rl.cores import Core, core_options, make_core, split_dynamics
 from s7rl.cores.dense import Linear
@@ -55,6 +56,8 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             and core of its own; "none", an encoder of its own and no memory.
         dynamics_lr_factor: learning rate of the parameters that set the core's time scales, as a share of that of all
             others; they are never decayed.  See :meth:`s7rl.Core.dynamics_parameters`.
+        checkpoint_steps: K, keep only the memory's state every K steps of a sequence while learning, and compute what
+            lies between again for the gradient: much less memory for about a third more time; None: keep everything.
         net_arch: hidden layers between core and heads, as in SB3; none by default: the core's block is deep enough.
         activation_fn: activation of those layers.
         ortho_init: orthogonal initialisation of encoder and heads, as in SB3.
@@ -91,6 +94,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         core_kwargs: dict[str, Any] | None = None,
         critic_core: str = "shared",
         dynamics_lr_factor: float = 1.0,
+        checkpoint_steps: int | None = None,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: type[nn.Module] = nn.Tanh,
         ortho_init: bool = True,
@@ -123,6 +127,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         self.d_model, self.d_state, self.n_blocks = d_model, d_state, n_blocks
         self.core_kwargs = dict(core_kwargs or {})
         self.critic_core_name = critic_core
+        self.checkpoint_steps = checkpoint_steps
         self.dynamics_lr_factor = dynamics_lr_factor
         features_extractor_class = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(features_extractor_class, ImageExtractor | MultiInputExtractor):
@@ -215,6 +220,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             n_blocks=self.n_blocks,
             core_kwargs=self.core_kwargs,
             critic_core=self.critic_core_name,
+            checkpoint_steps=self.checkpoint_steps,
             dynamics_lr_factor=self.dynamics_lr_factor,
             share_features_extractor=self.share_features_extractor,
         )
@@ -266,7 +272,11 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
             step.
         """
         shape = episode_starts.shape
-        latent_pi, latent_vf, state = self._recur(obs, state, episode_starts)
+        if self.checkpoint_steps is not None and torch.is_grad_enabled():
+            latents = recur_in_pieces(self._recur, self.checkpoint_steps, obs, state, episode_starts)
+        else:
+            latents = self._recur(obs, state, episode_starts)
+        latent_pi, latent_vf, state = latents
         distribution = self._distribution(latent_pi, None if action_masks is None else action_masks.flatten(0, 1))
         one_number = isinstance(self.action_space, spaces.Discrete)
         taken = actions.flatten() if one_number else actions.reshape(shape.numel(), -1)

@@ -110,6 +110,8 @@ class NetworkOptions:
 
     critic_core: Annotated[Literal["shared", "separate", "none"] | None, default_is("shared")] = None
     """What the critic remembers with: the actor's memory, one of its own, or none."""
+    checkpoint_steps: Annotated[OptionalWholeNumber, default_is("everything is kept")] = None
+    """Keep only the memory every so many steps while learning, and compute the rest again: less memory, more time."""
 
     d_model: Annotated[OptionalWholeNumber, FOLLOWS_AGENT] = None
     """Features between the blocks."""

@@ -198,7 +198,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         agent=config.agent,
         core=agent.core,
         core_kwargs=core_kwargs,
-        policy_kwargs=_given(critic_core=network.critic_core),
+        policy_kwargs=_given(critic_core=network.critic_core, checkpoint_steps=network.checkpoint_steps),
         ppo_kwargs=_given(**asdict(config.further)),
         reward_options=_given(**asdict(config.rewards)),
         d_model=_first(network.d_model, _first(suite.d_model, agent.d_model)),

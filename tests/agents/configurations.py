@@ -200,6 +200,7 @@ def draw_policy_kwargs(rng: Generator, use_sde: bool) -> dict[str, Any]:
         "n_blocks": pick(rng, [1, 2]),
         "core_kwargs": draw_core_kwargs(rng, core),
         "critic_core": critic_core,
+        "checkpoint_steps": pick(rng, [None, None, 1, 4]),
         "share_features_extractor": critic_core == "shared" or chance(rng, 0.5),
         "dynamics_lr_factor": pick(rng, [0.0, 0.3, 1.0]),
         "net_arch": pick(rng, [None, [4], {"pi": [4, 3], "vf": []}]),

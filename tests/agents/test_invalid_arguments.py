@@ -94,6 +94,7 @@ WRONG: dict[str, Values] = {
 WRONG_KWARGS: dict[str, Values] = {
     "core": [3, None, ["s7"], "s77", "transformer", ""],
     "critic_core": [*NO_NUMBER, "Shared", ""],
+    "checkpoint_steps": [*but_none(NO_WHOLE), 0, -1],
     "d_model": [*NO_WHOLE, 0, -8],
     "d_state": [*but_none(NO_WHOLE), 0, -8],
     "n_blocks": [*NO_WHOLE, 0],
@@ -163,6 +164,7 @@ def valid(draw: random.Random) -> dict[str, Any]:
     kwargs: dict[str, Values] = {
         "core": list(core_names()),
         "critic_core": ["shared", "separate", "none"],
+        "checkpoint_steps": [None, 1, 7],
         "d_state": [None, 4],
         "n_blocks": [1, 2],
         "net_arch": [None, [], [8], {"pi": [8], "vf": []}],

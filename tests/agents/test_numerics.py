@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from s7rl import core_names
 from s7rl.agents import BatchedVecEnv, NumericalError, RecurrentPPO
-from s7rl.agents.numerics import check_actions, check_observations, check_rollout, find_anomalies
+from s7rl.agents.numerics import (
+    check_actions,
+    check_observations,
+    check_rollout,
+    clip_gradients,
+    find_anomalies,
+)
 from tests.agents.clockwork import agent, clockworks
 
 N_ENVS, N_STEPS, ROW = 3, 8, 2
@@ -358,3 +364,16 @@ def test_nothing_is_left_after_an_error_either() -> None:
     with pytest.raises(NumericalError, match=r"the output of core\.cores\.0\.gate \(Linear\) is inf"):
         model.learn(12)
     assert nothing_is_left(model.policy)
+
+
+# Seen to fail it: no gradient scaled; all scaled to the norm instead of by its share; the norm of the first alone.
+@pytest.mark.parametrize("most", [0.5, 100.0])
+def test_gradients_are_scaled_together_to_the_norm_where_they_are_longer(most: float) -> None:
+    model = agent(clockworks(2), n_steps=6)
+    parameters = list(model.policy.parameters())
+    for parameter in parameters[1:]:  # one has none
+        parameter.grad = torch.randn_like(parameter)
+    before = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+    clip_gradients(model.policy, most, 0)
+    after = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+    torch.testing.assert_close(after, before * min(1.0, most / before.double().square().sum().sqrt().item()))
