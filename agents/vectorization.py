@@ -98,6 +98,10 @@ def make_vec(
             is missing, or ``workers`` is "batched" and it has no engine, or none that goes with the wrappers.
         WorkerError: if a process dies or hangs while it makes its environment.
     """
+    if not isinstance(env_id, str):
+        raise TypeError(
+            f"env_id is {env_id!r}, but environments are made by their id: register it with gymnasium.register."
+        )
     if n_envs < 1:
         raise ValueError(f"n_envs is {n_envs}, but training needs an environment: pass a positive number.")
     choice("it says how environments are stepped", WORKERS).check("workers", workers)

@@ -73,6 +73,8 @@ def make_env(
             used.
         TypeError: in one line, if a keyword argument of one of our environments or wrappers has the wrong type.
     """
+    if not isinstance(env_id, str):
+        raise TypeError(f"env_id ({env_id!r}) must be the id of an environment; register it with gymnasium.register.")
     parse_wrappers(wrappers)  # what is misspelt is said before anything is imported and made
     spec = find_spec(env_id)
     kwargs = dict(env_kwargs or {})

@@ -7,6 +7,7 @@ here only once the command is known, so that ``--help`` and ``list`` answer at o
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -127,6 +128,10 @@ def parse(words: Sequence[str]) -> AnyConfig | int:
 
 def _run(request: AnyConfig, words: Sequence[str]) -> int:
     console = _Console(highlight=False)
+    # Environments, wrappers and rewards of the user's own lie in the working directory.  As for a script, Python looks
+    # where the program is, which for s7rl is where programs are installed.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     if isinstance(request, ListConfig):
         from s7rl.experiments.listing import show_list
 

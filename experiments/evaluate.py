@@ -8,6 +8,7 @@ from rich.console import Console
 
 from s7rl.agents import RecurrentPPO
 from s7rl.envs import find_task
+from s7rl.envs.registry import find_spec
 from s7rl.experiments.config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.failures import environment_failures
@@ -45,6 +46,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         raise UsageError(f"RUN {config.run} has no {checkpoint.name}: {_other(config.checkpoint)}")
     seed = settings.evaluation_seed if config.seed is None else config.seed
     try:
+        find_spec(settings.env_id)  # what it needs may not be installed here
         task = find_task(settings.env_id, dict(settings.env_kwargs), settings.wrappers)
         # The agent may have been trained where there is a GPU, and evaluated where there is none.
         model = RecurrentPPO.load(checkpoint, device="auto")
@@ -56,7 +58,11 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         raise UsageError(f"{checkpoint} cannot be evaluated: {error}") from error
     assert evaluation is not None, "nobody asked the evaluation to stop"
     print_score(console, evaluation, task, {"checkpoint": str(checkpoint), "seeds": f"from {seed:,}"})
-    say(console, verdict(evaluation, task, settings), style="bold")
+    say(
+        console,
+        verdict(evaluation, task, settings, run=folder.path, command=folder.command, steps=model.num_timesteps),
+        style="bold",
+    )
     if config.out is not None:
         facts = {"seed": seed, "checkpoint": config.checkpoint, "sample": config.sample}
         write_json(Path(config.out), facts | evaluation.as_json())

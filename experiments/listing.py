@@ -34,7 +34,10 @@ def show_list(config: ListConfig, console: Console) -> int:
     if config.suite is not None and config.what != "envs":
         raise UsageError(f"--suite {config.suite} is for `s7rl list envs`: leave it out")
     tables = {"envs": _envs, "agents": _agents, "experiments": _experiments}
-    console.print(tables[config.what](config))
+    table = tables[config.what](config)
+    if not table.row_count:
+        raise UsageError(f"nothing in `s7rl list {config.what}` has the text '{config.text}': leave out --text for all")
+    console.print(table)
     if config.what == "envs":
         for suite in SUITES:
             console.print(f"--suite {suite.name:<9} {suite.summary}", soft_wrap=True)
@@ -48,7 +51,7 @@ def show_list(config: ListConfig, console: Console) -> int:
 def _envs(config: ListConfig) -> Table:
     suites = {suite.name: suite for suite in SUITES}
     if config.suite is not None:
-        named("suite", config.suite, suites, f"one of: {', '.join(suites)}")
+        named("suite", config.suite, suites, "leave out --suite for all")
     measured = measured_envs()
     table = _table("env, its suite and what it asks for", right=("random", "no\nmemory", "optimum", "steps/s"))
     for env_id in task_ids():

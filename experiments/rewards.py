@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,10 +44,6 @@ def describe_rewards(options: Mapping[str, Any]) -> str:
 def _function(name: str, options: Mapping[str, Any]) -> Callable[..., Any] | None:
     if name not in options:
         return None
-    # As for a script: Python puts the folder of the program first, which for s7rl is where programs are installed.
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
         return import_function(options[name])
     except (ValueError, TypeError, ImportError) as error:

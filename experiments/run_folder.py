@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "evaluation.json"
 
     @property
+    def command(self) -> list[str]:
+        """The words that started the run."""
+        return [str(word) for word in _read_json(self.config).get("command", [])]
+
+    @property
     def has_begun(self) -> bool:
         """Whether there is something of a training that has had a checkpoint: lines in the log, or a best agent."""
         lines = self.progress.read_bytes().splitlines() if self.progress.exists() else []

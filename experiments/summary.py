@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -25,6 +26,8 @@ from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.rewards import describe_rewards
 from s7rl.experiments.settings import RunSettings
 
+FEW_EPISODES = 20
+"""With fewer, all may be alike by chance."""
 CLEARLY = 0.25
 """Share of the way from the memoryless score to the optimum that counts as remembering."""
 
@@ -74,6 +77,16 @@ def print_settings(
     }
     for name, line in lines.items():
         console.print(Text(f"{name:<9}", style="bold").append(line, style="not bold"), soft_wrap=True)
+    rollout = settings.n_envs * settings.n_steps
+    if settings.steps < rollout:
+        console.print(
+            Text(
+                f"note     it learns from whole rollouts, so it takes {rollout:,} steps instead of {settings.steps:,}: "
+                "fewer with a smaller --n-steps or --n-envs",
+                style="yellow",
+            ),
+            soft_wrap=True,
+        )
     if settings.gradient_falls_short:
         console.print(
             Text(
@@ -119,21 +132,37 @@ def print_table(console: Console, rows: dict[str, str]) -> None:
     console.print(table)
 
 
-def verdict(evaluation: Evaluation, task: Task, settings: RunSettings) -> str:
-    """Says in one line whether the score shows memory."""
+def verdict(
+    evaluation: Evaluation, task: Task, settings: RunSettings, *, run: Path, command: Sequence[str], steps: int
+) -> str:
+    """Says in one line whether the score shows memory.
+
+    Args:
+        evaluation: the score.
+        task: has the yardsticks.
+        settings: of the run.
+        run: its folder.
+        command: the words that started it.
+        steps: environment steps that it has made.
+    """
     score, without = evaluation.mean_return, task.memoryless_return
     if without is None:
-        return f"Whether this needs memory is not known here. To compare: {retrain_command(settings, agent='none')}"
+        return f"Whether this needs memory is not known here. To compare: {_without_memory(command)}"
     if not settings.has_memory:
         return f"This agent has no memory: return {score:.2f}, where {without:.2f} is the best without."
+    if len(evaluation.returns) < FEW_EPISODES:
+        return (
+            f"{plural(len(evaluation.returns), 'episode')} cannot show whether the agent remembers: "
+            f"{program('s7rl')} evaluate {quote(str(run))}"
+        )
     best = task.optimal_return if task.optimal_return is not None else without
     beyond_chance = score - 2 * evaluation.standard_error > without
     if beyond_chance and score >= without + CLEARLY * (best - without):
         return f"The agent remembers: return {score:.2f}, where an agent without memory gets {without:.2f} at best."
     if beyond_chance:
         return f"A little better than without memory ({score:.2f} against {without:.2f}): it learns, train longer."
-    longer = f"train longer, as in: {retrain_command(settings, steps=2 * settings.steps)}"
-    return f"No sign of memory yet: return {score:.2f}, and {without:.2f} can be had without. To go on, {longer}"
+    longer = f"{program('s7rl')} resume {quote(str(run))} --steps {2 * steps}"
+    return f"No sign of memory yet: return {score:.2f}, and {without:.2f} can be had without. To train on: {longer}"
 
 
 def next_commands(folder: Path, *, interrupted: bool = False) -> str:
@@ -151,12 +180,11 @@ def program(name: str) -> str:
     return quote(os.path.relpath(beside)) if beside.exists() and shutil.which(name) is None else name
 
 
-def retrain_command(settings: RunSettings, *, agent: str | None = None, steps: int | None = None) -> str:
-    """The command that trains on the same task again, with another agent or another number of steps."""
-    words = [program("s7rl"), "train", settings.env_id]
-    if settings.env_kwargs:
-        words += ["--env-kwargs", *write_assignments(settings.env_kwargs).split(" ")]
-    if settings.wrappers:
-        words += ["--wrappers", *settings.wrappers]
-    words += ["--agent", agent or settings.agent, "--steps", str(steps or settings.steps)]
-    return " ".join(quote(word) for word in words)
+def _without_memory(command: Sequence[str]) -> str:
+    """The command that started a run, for the agent without memory; its folder is not the same."""
+    kept, skipped = [program("s7rl")], False
+    for word in command[1:]:
+        if not skipped and word.partition("=")[0] not in ("--agent", "--out"):
+            kept.append(word)
+        skipped = not skipped and word in ("--agent", "--out")
+    return " ".join([kept[0], *map(quote, kept[1:]), "--agent none"])

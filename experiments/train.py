@@ -30,6 +30,7 @@ from s7rl.experiments.progress import RunCallback, StopBetweenRollouts, StoppedB
 from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
 from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.spaces import space_text
 from s7rl.experiments.summary import next_commands, print_score, print_settings, program, say, verdict
 
 
@@ -102,7 +103,8 @@ def carry_out(
             _say_where(console, folder)
             return interruption.exit_code
     if evaluation is not None:
-        _report(console, evaluation, task, settings, model.num_timesteps - steps_before, seconds, folder)
+        new_steps = model.num_timesteps - steps_before
+        _report(console, evaluation, task, settings, model.num_timesteps, new_steps, seconds, folder)
     say(console, next_commands(folder.path))
     return 0
 
@@ -214,7 +216,7 @@ def _introduce(
         console,
         settings,
         task,
-        spaces=f"observations {vec_env.observation_space}, actions {vec_env.action_space}",
+        spaces=f"observations {space_text(vec_env.observation_space)}, actions {space_text(vec_env.action_space)}",
         parameters=sum(parameter.numel() for parameter in model.policy.parameters()),
         threads=model.threads,
         device=f"{model.device}, in each of {world_size()} processes" if world_size() > 1 else str(model.device),
@@ -237,16 +239,20 @@ def _report(
     task: Task,
     settings: RunSettings,
     steps: int,
+    new_steps: int,
     seconds: float,
     folder: RunFolder,
 ) -> None:
     facts = {
-        "training": f"{steps:,} steps in {seconds:.0f} s, {steps / max(seconds, 1e-9):,.0f} steps/s",
+        "training": f"{new_steps:,} steps in {seconds:.0f} s, {new_steps / max(seconds, 1e-9):,.0f} steps/s"
+        + (f"; {steps:,} in all" if new_steps < steps else ""),
         "run": str(folder.path),
         "learning curve": folder.learning_curve.name,
     }
     print_score(console, evaluation, task, facts)
-    say(console, verdict(evaluation, task, settings), style="bold")
+    say(
+        console, verdict(evaluation, task, settings, run=folder.path, command=folder.command, steps=steps), style="bold"
+    )
 
 
 def _say_where(console: Console, folder: RunFolder) -> None:

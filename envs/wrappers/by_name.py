@@ -1,12 +1,15 @@
 """Wrappers by name, as text: ``"Flicker(probability=0.5)"``, for command lines and configuration files.
 
-What wraps an environment is a sequence of such texts; the first is the innermost.
+What wraps an environment is a sequence of such texts; the first is the innermost.  A wrapper of the user's own goes by
+module and class: ``"my_package.wrappers:Blinkers(angle=30)"``.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +19,7 @@ from gymnasium.vector import VectorEnv
 
 from s7rl.checks import instead
 from s7rl.envs.wrappers.delayed_reward import DelayedReward, DelayedRewardVector
-from s7rl.envs.wrappers.flatten import FlattenNested
+from s7rl.envs.wrappers.flatten import FlattenNested, FlattenObservation
 from s7rl.envs.wrappers.masking import (
     MaskObservation,
     MaskObservationVector,
@@ -54,17 +57,21 @@ WRAPPERS: Mapping[str, Versions] = {
     "PreviousActionReward": Versions(PreviousActionReward, PreviousActionRewardVector),
     "TimeoutAsTruncation": Versions(TimeoutAsTruncation),
     "FlattenNested": Versions(FlattenNested),
+    "FlattenObservation": Versions(FlattenObservation),
 }
 """Every wrapper that has a name."""
+_OF_A_MODULE = re.compile(r"([\w.]+):(\w.*)", re.DOTALL)
 
 
 def parse_wrapper(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the keyword arguments of a wrapper.
 
-    Arguments are Python literals: numbers, texts in quotes, lists, True, False, None.  Nothing is evaluated.
+    Arguments are Python literals: numbers, texts in quotes, lists, True, False, None.  Nothing is evaluated, but the
+    module of a wrapper that is none of ``WRAPPERS`` is imported.
 
     Args:
-        text: such as ``"Flicker(probability=0.5)"`` or, without arguments, ``"PositionOnly"``.
+        text: such as ``"Flicker(probability=0.5)"`` or, without arguments, ``"PositionOnly"``; or ``"module:Class"``,
+            with arguments or without.
 
     Raises:
         ValueError: in one line, if the text cannot be read, or there is no such wrapper or argument.
@@ -73,17 +80,19 @@ def parse_wrapper(text: str) -> tuple[str, dict[str, Any]]:
         >>> parse_wrapper("MaskObservation(keep=[0, 2])")
         ('MaskObservation', {'keep': [0, 2]})
     """
+    if not isinstance(text, str):
+        raise _unreadable(text)
+    of_a_module = _OF_A_MODULE.fullmatch(text.strip())
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = ast.parse(of_a_module[2] if of_a_module else text.strip(), mode="eval").body
     except (SyntaxError, ValueError, TypeError, AttributeError, MemoryError, RecursionError):
         raise _unreadable(text) from None
     call = node if isinstance(node, ast.Call) else None
     function = node if call is None else call.func
     if not isinstance(function, ast.Name):
         raise _unreadable(text)
-    name = function.id
-    if name not in WRAPPERS:
-        raise ValueError(f"unknown wrapper {name!r}: {instead(name, WRAPPERS)}")
+    name = f"{of_a_module[1]}:{function.id}" if of_a_module else function.id
+    _find(name)
     arguments = _arguments(name)
     kwargs: dict[str, Any] = {}
     if call is not None:
@@ -124,7 +133,7 @@ def wrap(env: gym.Env[Any, Any], wrappers: Sequence[str]) -> gym.Env[Any, Any]:
         TypeError: in one line, if an argument is of the wrong type.
     """
     for name, kwargs in parse_wrappers(wrappers):
-        env = WRAPPERS[name].single(env, **kwargs)
+        env = _find(name).single(env, **kwargs)
     return env
 
 
@@ -136,7 +145,7 @@ def wrap_vector(envs: AnyVectorEnv, wrappers: Sequence[str]) -> AnyVectorEnv:
         TypeError: in one line, if an argument is of the wrong type.
     """
     for name, kwargs in parse_wrappers(wrappers):
-        vector = WRAPPERS[name].vector
+        vector = _find(name).vector
         if vector is None:
             having = ", ".join(key for key, versions in WRAPPERS.items() if versions.vector is not None)
             raise ValueError(f"{name} has no version for vector environments: wrap single ones, or use {having}.")
@@ -150,13 +159,28 @@ def has_vector_wrappers(wrappers: Sequence[str]) -> bool:
     Raises:
         ValueError: as :func:`parse_wrapper`.
     """
-    return all(WRAPPERS[name].vector is not None for name, _ in parse_wrappers(wrappers))
+    return all(_find(name).vector is not None for name, _ in parse_wrappers(wrappers))
+
+
+def _find(name: str) -> Versions:
+    """Return the versions of a wrapper by its name, or by module and class."""
+    module, colon, cls = name.partition(":")
+    if not colon:
+        if name not in WRAPPERS:
+            raise ValueError(f"unknown wrapper {name!r}: {instead(name, WRAPPERS)}")
+        return WRAPPERS[name]
+    try:
+        found = getattr(importlib.import_module(module), cls, None)
+    except ImportError as error:
+        raise ValueError(f"wrapper {name!r} cannot be imported ({error}): check the part before the colon.") from error
+    if not (isinstance(found, type) and issubclass(found, gym.Wrapper)):
+        raise ValueError(f"wrapper {name!r} is no gymnasium.Wrapper of {module}: check the part behind the colon.")
+    return Versions(found)
 
 
 def _arguments(name: str) -> dict[str, inspect.Parameter]:
-    parameters = dict(inspect.signature(WRAPPERS[name].single).parameters)
-    parameters.pop("env")
-    return parameters
+    _, *parameters = inspect.signature(_find(name).single).parameters.items()  # the first is the environment
+    return dict(parameters)
 
 
 def _literal(wrapper: str, argument: str, node: ast.expr) -> Any:
@@ -180,5 +204,6 @@ def _usage(name: str) -> str:
 
 def _unreadable(text: object) -> ValueError:
     return ValueError(
-        f"wrapper {text!r} cannot be read: write a name and keyword arguments, such as Flicker(probability=0.5)."
+        f"wrapper {text!r} cannot be read: write a name and keyword arguments, such as Flicker(probability=0.5), or "
+        "module:Class for one of your own."
     )

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 
 SEPARATOR = "/"
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -137,3 +138,35 @@ def _collect(known: Mapping[str, Any], path: str | None, part: Any, leaves: dict
         entries = enumerate(part)
     for name, entry in entries:
         _collect(known, _join(path, name), entry, leaves)
+
+
+class FlattenObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
+    """Make one vector of any observation; what is discrete becomes one-hot (``gymnasium.spaces.flatten``).
+
+    It is Gymnasium's wrapper of this name, but can be pickled, which a run that is to be resumed needs.
+
+    Args:
+        env: any environment whose observations have a fixed size when flattened.
+
+    Raises:
+        ValueError: in one line, if they have not.
+
+    Example:
+        >>> env = FlattenObservation(gym.make("FrozenLake-v1"))
+        >>> env.reset(seed=0)[0].tolist()
+        [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        RecordConstructorArgs.__init__(self)
+        gym.ObservationWrapper.__init__(self, env)
+        flat = spaces.flatten_space(env.observation_space)
+        if not isinstance(flat, spaces.Box):
+            raise ValueError(
+                f"the observation space {env.observation_space} has no fixed size when flat: leave the wrapper out."
+            )
+        self.observation_space = flat
+
+    def observation(self, observation: Any) -> Any:
+        """Flatten one observation."""
+        return spaces.flatten(self.env.observation_space, observation)

@@ -209,7 +209,7 @@ def _places(env: AnyEnv, space: gym.Space[Any]) -> dict[int | str, tuple[Any, ..
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(
             f"the observation space is {shown(space)}, but MaskObservation takes a vector (a Box of one axis), a "
-            "Dict or a Tuple: put gymnasium.wrappers.FlattenObservation around the environment first."
+            "Dict or a Tuple: put FlattenObservation around the environment first."
         )
     entries = known_entries(env)
     places: dict[int | str, tuple[Any, ...]] = {index: (index,) for index in range(space.shape[0])}

@@ -160,7 +160,7 @@ def _box_with_zero(space: gym.Space[Any]) -> spaces.Box:
     if not isinstance(space, spaces.Box):
         raise ValueError(
             f"the observation space is or holds a {type(space).__name__} space, but Flicker takes a Box or a Dict of "
-            "them, where zeros are no symbol: put gymnasium.wrappers.FlattenObservation around the environment first."
+            "them, where zeros are no symbol: put FlattenObservation around the environment first."
         )
     if (space.low <= 0).all() and (space.high >= 0).all():
         return space

@@ -80,7 +80,10 @@ def log(run: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_options_reach_the_environments_between_monitor_and_normaliser() -> None:
+def test_options_reach_the_environments_between_monitor_and_normaliser(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(directory)  # as main() does
     words = ["--potential", f"{MODULE}:ahead", "--reward-scale", "0.5", "--reward-clip", "2", "--gamma", "0.9"]
     request = parse([*TINY, *words, "--normalize-rewards", "True"])
     assert isinstance(request, TrainConfig)
@@ -196,7 +199,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert {path.name for path in directory.iterdir()} <= {f"{MODULE}.py", "__pycache__"}
 
 
-def test_functions_are_looked_for_before_anything_is_built() -> None:
+def test_functions_are_looked_for_before_anything_is_built(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(directory)
     request = parse([*TINY, "--reward", f"{MODULE}:ahead"])
     assert isinstance(request, TrainConfig)
     with pytest.raises(UsageError, match=rf"^--reward {MODULE}:ahead takes [^\n]+$"):

@@ -1,7 +1,9 @@
 """What the closing lines claim, and what they do not."""
 
 import io
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +29,12 @@ def scores(wins: int, episodes: int = 100) -> Evaluation:
     return Evaluation(returns=tuple(map(float, won)), lengths=(1,) * episodes, successes=tuple(won))
 
 
+def said(
+    evaluation: Evaluation, task: Task = TASK, agent: str = "s7", command: Sequence[str] = ("s7rl", "train")
+) -> str:
+    return verdict(evaluation, task, settings(agent), run=Path("my runs/x"), command=command, steps=400)
+
+
 @pytest.mark.parametrize(
     ("wins", "beginning"),
     [
@@ -40,22 +48,42 @@ def scores(wins: int, episodes: int = 100) -> Evaluation:
     ],
 )
 def test_memory_is_claimed_only_beyond_chance_and_clearly(wins: int, beginning: str) -> None:
-    assert verdict(scores(wins), TASK, settings()).startswith(beginning)
+    assert said(scores(wins)).startswith(beginning)
 
 
 def test_few_lucky_episodes_do_not_show_memory() -> None:
-    assert verdict(scores(3, episodes=4), TASK, settings()).startswith("No sign of memory yet")
+    text = said(scores(19, episodes=19))
+    assert re.fullmatch(r"19 episodes cannot show whether the agent remembers: \S*s7rl evaluate 'my runs/x'", text)
+    assert said(scores(20, episodes=20)).startswith("The agent remembers")
+
+
+def test_without_a_sign_of_memory_the_run_is_to_go_on_for_as_long_again() -> None:
+    assert re.search(r"To train on: \S*s7rl resume 'my runs/x' --steps 800$", said(scores(50)))
 
 
 def test_an_agent_without_memory_is_never_said_to_remember() -> None:
-    assert verdict(scores(100), TASK, settings("none")).startswith("This agent has no memory: return 1.00")
+    assert said(scores(100), agent="none").startswith("This agent has no memory: return 1.00")
 
 
 def test_where_no_yardstick_is_known_the_comparison_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown: Task = replace(TASK, memoryless_return=None, optimal_return=None)
     monkeypatch.setattr("s7rl.experiments.summary.program", lambda name: name)
-    assert verdict(scores(100), unknown, settings()).endswith(
-        "To compare: s7rl train s7rl/TMazePassive-v0 --agent none --steps 400000"
+    command = [
+        "s7rl",
+        "train",
+        "X-v0",
+        "--agent",
+        "s7",
+        "--env-kwargs",
+        "a=b c",
+        "--out=x",
+        "--n-envs",
+        "8",
+        "--out",
+        "y",
+    ]
+    assert said(scores(100), unknown, command=command).endswith(
+        "To compare: s7rl train X-v0 --env-kwargs 'a=b c' --n-envs 8 --agent none"
     )
 
 
@@ -90,3 +118,19 @@ def test_a_program_that_the_shell_would_not_find_is_named_by_its_path(
     assert program("s7rl") == f"{tmp_path.name}/s7rl"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert program("s7rl") == "s7rl"
+
+
+@pytest.mark.parametrize(("steps", "told"), [(1000, True), (10_000_000, False)])
+def test_the_start_says_where_one_rollout_is_more_than_all_steps_that_were_asked_for(steps: int, told: bool) -> None:
+    text = io.StringIO()
+    print_settings(
+        Console(file=text, width=80),
+        settings(steps=steps),
+        TASK,
+        spaces="some",
+        parameters=12_345,
+        threads=1,
+        device="cpu",
+        folder=Path("runs/x"),
+    )
+    assert ("so it takes 8,192 steps instead of 1,000" in text.getvalue()) is told

@@ -27,6 +27,8 @@ from tests.envs.wrappers.babbler import Babbler, babblers
         ("MaskObservation(keep=['a', \"b\"])", "MaskObservation", {"keep": ["a", "b"]}),
         ("NoisyObservation(standard_deviation=(0.1, -2))", "NoisyObservation", {"standard_deviation": (0.1, -2)}),
         ("DelayedReward(steps=None)", "DelayedReward", {"steps": None}),
+        ("gymnasium.wrappers:TimeAwareObservation", "gymnasium.wrappers:TimeAwareObservation", {}),
+        ("gymnasium.wrappers:TimeLimit(max_episode_steps=7)", "gymnasium.wrappers:TimeLimit", {"max_episode_steps": 7}),
         ("PreviousActionReward(action=True, start=False)", "PreviousActionReward", {"action": True, "start": False}),
     ],
 )
@@ -58,6 +60,9 @@ def test_a_wrapper_is_read_from_text(text: str, name: str, kwargs: dict[str, obj
         ("Flicker(probability=1/2)", "probability of Flicker is 1 / 2, which is no number"),
         ("Flicker(probability=0.5", "wrapper 'Flicker(probability=0.5' cannot be read: write a name and keyword"),
         ("Flicker(probability=1, probability=2)", "has the argument 'probability' twice: write it once."),
+        ("no_such.module:Flicker", "wrapper 'no_such.module:Flicker' cannot be imported (No module named 'no_such')"),
+        ("os:system", "wrapper 'os:system' is no gymnasium.Wrapper of os"),
+        ("gymnasium.wrappers:TimeLimit(steps=3)", "gymnasium.wrappers:TimeLimit has no argument 'steps'"),
         ("s7rl.Flicker()", "wrapper 's7rl.Flicker()' cannot be read"),
         ("", "wrapper '' cannot be read"),
         ("\0", "cannot be read"),
@@ -78,6 +83,8 @@ def test_the_first_wrapper_is_the_innermost() -> None:
     assert str(envs).startswith("<PreviousActionRewardVector, <DelayedRewardVector, SyncVectorEnv")
     env = Babbler()
     assert wrap(env, []) is env
+    ours_and_theirs = ["FlattenObservation", "gymnasium.wrappers:OrderEnforcing"]
+    assert str(wrap(env, ours_and_theirs)) == "<OrderEnforcing<FlattenObservation<Babbler instance>>>"
 
 
 def test_all_texts_are_read_before_anything_is_wrapped() -> None:
@@ -88,7 +95,7 @@ def test_all_texts_are_read_before_anything_is_wrapped() -> None:
 
 def test_one_knows_which_wrappers_have_a_vector_version() -> None:
     having = {name for name in WRAPPERS if WRAPPERS[name].vector is not None}
-    assert having == set(WRAPPERS) - {"TimeoutAsTruncation", "FlattenNested"}
+    assert having == set(WRAPPERS) - {"TimeoutAsTruncation", "FlattenNested", "FlattenObservation"}
     assert has_vector_wrappers(["Flicker", "DelayedReward(steps=3)"])
     assert has_vector_wrappers([])
     assert not has_vector_wrappers(["Flicker", "TimeoutAsTruncation(max_episode_steps=9)"])

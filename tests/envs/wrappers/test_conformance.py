@@ -41,7 +41,7 @@ CASES = {
     ],
     "Hopper-v5": ["PositionOnly", "VelocityOnly", "NoisyObservation(standard_deviation=0.1)", "PreviousActionReward"],
     "s7rl/TMazePassive-v0": ["PreviousActionReward", "DelayedReward"],
-    "s7rl/RepeatPrevious-v0": ["PreviousActionReward(reward=False)"],
+    "s7rl/RepeatPrevious-v0": ["PreviousActionReward(reward=False)", "FlattenObservation"],
     "s7rl/CartPolePositionOnly-v0": ["MaskObservation(keep=[1])", "Flicker"],
 }
 PAIRS = [(env_id, text) for env_id, texts in CASES.items() for text in texts]

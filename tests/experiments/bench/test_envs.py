@@ -26,8 +26,8 @@ from gymnasium.vector.utils import batch_space
 from s7rl.envs import EngineVectorEnv, task_ids
 from s7rl.experiments.bench import envs as envs_module
 from s7rl.experiments.bench.random_play import BATCHED, LOOP, RandomPlay, make_envs
-from s7rl.experiments.bench.spaces import space_text
 from s7rl.experiments.cli import main
+from s7rl.experiments.spaces import space_text
 
 
 @pytest.fixture(autouse=True)
