@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -56,10 +57,9 @@ class MakeEnv:
 
     def __call__(self) -> gym.Env[Any, Any]:
         """Make one."""
-        try:
+        with suppress(ValueError):  # the id is of the user's own, and registered where the user's script has run only
             find_spec(self.env_id)
-        except ValueError:
-            gym.registry[self.spec.id] = self.spec
+        gym.registry[self.spec.id] = self.spec
         return make_env(self.env_id, self.env_kwargs, wrappers=self.wrappers)
 
 

@@ -1,7 +1,8 @@
 """Tasks that need memory, and one way to make any Gymnasium environment for a policy.
 
-Importing this package registers ``s7rl/TMazePassive-v0``, ``s7rl/RepeatPrevious-v0`` and
-``s7rl/CartPolePositionOnly-v0`` with Gymnasium.  It needs gymnasium and numpy, and never torch.
+Importing this package registers our environments with Gymnasium: the memory tasks, larger Memory mazes of MiniGrid, and
+those of the suites control, mujoco and atari, whose packages are imported when one is made.  It needs gymnasium and
+numpy, and never torch.
 """
 
 from s7rl.envs.batched import Engine, EngineEnv, EngineVectorEnv

@@ -20,6 +20,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -160,6 +161,8 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._engine = engine
         self._action_shape = self.action_space.shape
+        # An engine would take any number as an index of some kind.
+        self._num_actions = int(engine.action_space.n) if isinstance(engine.action_space, spaces.Discrete) else None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -184,6 +187,10 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
             raise ValueError(
                 f"actions has shape {actions.shape}, but {self.num_envs} environments need {self._action_shape}; "
                 "pass one action per environment."
+            )
+        if self._num_actions is not None and (actions.max() >= self._num_actions or actions.min() < 0):
+            raise ValueError(
+                f"actions ({actions.tolist()}) are not all in {self.single_action_space}; pass members of it."
             )
         rewards, terminated, truncated = self._engine.advance(actions)
         ended = terminated | truncated

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import VectorEnv
 
+from s7rl.checks import error_line
 from s7rl.envs.suites import atari, control, memory, minigrid, mujoco, popgym, vision
 from s7rl.envs.suites.suite import Suite
 from s7rl.envs.wrappers.by_name import has_vector_wrappers, parse_wrappers, wrap, wrap_vector
@@ -112,7 +114,7 @@ def has_batched_engine(
     Raises:
         ValueError: in one line, if a wrapper is unknown or has no such argument.
     """
-    engine = _engine_of(env_id.removeprefix(OWN_MODULE))
+    engine = _engine_of(env_id)
     if engine is None or not has_vector_wrappers(wrappers):
         return False
     # Without arguments the engine need not be imported to know: lists ask this of every id.
@@ -131,7 +133,6 @@ def make_batched(
             version for vector environments.
         TypeError: in one line, if a keyword argument or an argument of a wrapper has the wrong type.
     """
-    env_id = env_id.removeprefix(OWN_MODULE)
     engine = _engine_of(env_id)
     if engine is None:
         raise ValueError(
@@ -173,14 +174,18 @@ def _import_module(env_id: str, module: str, remedy: str) -> None:
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
-            raise
-        raise ValueError(f"{env_id} needs {module}, which is not installed: {remedy}") from error
+        if error.name == module.partition(".")[0]:
+            raise ValueError(
+                f"{env_id} needs {module}, which is neither installed nor in {os.getcwd()}: {remedy}"
+            ) from error
+        raise ValueError(f"{env_id} needs {module}, which cannot be imported: {error_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{env_id} needs {module}, which cannot be imported: {error_line(error)}") from error
 
 
 def _engine_of(env_id: str) -> str | None:
     suite = find_suite(env_id)
-    return None if suite is None else suite.engine_of(env_id)
+    return None if suite is None else suite.engine_of(env_id.rpartition(":")[2])
 
 
 def _is_minigrid(spec: EnvSpec) -> bool:

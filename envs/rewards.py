@@ -210,7 +210,7 @@ def frozen(obs: Any) -> Any:
 def _number_from(role: str, function: Callable[..., Any], *arguments: Any) -> float:
     try:
         value = function(*arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RewardError(f"the {role} {_name(function)} failed: {_told(error)}: {_MEND}") from error
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]  # numpy.where and others give such arrays for numbers

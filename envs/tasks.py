@@ -5,6 +5,7 @@ Each suite tells what is known of its environments; scores of our own tasks are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,9 +75,10 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None, wrapp
     facts = {**_describe(env_id, kwargs), "env_kwargs": dict(env_kwargs or {}), "wrappers": tuple(wrappers)}
     if facts["episode_length"] is None:
         facts["episode_length"] = length
-    if overridden is not None:
+    shorter = isinstance(overridden, int) and overridden < (facts["episode_length"] or math.inf)
+    if shorter:
         facts |= {"episode_length": overridden, "memory_span": None, "random_return": None}
-    if overridden is not None or wrappers:
+    if shorter or wrappers:
         facts |= {"optimal_return": None, "memoryless_return": None}
     return Task(env_id=env_id, **facts)
 

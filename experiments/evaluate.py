@@ -50,7 +50,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         task = find_task(settings.env_id, dict(settings.env_kwargs), settings.wrappers)
         # The agent may have been trained where there is a GPU, and evaluated where there is none.
         model = RecurrentPPO.load(checkpoint, device="auto")
-        with environment_failures("nothing was written"):
+        with environment_failures(lambda: "nothing was written"):
             evaluation = evaluate_agent(
                 model, settings, checkpoint, config.episodes, seed=seed, deterministic=not config.sample
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -18,26 +18,26 @@ _STEPPING = {dummy_vec_env.__file__, vec_env.__file__}
 
 
 @contextmanager
-def environment_failures(remedy: str) -> Iterator[None]:
+def environment_failures(remedy: Callable[[], str]) -> Iterator[None]:
     """Turns an exception of an environment in the block into a TrainingError with the environment's own traceback.
 
     Args:
-        remedy: ends the line, after what happened.
+        remedy: what ends the line, after what happened.
 
     Raises:
         TrainingError: an environment raised, died or did not answer.
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found = explain(error)
         if found is None:
             raise
         line, details = found
-        raise TrainingError(f"{line}; {remedy}", details) from error
+        raise TrainingError(f"{line}; {remedy()}", details) from error
 
 
-def explain(error: Exception) -> tuple[str, str] | None:
+def explain(error: Exception | SystemExit) -> tuple[str, str] | None:
     """What happened in one line and the environment's traceback, or None where it came from elsewhere."""
     if isinstance(error, WorkerError):
         return str(error), error.failure.traceback if error.failure is not None else ""

@@ -43,7 +43,7 @@ def show_list(config: ListConfig, console: Console) -> int:
             console.print(f"--suite {suite.name:<9} {suite.summary}", soft_wrap=True)
         console.print(STEPS_A_SECOND, soft_wrap=True)
         console.print(
-            "Any other Gymnasium id works too, as do all MiniGrid-..., BabyAI-... and popgym-... ids.", soft_wrap=True
+            "Any other Gymnasium id works too, as do MiniGrid-..., BabyAI-... and popgym-... ids.", soft_wrap=True
         )
     return 0
 

@@ -136,7 +136,7 @@ def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> 
     with stop_on_signals(lambda line: None) as interruption:
         callback = StopBetweenRollouts(stop=lambda: interruption.requested)
         try:
-            with environment_failures(f"that was rank {rank()}"):
+            with environment_failures(lambda: f"that was rank {rank()}"):
                 model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
         except StoppedBetweenRollouts:
             pass
@@ -162,10 +162,7 @@ def _learn(
         stop=lambda: interruption.requested,
     )
     try:
-        with environment_failures(
-            f"the last checkpoint is {folder.latest}, to go on from it: "
-            f"{program('s7rl')} resume {quote(str(folder.path))}"
-        ):
+        with environment_failures(lambda: _what_is_left(folder)):
             model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
     except StoppedBetweenRollouts:
         pass  # The callback has saved.
@@ -188,6 +185,13 @@ def _learn(
     return callback.seconds
 
 
+def _what_is_left(folder: RunFolder) -> str:
+    if not folder.latest.is_file():
+        return "nothing had been learned yet"
+    go_on = f"{program('s7rl')} resume {quote(str(folder.path))}"
+    return f"the last checkpoint is {folder.latest}, to go on from it: {go_on}"
+
+
 def _steps_left(model: RecurrentPPO, settings: RunSettings) -> int:
     # None where only the evaluation is missing: a training ends with a whole rollout, perhaps beyond its steps.
     return max(0, settings.steps - model.num_timesteps)
@@ -198,7 +202,7 @@ def _evaluate(
 ) -> Evaluation | None:
     seed = settings.evaluation_seed
     try:
-        with environment_failures(f"the agent is trained, and in {folder.latest}"):
+        with environment_failures(lambda: f"the agent is trained, and in {folder.latest}"):
             evaluation = evaluate_agent(
                 model, settings, folder.latest, episodes, seed=seed, stop=lambda: interruption.requested
             )

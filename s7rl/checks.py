@@ -162,7 +162,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def error_line(error: Exception) -> str:
+def error_line(error: BaseException) -> str:
     """An error in one line, with its kind: what it says may be as little as a name."""
     return one_line(f"{type(error).__name__}: {error}")
 

@@ -40,6 +40,10 @@ class MemoryEngine(Engine):
     ) -> None:
         """Tabulate the mazes of ``size`` x ``size`` cells; the arguments are those of MiniGrid's MemoryEnv."""
         super().__init__(num_envs)
+        if size == 5:
+            raise ValueError(
+                "size (5) must be at least 7 here; pass --engine minigrid or workers='single', and minigrid plays it."
+            )
         self.size = check_odd("size", size, SMALLEST_SIZE)
         self.random_length = random_length
         self.max_steps = check_count("max_steps", 5 * size**2 if max_steps is None else max_steps)

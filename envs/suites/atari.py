@@ -76,8 +76,8 @@ def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:
         return None
     return Facts(
         summary=f"{name} on a screen that is black half of the time",
-        episode_length=FRAME_LIMIT // FRAME_SKIP,
-        random_return=GAMES[name][1],
+        episode_length=int(kwargs.get("max_num_frames_per_episode", FRAME_LIMIT)) // FRAME_SKIP,
+        random_return=None if kwargs else GAMES[name][1],
         steps=10_000_000,
     )
 

@@ -9,8 +9,11 @@ in a worker with its state, or with a question of ``VecMonitor``.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium as gym
@@ -207,6 +210,31 @@ def test_what_cannot_be_made_is_refused_in_one_line(arguments: dict[str, Any], t
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
         make_vec(**{"env_id": "CartPole-v1", "n_envs": 2, **arguments})
     assert text in str(caught.value)
+
+
+def test_workers_play_what_an_id_stands_for_here_also_where_they_know_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter = copy.deepcopy(gym.spec("CartPole-v1"))
+    shorter.max_episode_steps = 4
+    monkeypatch.setitem(gym.registry, "CartPole-v1", shorter)
+    env = make_vec("CartPole-v1", 1, 0, workers="processes")
+    env.reset()
+    assert [bool(env.step(np.array([t % 2]))[2][0]) for t in range(4)] == [False, False, False, True]
+    env.close()
+
+
+def test_what_is_no_id_is_refused_in_one_line() -> None:
+    # In a process of its own: here beartype would refuse it first, in many lines.
+    code = """
+from s7rl.agents import make_vec
+from s7rl.envs import make_env
+for make in (make_vec, make_env):
+    try:
+        make(len)
+    except TypeError as error:
+        print(error)
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.count("register it with gymnasium.register.\n") == output.count("\n") == 2
 
 
 def test_a_worker_that_dies_while_it_makes_its_environment_is_a_worker_error() -> None:

@@ -225,3 +225,11 @@ def test_an_action_outside_the_space_is_refused() -> None:
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"action \(-1\) is not in Discrete\(4\)"):
         env.step(-1)
+
+
+@pytest.mark.parametrize("actions", [[0, 4], [-1, 0]])
+def test_an_action_that_is_none_is_refused_for_all_rows_together(actions: list[int]) -> None:
+    envs = make_batched("s7rl/TMazePassive-v0", 2)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"^actions \(\[.*\]\) are not all in Discrete\(4\); pass members of it\.$"):
+        envs.step(np.array(actions))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from s7rl.envs import Task, find_task, make_batched, make_env, register_envs, task_ids
+from s7rl.envs import Task, find_task, has_batched_engine, make_batched, make_env, register_envs, task_ids
 from s7rl.envs.suites import memory, minigrid
 
 OWN_IDS = (*memory.SUITE.own, "s7rl/CartPolePositionOnly-v0")
@@ -67,7 +68,7 @@ def test_registering_twice_changes_nothing() -> None:
         ("CartPol-v0", {}, "did you mean 'CartPole-v0'?"),
         ("minigrid-memorys11", {}, "did you mean 'MiniGrid-MemoryS11-v0'"),
         ("MiniGrid-MemoryS12-v0", {}, "did you mean 'MiniGrid-MemoryS"),
-        ("nowhere:X-v0", {}, "nowhere:X-v0 needs nowhere, which is not installed"),
+        ("nowhere:X-v0", {}, "nowhere:X-v0 needs nowhere, which is neither installed nor in "),
         (
             "s7rl/TMazePassive-v0",
             {"corridor": 3},
@@ -133,6 +134,7 @@ def test_a_render_mode_that_the_environment_lacks_is_refused() -> None:
         ("CartPole-v1", 2, {}, "'CartPole-v1' has no batched engine: use make_env"),
         (OWN_IDS[0], 0, {}, r"num_envs \(0\) must be at least 1"),
         (OWN_IDS[0], 2, {"x": 1}, "the batched engine of s7rl/TMazePassive-v0 takes corridor_length"),
+        ("MiniGrid-MemoryS7-v0", 2, {"size": 5}, r"size \(5\) must be at least 7 here; pass --engine minigrid or"),
         ("MiniGrid-MemoryS11-v0", 2, {"tile_size": 8}, "takes size, random_length, max_steps, agent_view_size"),
     ],
 )
@@ -161,9 +163,23 @@ def test_lengths_and_budgets_follow_the_arguments() -> None:
     assert find_task("MiniGrid-MemoryS11-v0", {"max_steps": 50}).episode_length == 50
 
 
-def test_a_time_limit_of_the_users_own_voids_the_known_scores() -> None:
+def test_a_time_limit_of_the_users_own_voids_the_known_scores_where_it_is_shorter() -> None:
     task = find_task("s7rl/TMazePassive-v0", {"max_episode_steps": 5})
-    assert (task.episode_length, task.optimal_return) == (5, None)
+    assert (task.episode_length, task.memory_span, task.optimal_return, task.random_return) == (5, None, None, None)
+    task = find_task("s7rl/TMazePassive-v0", {"max_episode_steps": 100_000})
+    assert (task.episode_length, task.memory_span, task.optimal_return) == (202, 100, 1.0)
+
+
+def test_a_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "failing_envs.py").write_text("raise RuntimeError('not\\ntoday')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"^failing_envs:X-v0 needs failing_envs, which cannot be imported: .* today$"):
+        make_env("failing_envs:X-v0")
+
+
+def test_an_engine_is_found_by_an_id_with_its_module() -> None:
+    assert has_batched_engine("minigrid:MiniGrid-MemoryS13-v0")
+    assert make_batched("minigrid:MiniGrid-MemoryS7-v0", 2).num_envs == 2
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,21 @@ def test_a_run_ends_with_a_traceback_a_line_and_a_checkpoint_to_resume_from(
     assert json.loads((run / "evaluation.json").read_text())["episodes"] == 2
 
 
+@pytest.mark.parametrize(
+    ("trouble", "text"), [("raise", "ValueError: the door is stuck"), ("SystemExit", "SystemExit")]
+)
+def test_what_fails_at_the_first_reset_leaves_no_checkpoint_to_speak_of(
+    trouble: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gym.registry.pop("tests/Locked-v0", None)
+    gym.register("tests/Locked-v0", "tests.agents.troubled:Troubled")
+    words = ["train", "tests/Locked-v0", *TINY, "--workers", "loop", "--out", str(tmp_path / "run")]
+    assert main([*words, "--env-kwargs", f"trouble={trouble}", "where=reset", "at=1"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"s7rl train: environment 0 raised {text}")
+    assert line.endswith("; nothing had been learned yet")
+
+
 def test_the_run_says_and_keeps_what_auto_came_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert main(["train", *TINY, "--env-kwargs", "corridor_length=3", "--out", str(run)]) == 0
@@ -122,11 +137,11 @@ def test_an_error_in_a_batched_engine_is_the_environments_and_one_elsewhere_is_n
     env.reset()
     with (
         pytest.raises(TrainingError, match=r"^the environment raised \w+: .*; all is lost$") as caught,
-        environment_failures("all is lost"),
+        environment_failures(lambda: "all is lost"),
     ):
-        env.step(np.array(["up", "down"]))
+        env.step(np.array([["up"], ["down"]]))
     assert caught.value.details.startswith("Traceback")
-    with pytest.raises(ZeroDivisionError), environment_failures("all is lost"):
+    with pytest.raises(ZeroDivisionError), environment_failures(lambda: "all is lost"):
         _ = 1 / 0
 
 

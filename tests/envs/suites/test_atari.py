@@ -75,3 +75,8 @@ def test_a_missing_package_is_an_error_of_one_line_with_the_command_that_install
         message
         == f"ValueError s7rl/PongFlickering-v0 needs {package}, which is not installed: pip install 's7rl[atari]'"
     )
+
+
+def test_arguments_void_the_random_return_and_may_shorten_the_game() -> None:
+    task = find_task("s7rl/PongFlickering-v0", {"max_num_frames_per_episode": 400})
+    assert (task.episode_length, task.random_return) == (100, None)
