@@ -25,20 +25,30 @@ from stable_baselines3.common.distributions import (
 from torch import Tensor
 from torch.distributions import Normal
 
+from s7rl.backends import fused
+
 
 class MaskableCategorical(CategoricalDistribution):
     """One action out of A."""
 
     def proba_distribution(self, action_logits: Float[Tensor, "N A"]) -> "MaskableCategorical":
         """Set the logits."""
-        self._logits = action_logits
-        self.log_probabilities = action_logits.log_softmax(dim=-1)
+        self._unmasked = self.logits = action_logits
+        self._normalized: Tensor | None = None
         return self
 
     def apply_masking(self, masks: Bool[Tensor, "N A"]) -> None:
         """Leave only the allowed actions, in their proportions.  Masks from before no longer count."""
         # From the logits: beside a forbidden action that is far likelier, the log-probabilities have lost their digits.
-        self.log_probabilities = self._logits.masked_fill(~masks, -torch.inf).log_softmax(dim=-1)
+        self.logits = self._unmasked.masked_fill(~masks, -torch.inf)
+        self._normalized = None
+
+    @property
+    def log_probabilities(self) -> Float[Tensor, "N A"]:
+        """Of every action."""
+        if self._normalized is None:
+            self._normalized = self.logits.log_softmax(dim=-1)
+        return self._normalized
 
     def log_prob(self, actions: Shaped[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Log-probability of each action."""
@@ -179,6 +189,17 @@ def lean(distribution: Distribution) -> Distribution:
         case DiagGaussianDistribution():
             return Gaussian(distribution.action_dim)
     raise TypeError(f"there is no distribution of ours for {type(distribution).__name__}.")
+
+
+def log_prob_and_entropy(
+    distribution: Distribution, actions: Shaped[Tensor, "N ..."]
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
+    """Log-probabilities of actions, and entropies (None where they have no closed form): what learning asks for."""
+    if isinstance(distribution, MaskableCategorical) and fused(distribution.logits):
+        from s7rl.agents.kernels import categorical  # only now: numba takes a while, and may be missing
+
+        return categorical.log_prob_and_entropy(distribution.logits, actions)
+    return distribution.log_prob(actions), distribution.entropy()
 
 
 def mask_parts(action_space: spaces.Space[object]) -> list[int]:

@@ -1,11 +1,17 @@
 """PPO's loss on a minibatch of sequences, as a pure function of what the policy says of it now."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from s7rl.agents.buffer import Sequences
 from s7rl.agents.distributed import normalize
+from s7rl.backends import fused
+
+STATISTICS = ("entropy_loss", "policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction", "loss")
+"""What the loss is made of and what says how the policy moves, in the order of the fused kernel."""
 
 
 def ppo_loss(
@@ -39,6 +45,15 @@ def ppo_loss(
     advantages = batch.advantages
     if normalize_advantage:
         advantages = normalize(advantages)
+    constants = advantages, batch.log_probs, batch.values, batch.returns
+    if fused(values, log_probs, *([] if entropies is None else [entropies]), *constants):
+        from s7rl.agents.kernels import ppo_loss as kernel  # only now: numba takes a while, and may be missing
+
+        clip_ranges = clip_range, math.inf if clip_range_vf is None else clip_range_vf
+        loss, statistics = kernel.loss_and_statistics(
+            values, log_probs, entropies, constants, (*clip_ranges, ent_coef, vf_coef)
+        )
+        return loss, dict(zip(STATISTICS, statistics.unbind(), strict=True))
     log_ratio = log_probs - batch.log_probs
     ratio = log_ratio.exp()
     policy_loss = -torch.min(advantages * ratio, advantages * ratio.clamp(1 - clip_range, 1 + clip_range)).mean()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from s7rl.agents.action_masks import check_action_masks
 from s7rl.agents.arguments import POLICY_ARGUMENTS
-from s7rl.agents.distributions import Maskable, lean
+from s7rl.agents.distributions import Maskable, lean, log_prob_and_entropy
 from s7rl.agents.encoders import (
     ImageExtractor,
     MultiInputExtractor,
@@ -280,7 +280,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         distribution = self._distribution(latent_pi, None if action_masks is None else action_masks.flatten(0, 1))
         one_number = isinstance(self.action_space, spaces.Discrete)
         taken = actions.flatten() if one_number else actions.reshape(shape.numel(), -1)
-        log_probs, entropies = distribution.log_prob(taken), distribution.entropy()
+        log_probs, entropies = log_prob_and_entropy(distribution, taken)
         values = self._values(latent_vf).view(shape)
         return values, log_probs.view(shape), None if entropies is None else entropies.view(shape), state
 

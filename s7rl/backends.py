@@ -10,6 +10,8 @@
 The environment variable ``S7RL_SCAN`` set to one of these names forces it; it is read at every call.  Where a kernel
 would have been chosen but cannot be imported, a RuntimeWarning says so once, with what is used instead.  Triton
 compiles at its first call and needs a C compiler then; ``S7RL_SCAN=torch`` does without.
+
+What a learning step does beside the scans has numba kernels on the CPU as well; :func:`fused` says where they serve.
 """
 
 import functools
@@ -58,6 +60,21 @@ def backend(x: Tensor) -> str:
             "reference."
         )
     return asked
+
+
+def fused(*tensors: Tensor) -> bool:
+    """Whether a numba kernel may stand in for tensor operations on these, beside the scans.
+
+    That is on the CPU, all of one dtype, float32 or float64, unless ``S7RL_SCAN`` names something else; nothing is said
+    where numba is missing, since those operations are fast too.  ``torch.compile`` fuses them itself.
+    """
+    first = tensors[0]
+    return (
+        not torch.compiler.is_compiling()
+        and os.environ.get(VARIABLE, "") in ("", "numba")
+        and all(x.dtype == first.dtype and _serves("numba", x) for x in tensors)
+        and not missing("numba")
+    )
 
 
 def _serves(name: str, x: Tensor) -> bool:

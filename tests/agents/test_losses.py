@@ -1,4 +1,4 @@
-"""The loss of a minibatch against one written out over its steps in float64.
+"""The loss of a minibatch, by tensor operations and by the kernel, against one written out over its steps in float64.
 
 Mutations that were seen to fail these tests: advantages normalised row by row; the standard deviation of a population;
 the clipped surrogate by its maximum; the value's error halved; the entropy with the other sign; approx_kl without 1.
@@ -72,14 +72,17 @@ def by_hand(
     rows=st.integers(2, 4),
     changed=st.sampled_from([{}, {"normalize_advantage": False}, {"clip_range_vf": 0.3}, {"clip_range": 0.05}]),
     closed_form=st.booleans(),
+    backend=st.sampled_from(["numba", "torch"]),
 )
 def test_the_loss_and_its_parts_are_those_written_out_over_the_steps(
-    seed: int, steps: int, rows: int, changed: dict[str, Any], closed_form: bool
+    seed: int, steps: int, rows: int, changed: dict[str, Any], closed_form: bool, backend: str
 ) -> None:
     settings: dict[str, Any] = {**SETTINGS, **changed}
     batch, values, log_probs, entropies = draw(seed, steps, rows)
     given_entropies = entropies if closed_form else None
-    loss, numbers = ppo_loss(batch, values, log_probs, given_entropies, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("S7RL_SCAN", backend)
+        loss, numbers = ppo_loss(batch, values, log_probs, given_entropies, **settings)
     expected = by_hand(batch, values, log_probs, given_entropies, settings)
     assert {name: number.item() for name, number in numbers.items()} == pytest.approx(expected, rel=1e-6, abs=1e-7)
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-6, abs=1e-7)

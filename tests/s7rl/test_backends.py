@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from s7rl import backends, linear_scan
-from s7rl.backends import backend
+from s7rl.backends import backend, fused
 from s7rl.selective_scan import selective_scan
 
 
@@ -144,3 +144,38 @@ def test_the_inside_of_s7_is_fused_only_in_numba(asked: str, composed: int, monk
         offset=0.5,
     )
     assert spy.call_count == composed
+
+
+@pytest.mark.parametrize(
+    ("tensors", "expected"),
+    [
+        ([("cpu", torch.float32), ("cpu", torch.float32)], True),
+        ([("cpu", torch.float64)], True),
+        ([("cpu", torch.float32), ("cpu", torch.float64)], False),
+        ([("cpu", torch.bfloat16)], False),
+        ([("cuda", torch.float32)], False),
+        ([("cpu", torch.float32), ("cuda", torch.float32)], False),
+    ],
+)
+def test_beside_the_scans_kernels_serve_tensors_of_one_dtype_on_the_cpu(
+    tensors: list[tuple[str, torch.dtype]], expected: bool
+) -> None:
+    assert fused(*(on(device, dtype) for device, dtype in tensors)) is expected
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("numba", True), ("torch", False), ("reference", False)])
+def test_beside_the_scans_too_tensor_operations_can_be_asked_for(
+    asked: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S7RL_SCAN", asked)
+    assert fused(on("cpu")) is expected
+
+
+def test_beside_the_scans_nothing_is_said_of_a_missing_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert not fused(on("cpu"))
+
+
+def test_while_torch_compiles_it_gets_the_tensor_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    assert not fused(on("cpu"))
