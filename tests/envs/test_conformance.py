@@ -44,7 +44,6 @@ QUICK = (
     "s7rl/LunarLanderVelocityOnly-v0",
     "s7rl/HopperPositionOnly-v0",
     "s7rl/PongFlickering-v0",
-    "ALE/Pong-v5",
     "MiniWorld-TMaze-v0",
     "VizdoomBasic-v1",
 )
