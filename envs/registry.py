@@ -90,15 +90,9 @@ def make_env(
         kwargs = {**suite.make, **kwargs}
     try:
         env = gym.make(spec, **kwargs)  # type: ignore[arg-type]
-        if _is_minigrid(spec) and kwargs:
-            # MiniGrid checks some arguments, such as the parity of a size, only when it builds its first maze.
-            env.reset()
+        env = env if suite is None else suite.adapt(env)
     except Exception as error:
         raise _creation_error(env_id, dict(env_kwargs or {}), error) from error
-    try:
-        env = env if suite is None else suite.adapt(env)
-    except ValueError as error:
-        raise ValueError(f"{env_id} cannot be used: {error}") from error
     env = wrap(env, wrappers)
     try:
         return flatten_env(env)
@@ -186,10 +180,6 @@ def _import_module(env_id: str, module: str, remedy: str) -> None:
 def _engine_of(env_id: str) -> str | None:
     suite = find_suite(env_id)
     return None if suite is None else suite.engine_of(env_id.rpartition(":")[2])
-
-
-def _is_minigrid(spec: EnvSpec) -> bool:
-    return isinstance(spec.entry_point, str) and spec.entry_point.startswith("minigrid.")
 
 
 def _unknown_id(name: str) -> str:

@@ -42,12 +42,15 @@ def adapt(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     Raises:
         ValueError: in one line, if the mission cannot be encoded, or the environment needs files that MiniGrid's
             package on PyPI does not bring.
+        Exception: of MiniGrid's, if it cannot build a maze with its arguments.
     """
     from s7rl.envs.wrappers.minigrid import MiniGridVectorObservation
 
     if type(env.unwrapped).__module__.startswith("minigrid.envs.wfc"):
         _check_patterns(env)
-    return MiniGridVectorObservation(env)
+    env = MiniGridVectorObservation(env)
+    env.reset()  # MiniGrid checks some arguments, such as the parity of a size, only when it builds its first maze
+    return env
 
 
 def _check_patterns(env: gym.Env[Any, Any]) -> None:

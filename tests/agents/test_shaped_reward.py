@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
@@ -101,6 +101,7 @@ def assert_same_rewards(ours: VecEnv, theirs: VecEnv, steps: int, tolerance: flo
     return ends
 
 
+@settings(max_examples=25)
 @given(OPTIONS, st.sampled_from(list(KINDS)))
 def test_vectorised_environments_are_shaped_as_single_ones(options: dict[str, Any], kind: str) -> None:
     shaping = RewardShaping(**options)
@@ -109,6 +110,7 @@ def test_vectorised_environments_are_shaped_as_single_ones(options: dict[str, An
     assert assert_same_rewards(ours, theirs, 25, 0.0) > 5
 
 
+@settings(max_examples=25)
 @given(OPTIONS)
 def test_a_batched_task_is_shaped_as_single_environments(options: dict[str, Any]) -> None:
     shaping = RewardShaping(**options)

@@ -118,19 +118,22 @@ def test_attributes_and_methods_stand_for_each_environment_asked_for() -> None:
         env.set_attr("corridor_length", 5)
 
 
-@pytest.mark.parametrize(("env_id", "batched"), [("s7rl/TMazePassive-v0", True), ("CartPole-v1", False)])
-def test_make_vec_monitors_the_fastest_engine_of_the_task(env_id: str, batched: bool) -> None:
-    env = make_vec(env_id, n_envs=3, seed=1)
+@pytest.mark.parametrize(
+    ("env_id", "workers", "kind"),
+    [("s7rl/TMazePassive-v0", "auto", BatchedVecEnv), ("CartPole-v1", "loop", DummyVecEnv)],
+)
+def test_make_vec_monitors_the_environments(env_id: str, workers: str, kind: type[VecEnv]) -> None:
+    env = make_vec(env_id, n_envs=3, seed=1, workers=workers)
     assert isinstance(env, VecMonitor)
-    assert isinstance(env.venv, BatchedVecEnv if batched else DummyVecEnv)
+    assert isinstance(env.venv, kind)
     assert env.num_envs == 3
     first = env.reset()
-    np.testing.assert_array_equal(make_vec(env_id, n_envs=3, seed=1).reset(), first)
+    np.testing.assert_array_equal(make_vec(env_id, n_envs=3, seed=1, workers=workers).reset(), first)
     env.close()
 
 
 def test_make_vec_gives_environments_of_their_own_with_the_arguments_it_was_given() -> None:
-    env = make_vec("CartPole-v1", n_envs=2, seed=0)
+    env = make_vec("CartPole-v1", n_envs=2, seed=0, workers="loop")
     assert isinstance(env, VecMonitor)
     assert isinstance(env.venv, DummyVecEnv)
     assert env.venv.envs[0] is not env.venv.envs[1]
