@@ -5,6 +5,7 @@ Most sequences are short; for each law some are longer than any window and any c
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import pytest
@@ -129,7 +130,17 @@ def test_1_stepping_one_by_one_gives_what_the_scan_gives(name: str, n_blocks: in
     for x_t, reset_t in zip(case.x, case.reset, strict=True):
         y, state = case.core.step(x_t, state, reset_t)
         ys.append(y)
-    assert_same(case, case.core.scan(case.x, case.state, case.reset), (torch.stack(ys), state))
+    scanned, stepped = case.core.scan(case.x, case.state, case.reset), (torch.stack(ys), state)
+    if case.x.dtype == torch.float64:
+        assert_same(case, scanned, stepped)
+        return
+    # Steps are summed in another order than scans, and a core with large selections makes more of a rounding than
+    # 2e-4: stepping has to come as near to float64 as the scan does.
+    exact = copy.deepcopy(case.core).double().scan(case.x.double(), case.state.double(), case.reset)
+    for by_steps, by_scan, value in zip(stepped, scanned, exact, strict=True):
+        if value.numel():
+            allowed = 2e-4 * (1 + value.abs().max()) + 4 * (by_scan - value).abs().max()
+            assert (by_steps - value).abs().max() <= allowed
 
 
 @every_core
@@ -240,5 +251,5 @@ def test_neither_scan_nor_step_changes_the_tensors_that_it_was_given(name: str) 
     with torch.no_grad():
         case.core.scan(*given_)
         case.core.step(given_[0][0], given_[1], given_[2][0])
-    for tensor, copy in zip(given_, before, strict=True):
-        assert torch.equal(tensor, copy)
+    for tensor, kept in zip(given_, before, strict=True):
+        assert torch.equal(tensor, kept)
