@@ -4,7 +4,8 @@ Mutations that were seen to fail these tests: no renormalisation after masking; 
 infinity; the parts of a MultiDiscrete mask shifted by one; the two columns of a bit swapped; minus infinity left in the
 entropy; a mean in place of the sum over parts; the mode of a bit at logit 0 taken as 1; masks on log-probabilities in
 place of logits; masks on bits that are masked already; the masks of the first row for all; the lowest float32 in place
-of minus infinity, whose gradient is not a number; a draw by the largest probability times a clock, not divided by it.
+of minus infinity, whose gradient is not a number; a draw by the largest probability times a clock, not divided by it;
+log-probabilities from before the masks kept.
 """
 
 from __future__ import annotations
@@ -226,6 +227,7 @@ def test_masks_stand_in_place_of_earlier_ones(space: spaces.Space[Any]) -> None:
     second = torch.ones_like(first)
     assert not first.all()
     twice, once = make(space, logits, first), make(space, logits, second)
+    assert not torch.equal(twice.entropy(), once.entropy())
     twice.apply_masking(second)
     assert torch.equal(twice.entropy(), once.entropy())
     assert torch.equal(twice.log_prob(once.mode()), once.log_prob(once.mode()))

@@ -1,6 +1,13 @@
 """The CPU kernels of a learning step against the tensor operations that define their results, and who uses them.
 
-Mutations that were seen to fail these tests: TODO.
+Mutations that were seen to fail these tests.  Of the distribution: logits not shifted by the highest; minus infinity
+left in the entropy, or the bound put on the log-probability too; the entropy left out of its own slope; the gradient of
+the action in place of the rest's; negative actions let through; numbers of actions not compared; masks passed by.  Of
+the loss: the surrogate by its maximum, or not clipped, or its gradient not; no gradient at a tie; nan taken for a gain;
+no gradient on the border of the value's range; a clamp that loses nan; the nan of an old value lost; values never
+clipped; the gradient of the entropy, estimated or not, with the other sign; that of the values halved; gradients not
+scaled; sums in float32; two statistics swapped, or with gradient; the border counted as clipped; approx_kl without 1;
+arrays in the order of memory.  A kernel that nobody calls; ``S7RL_SCAN=torch`` ignored.
 """
 
 from __future__ import annotations

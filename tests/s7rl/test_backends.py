@@ -1,4 +1,8 @@
-"""Which backend serves which tensors, and what is said where it cannot."""
+"""Which backend serves which tensors, and what is said where it cannot.
+
+Mutations of :func:`s7rl.backends.fused` that were seen to fail these tests: kernels while torch compiles; for tensors
+of several dtypes; without numba.
+"""
 
 from __future__ import annotations
 
