@@ -57,7 +57,7 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         dynamics_lr_factor: learning rate of the parameters that set the core's time scales, as a share of that of all
             others; they are never decayed.  See :meth:`s7rl.Core.dynamics_parameters`.
         checkpoint_steps: K, keep only the memory's state every K steps of a sequence while learning, and compute what
-            lies between again for the gradient: much less memory for about a third more time; None: keep everything.
+            lies between again for the gradient: less memory, more time; None: keep everything.
         net_arch: hidden layers between core and heads, as in SB3; none by default: the core's block is deep enough.
         activation_fn: activation of those layers.
         ortho_init: orthogonal initialisation of encoder and heads, as in SB3.

@@ -12,6 +12,7 @@ from typing import Any
 
 from s7rl.envs.registry import OWN_MODULE, SUITES, find_suite, make_env
 from s7rl.envs.suites.suite import Facts
+from s7rl.envs.wrappers.by_name import WRAPPERS, parse_wrapper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None, wrapp
 
     Any id that ``make_env`` can make has a description; scores are None where they are not known.  What can be had
     with and without memory is not known any more where a wrapper stands around a task; what random actions get is, as
-    no wrapper that goes by its name changes the sum of the rewards.
+    no wrapper of ours changes the sum of the rewards.  Of a task in a wrapper of the user's own no score is known.
 
     Raises:
         ValueError: in one line, as ``make_env``, if the id, a keyword argument or a wrapper is unknown or cannot be
@@ -78,6 +79,8 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None, wrapp
     shorter = isinstance(overridden, int) and overridden < (facts["episode_length"] or math.inf)
     if shorter:
         facts |= {"episode_length": overridden, "memory_span": None, "random_return": None}
+    if any(parse_wrapper(text)[0] not in WRAPPERS for text in wrappers):
+        facts |= {"memory_span": None, "random_return": None}
     if shorter or wrappers:
         facts |= {"optimal_return": None, "memoryless_return": None}
     return Task(env_id=env_id, **facts)

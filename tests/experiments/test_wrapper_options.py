@@ -50,6 +50,8 @@ def test_a_wrapped_task_keeps_its_length_and_what_random_actions_get() -> None:
     assert (wrapped.optimal_return, wrapped.memoryless_return, wrapped.wrappers) == (None, None, WRAPPERS)
     assert wrapped.random_return == plain.random_return
     assert (wrapped.episode_length, wrapped.memory_span) == (plain.episode_length, plain.memory_span)
+    foreign = find_task("s7rl/TMazePassive-v0", kwargs, ("gymnasium.wrappers:OrderEnforcing",))
+    assert (foreign.random_return, foreign.memory_span, foreign.optimal_return) == (None, None, None)
 
 
 @pytest.mark.parametrize(
