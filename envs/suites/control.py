@@ -35,9 +35,7 @@ class System:
     noise: tuple[float, ...]
     """Standard deviation of the noise on every entry, in the entry's unit."""
     random_return: float
-    """Mean return of uniformly random actions, and below its standard error and the number of episodes."""
-    random_error: float
-    episodes: int
+    """Mean return of uniformly random actions; ``experiments/results/bench/envs.csv`` has another measurement."""
     kwargs: Mapping[str, Any] | None = None
 
 
@@ -49,8 +47,6 @@ SYSTEMS: Mapping[str, System] = {
         velocities=(4, 5),
         noise=(0.05, 0.05, 0.05, 0.05, 0.6, 1.4),
         random_return=-499.1,
-        random_error=0.3,
-        episodes=966,
     ),
     "LunarLander": System(
         entry_point=_LANDER,
@@ -58,8 +54,6 @@ SYSTEMS: Mapping[str, System] = {
         velocities=(2, 3, 5),
         noise=_LANDER_NOISE,
         random_return=-181.7,
-        random_error=3.5,
-        episodes=1000,
     ),
     "LunarLanderContinuous": System(
         entry_point=_LANDER,
@@ -67,8 +61,6 @@ SYSTEMS: Mapping[str, System] = {
         velocities=(2, 3, 5),
         noise=_LANDER_NOISE,
         random_return=-209.8,
-        random_error=4.0,
-        episodes=1000,
         kwargs={"continuous": True},
     ),
     "MountainCar": System(
@@ -77,8 +69,6 @@ SYSTEMS: Mapping[str, System] = {
         velocities=(1,),
         noise=(0.045, 0.0035),
         random_return=-200.0,
-        random_error=0.0,
-        episodes=1000,
     ),
     "MountainCarContinuous": System(
         entry_point=f"{_CLASSIC}.continuous_mountain_car:Continuous_MountainCarEnv",
@@ -86,8 +76,6 @@ SYSTEMS: Mapping[str, System] = {
         velocities=(1,),
         noise=(0.045, 0.0035),
         random_return=-33.25,
-        random_error=0.06,
-        episodes=250,
     ),
     "Pendulum": System(
         entry_point=f"{_CLASSIC}.pendulum:PendulumEnv",
@@ -95,8 +83,6 @@ SYSTEMS: Mapping[str, System] = {
         velocities=(2,),
         noise=(0.05, 0.05, 0.4),
         random_return=-1231.0,
-        random_error=9.0,
-        episodes=1000,
     ),
 }
 VIEWS: Mapping[str, str] = {
