@@ -15,7 +15,7 @@ from s7rl.envs import Task, find_task, has_batched_engine, make_batched, make_en
 from s7rl.envs.suites import memory, minigrid
 
 OWN_IDS = (*memory.SUITE.own, "s7rl/CartPolePositionOnly-v0")
-MINIGRID_MEMORY_IDS = tuple(minigrid.ENGINES)
+MINIGRID_MEMORY_IDS = (*minigrid.SUITE.own, *minigrid.SUITE.featured)
 
 
 @pytest.mark.parametrize("env_id", OWN_IDS)
