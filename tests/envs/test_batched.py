@@ -1,4 +1,7 @@
-"""The two faces of an engine are one environment: same trajectories, same infos, seed by seed."""
+"""The two faces of an engine are one environment: same trajectories, same infos, seed by seed.
+
+Mutations seen to fail: noise of the cart-pole the same for all rows of the engine; its engine not registered.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     "selective-copy": ("s7rl/SelectiveCopy-v0", {"num_tokens": 3, "length": 6}, 40),
     "reverse": ("s7rl/Reverse-v0", {"num_tokens": 2}, 40),
     "recall": ("s7rl/AssociativeRecall-v0", {"num_pairs": 3, "num_keys": 4, "num_queries": 2, "delay": 1}, 50),
-    "cartpole": ("s7rl/CartPolePositionOnly-v0", {}, 120),
+    "cartpole-positions": ("s7rl/CartPolePositionOnly-v0", {}, 120),
+    "cartpole-velocities": ("s7rl/CartPoleVelocityOnly-v0", {}, 120),
+    "cartpole-noisy": ("s7rl/CartPoleNoisy-v0", {}, 120),
     "memory": (MEMORY, {"max_steps": 25}, 80),
     "memory-random": ("MiniGrid-MemoryS13Random-v0", {"size": 9, "max_steps": 25, "agent_view_size": 3}, 80),
 }
