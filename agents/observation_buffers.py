@@ -1,6 +1,6 @@
 """Room for the newest observations of several environments, in memory that processes may share.
 
-One array ``[num_envs, *shape]`` for an observation, or one for each entry of a Dict.  What is written is cast to the
+One row for each environment: its observation, or a record of the entries of a Dict.  What is written is cast to the
 space's dtype, as SB3's ``DummyVecEnv`` does it.
 """
 
@@ -12,9 +12,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-
-_ALIGNMENT = 64
-"""Bytes; arrays begin at multiples of a cache line, so that no two are written to in the same one."""
 
 
 def can_hold(space: gym.Space[Any]) -> bool:
@@ -28,26 +25,22 @@ def can_hold(space: gym.Space[Any]) -> bool:
 
 def buffer_size(space: gym.Space[Any], num_envs: int) -> int:
     """Bytes for the observations of ``num_envs`` environments, at least 1."""
-    return max(1, sum(_aligned(num_envs * _row_size(leaf)) for leaf in _leaves(space).values()))
+    return max(1, num_envs * _row(space).itemsize)
 
 
 class ObservationBuffers:
     """The newest observation of each environment."""
 
     def __init__(self, space: gym.Space[Any], num_envs: int, memory: Any) -> None:
-        """Lay out the arrays.
+        """Lay out the rows.
 
         Args:
             space: observation space of one environment, one that ``can_hold``.
             num_envs: how many there are.
             memory: a writable buffer of ``buffer_size(space, num_envs)`` bytes.
         """
-        self._arrays: dict[Any, NDArray[Any]] = {}
-        offset = 0
-        for key, leaf in _leaves(space).items():
-            shape = (num_envs, *(leaf.shape or ()))
-            self._arrays[key] = np.ndarray(shape, leaf.dtype, memory, offset)
-            offset += _aligned(num_envs * _row_size(leaf))
+        rows: NDArray[Any] = np.ndarray(num_envs, _row(space), memory)
+        self._arrays: dict[Any, NDArray[Any]] = {key: rows if key is None else rows[key] for key in _leaves(space)}
 
     def write(self, number: int, observation: Any) -> None:
         """Keep the observation of one environment."""
@@ -64,9 +57,7 @@ def _leaves(space: gym.Space[Any]) -> dict[Any, gym.Space[Any]]:
     return dict(space.spaces) if isinstance(space, spaces.Dict) else {None: space}
 
 
-def _row_size(leaf: gym.Space[Any]) -> int:
-    return int(np.prod(leaf.shape or (), dtype=np.int64)) * np.dtype(leaf.dtype).itemsize
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+def _row(space: gym.Space[Any]) -> np.dtype[Any]:
+    if isinstance(space, spaces.Dict):
+        return np.dtype([(key, leaf.dtype, leaf.shape or ()) for key, leaf in space.spaces.items()], align=True)
+    return np.dtype((space.dtype, space.shape or ()))

@@ -72,8 +72,6 @@ class Failure(NamedTuple):
     """What it says, in one line."""
     where: str
     """What the environment was doing: "step 3 of its episode 1"."""
-    seed: int | None
-    """What its resets were seeded with last."""
     traceback: str
     """As Python prints it, from the environment's code on."""
 
@@ -85,7 +83,6 @@ class EnvironmentProcess:
         """Args: memory: descriptor of the file for observations, empty so far."""
         self.env: Any = None
         self.where = "its constructor"
-        self.seed: int | None = None
         self.episode = self.step_number = 0
         self.reset_info: dict[str, Any] = {}
         self._memory = memory
@@ -125,7 +122,7 @@ class EnvironmentProcess:
         """Begin an episode with a seed, or None, and options."""
         seed, options = data
         if seed is not None:
-            self.seed, self.episode = seed, 0
+            self.episode = 0
         return self._send(self._reset({"seed": seed, **({"options": options} if options else {})})), self.reset_info
 
     def do_get_attr(self, name: str) -> Any:
@@ -170,7 +167,7 @@ class EnvironmentProcess:
         while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
             inner = inner.tb_next
         printed = "".join(traceback.format_exception(type(error), error, inner or error.__traceback__))
-        return Failure(type(error).__name__, one_line(str(error)), where, self.seed, printed)
+        return Failure(type(error).__name__, one_line(str(error)), where, printed)
 
     def _reset(self, arguments: dict[str, Any]) -> Any:
         self.episode, self.step_number = self.episode + 1, 0

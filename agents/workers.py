@@ -56,6 +56,11 @@ class WorkerError(RuntimeError):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def traceback(self) -> str:
+        """That of the environment, as Python prints it in the worker; empty if the environment raised nothing."""
+        return "" if self.failure is None else self.failure.traceback
+
 
 class WorkerVecEnv(SubprocVecEnv):
     """SB3's ``SubprocVecEnv``, one process per environment, that neither hangs nor leaves anything behind.

@@ -23,8 +23,6 @@ None of it needs the potential to know the whole state: the sum telescopes for a
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 import math
 import traceback
@@ -35,6 +33,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from s7rl.checks import check_arguments, is_number, number, one_line, shown
 
 Potential = Callable[[Any], float]
 """``potential(obs)``: about how much return is still to come from there, in the units of the environment's reward."""
@@ -60,7 +60,7 @@ class RewardShaping:
     as the first alone.  A potential is asked once per observation, so it has to be a function of that alone.
 
     Raises:
-        TypeError: if a function cannot be called with its arguments.
+        TypeError: if a function cannot be called with its arguments, or a number is none.
         ValueError: if a number is out of range, or there is a potential and no discount.
     """
 
@@ -79,11 +79,12 @@ class RewardShaping:
         """Check each value."""
         _check_callable("potential", self.potential, ("obs",))
         _check_callable("reward", self.reward, ("obs", "action", "next_obs", "info"))
-        for name, value in (("scale", self.scale), ("clip", self.clip)):
-            if value is not None and not (_is_number(value) and 0 < value < math.inf):
-                raise ValueError(f"{name} ({value!r}) must be a number above 0; pass 1, or leave it out.")
-        if self.discount is not None and not (_is_number(self.discount) and 0 <= self.discount <= 1):
-            raise ValueError(f"discount ({self.discount!r}) must be a number from 0 to 1; pass the agent's gamma.")
+        check_arguments(
+            vars(self),
+            scale=number("rewards are multiplied by it", above=0.0),
+            clip=number("rewards are clipped at it", above=0.0).or_none(),
+            discount=number("it is the agent's gamma", least=0.0, most=1.0).or_none(),
+        )
         if self.potential is not None and self.discount is None:
             raise ValueError(
                 "discount is None, but with another discount than the agent's a potential changes which policy is "
@@ -157,45 +158,6 @@ class RewardShaping:
         return _number_from("reward function", self.reward, obs, action, next_obs, own)
 
 
-def import_function(name: str) -> Callable[..., Any]:
-    """Import a function by its name, ``module:function``, from where Python finds modules.
-
-    Raises:
-        ValueError: if the name is none, or there is nothing of that name in the module.
-        ImportError: if there is no such module, or importing it fails.
-        TypeError: if it cannot be called.
-    """
-    module_name, _, path = name.partition(":")
-    parts = path.split(".")
-    if module_name.endswith(".py") or "/" in module_name:
-        stem = Path(module_name).stem
-        raise ValueError(
-            f"{name} names a file, not a module; write {stem}:{path or 'function'}, from the file's folder."
-        )
-    if not all(part.isidentifier() for part in [*module_name.split("."), *parts]):
-        raise ValueError(f"{name} is not module:function, as in my_rewards:progress.")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            raise ImportError(
-                f"{name} cannot be imported: there is no module {error.name!r} in {Path.cwd()} or among the installed "
-                "packages."
-            ) from error
-        raise ImportError(f"{name} cannot be imported: importing {module_name} failed: {_told(error)}.") from error
-    for part in parts:
-        if not hasattr(found, part):
-            own = [key for key in dir(found) if getattr(getattr(found, key), "__module__", None) == module_name]
-            close = difflib.get_close_matches(part, own, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(own) or 'no function of its own'}."
-            raise ValueError(f"{name} cannot be imported: {module_name} has no {path!r}: {hint}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise TypeError(f"{name} is {_shown(found)}, which cannot be called; name a function.")
-    function: Callable[..., Any] = found
-    return function
-
-
 def frozen(obs: Any) -> Any:
     """A copy of an observation, or of a batch of them, whose arrays cannot be written to."""
     if isinstance(obs, np.ndarray):
@@ -207,19 +169,29 @@ def frozen(obs: Any) -> Any:
     return tuple(map(frozen, obs)) if isinstance(obs, tuple) else obs
 
 
+def error_and_place(error: BaseException) -> str:
+    """An error in one line, with the place in the user's files where it arose: nobody sees the traceback."""
+    text = one_line(f"{type(error).__name__}: {error}".rstrip(": "))
+    if isinstance(error, SyntaxError):
+        return text  # it says where, and arose in Python's own import
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)[1:] if not frame.filename.startswith("<")]
+    theirs = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return f"{text} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else text
+
+
 def _number_from(role: str, function: Callable[..., Any], *arguments: Any) -> float:
     try:
         value = function(*arguments)
     except (Exception, SystemExit) as error:
-        raise RewardError(f"the {role} {_name(function)} failed: {_told(error)}: {_MEND}") from error
+        raise RewardError(f"the {role} {_name(function)} failed: {error_and_place(error)}: {_MEND}") from error
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]  # numpy.where and others give such arrays for numbers
-    if not (_is_number(value) or isinstance(value, bool | np.bool_)):
-        raise RewardError(f"the {role} {_name(function)} returned {_shown(value)}, which is no number: {_MEND}")
-    number = float(value)
-    if not math.isfinite(number):
-        raise RewardError(f"the {role} {_name(function)} returned {number}, which is not finite: {_MEND}")
-    return number
+    if not (is_number(value) or isinstance(value, bool | np.bool_)):
+        raise RewardError(f"the {role} {_name(function)} returned {shown(value)}, which is no number: {_MEND}")
+    reward = float(value)
+    if not math.isfinite(reward):
+        raise RewardError(f"the {role} {_name(function)} returned {reward}, which is not finite: {_MEND}")
+    return reward
 
 
 def _check_callable(name: str, function: Any, arguments: tuple[str, ...]) -> None:
@@ -227,7 +199,7 @@ def _check_callable(name: str, function: Any, arguments: tuple[str, ...]) -> Non
         return
     call = f"({', '.join(arguments)})"
     if not callable(function):
-        raise TypeError(f"{name} is {_shown(function)}, but it is called with {call}; pass a function.")
+        raise TypeError(f"{name} is {shown(function)}, but it is called with {call}; pass a function.")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -240,31 +212,8 @@ def _check_callable(name: str, function: Any, arguments: tuple[str, ...]) -> Non
         ) from None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
 def _name(function: Any) -> str:
-    """The name of a function as :func:`import_function` takes it, as far as it has one."""
+    """The name of a function as ``module:function``, as far as it has one."""
     if hasattr(function, "__qualname__"):
         return f"{getattr(function, '__module__', None) or '?'}:{function.__qualname__}"
-    return _shown(function)
-
-
-def _told(error: BaseException) -> str:
-    """An error in one line, with the place in the user's files where it arose: nobody sees the traceback."""
-    text = _one_line(f"{type(error).__name__}: {error}".rstrip(": "))
-    if isinstance(error, SyntaxError):
-        return text  # it says where, and arose in Python's own import
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__)[1:] if not frame.filename.startswith("<")]
-    theirs = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-    return f"{text} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else text
-
-
-def _shown(value: object) -> str:
-    text = _one_line(repr(value))
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return shown(function)

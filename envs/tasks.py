@@ -16,27 +16,13 @@ from s7rl.envs.wrappers.by_name import WRAPPERS, parse_wrapper
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(Facts):
     """An environment with given arguments, and what a trainer and a report need to know of it."""
 
     env_id: str
     """The id that ``make_env`` takes."""
     suite: str
     """One of "memory", "minigrid", "popgym", "control", "mujoco", "atari", "vision" and "gymnasium"."""
-    summary: str
-    """What is asked of the agent, in one line."""
-    episode_length: int | None
-    """Steps of the longest possible episode; None if not known."""
-    memory_span: int | None
-    """Steps between what must be remembered and the decision that needs it; None if not known."""
-    optimal_return: float | None
-    """Mean return of the best agent."""
-    memoryless_return: float | None
-    """Mean return of the best agent without memory."""
-    random_return: float | None
-    """Mean return of uniformly random actions."""
-    steps: int
-    """Default training budget in environment steps."""
     env_kwargs: Mapping[str, object] = field(default_factory=dict)
     """The keyword arguments that this task was looked up with."""
     wrappers: tuple[str, ...] = ()

@@ -103,7 +103,7 @@ def make_environments(settings: RunSettings) -> VecEnv:
                 vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
             )
     except WorkerError as error:
-        raise TrainingError(str(error), error.failure.traceback if error.failure is not None else "") from error
+        raise TrainingError(str(error), error.traceback) from error
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         raise UsageError(str(error)) from error
     return vec_env

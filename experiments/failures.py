@@ -40,7 +40,7 @@ def environment_failures(remedy: Callable[[], str]) -> Iterator[None]:
 def explain(error: Exception | SystemExit) -> tuple[str, str] | None:
     """What happened in one line and the environment's traceback, or None where it came from elsewhere."""
     if isinstance(error, WorkerError):
-        return str(error), error.failure.traceback if error.failure is not None else ""
+        return str(error), error.traceback
     frame, inner = error.__traceback__, None
     while frame is not None:
         if frame.tb_frame.f_code.co_filename in _STEPPING:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from s7rl.agents.minibatches import cut_rollout, divisors
-from s7rl.envs import Task
+from s7rl.envs import Task, has_batched_engine
 from s7rl.experiments.arguments import read_assignments
 from s7rl.experiments.config import TrainConfig, as_options
 from s7rl.experiments.errors import UsageError
@@ -280,6 +280,8 @@ def _workers(task: Task, config: TrainConfig) -> str:
         raise UsageError(
             f"--engine {config.engine} is for environments of {config.engine}, and {task.env_id} is none: leave it out"
         )
+    if not has_batched_engine(task.env_id):
+        raise UsageError(f"--engine {config.engine} switches off our engine, and {task.env_id} has none: leave it out")
     if config.workers == "batched":
         raise UsageError(f"--workers batched is our engine, which --engine {config.engine} switches off: give one only")
     return "single" if config.workers == "auto" else config.workers

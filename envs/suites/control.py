@@ -15,9 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gymnasium.envs.registration import WrapperSpec
-
-from s7rl.envs.suites.suite import Facts, Suite
+from s7rl.envs.suites.suite import Facts, Suite, registration
 
 _CLASSIC = "gymnasium.envs.classic_control"
 _LANDER = "gymnasium.envs.box2d.lunar_lander:LunarLander"
@@ -30,14 +28,10 @@ class System:
 
     entry_point: str
     time_limit: int
-    velocities: tuple[int, ...]
-    """Which entries of the observation are velocities; all others are positions."""
     noise: tuple[float, ...]
     """Standard deviation of the noise on every entry, in the entry's unit."""
     random_return: float
-    """Mean return of uniformly random actions, and below its standard error and the number of episodes."""
-    random_error: float
-    episodes: int
+    """Mean return of uniformly random actions; ``experiments/results/bench/envs.csv`` has another measurement."""
     kwargs: Mapping[str, Any] | None = None
 
 
@@ -46,57 +40,39 @@ SYSTEMS: Mapping[str, System] = {
     "Acrobot": System(
         entry_point=f"{_CLASSIC}.acrobot:AcrobotEnv",
         time_limit=500,
-        velocities=(4, 5),
         noise=(0.05, 0.05, 0.05, 0.05, 0.6, 1.4),
         random_return=-499.1,
-        random_error=0.3,
-        episodes=966,
     ),
     "LunarLander": System(
         entry_point=_LANDER,
         time_limit=1000,
-        velocities=(2, 3, 5),
         noise=_LANDER_NOISE,
         random_return=-181.7,
-        random_error=3.5,
-        episodes=1000,
     ),
     "LunarLanderContinuous": System(
         entry_point=_LANDER,
         time_limit=1000,
-        velocities=(2, 3, 5),
         noise=_LANDER_NOISE,
         random_return=-209.8,
-        random_error=4.0,
-        episodes=1000,
         kwargs={"continuous": True},
     ),
     "MountainCar": System(
         entry_point=f"{_CLASSIC}.mountain_car:MountainCarEnv",
         time_limit=200,
-        velocities=(1,),
         noise=(0.045, 0.0035),
         random_return=-200.0,
-        random_error=0.0,
-        episodes=1000,
     ),
     "MountainCarContinuous": System(
         entry_point=f"{_CLASSIC}.continuous_mountain_car:Continuous_MountainCarEnv",
         time_limit=999,
-        velocities=(1,),
         noise=(0.045, 0.0035),
         random_return=-33.25,
-        random_error=0.06,
-        episodes=250,
     ),
     "Pendulum": System(
         entry_point=f"{_CLASSIC}.pendulum:PendulumEnv",
         time_limit=200,
-        velocities=(2,),
         noise=(0.05, 0.05, 0.4),
         random_return=-1231.0,
-        random_error=9.0,
-        episodes=1000,
     ),
 }
 VIEWS: Mapping[str, str] = {
@@ -113,27 +89,6 @@ _GOALS: Mapping[str, str] = {
     "MountainCarContinuous": "rock a car out of a valley with little force",
     "Pendulum": "swing up and hold a pendulum",
 }
-
-
-def _registration(system: System, view: str) -> dict[str, Any]:
-    return {
-        "entry_point": system.entry_point,
-        "max_episode_steps": system.time_limit,
-        "kwargs": dict(system.kwargs or {}),
-        "additional_wrappers": (_wrapper(system, view),),
-    }
-
-
-def _wrapper(system: System, view: str) -> WrapperSpec:
-    # By name, so that the wrappers are imported when an environment is made.
-    if view == "Noisy":
-        return WrapperSpec(
-            "NoisyObservation", "s7rl.envs.wrappers.noise:NoisyObservation", {"standard_deviation": system.noise}
-        )
-    velocities = system.velocities
-    positions = tuple(entry for entry in range(len(system.noise)) if entry not in velocities)
-    keep = positions if view == "PositionOnly" else velocities
-    return WrapperSpec("MaskObservation", "s7rl.envs.wrappers.masking:MaskObservation", {"keep": keep})
 
 
 def _cartpole_registration(view: str) -> dict[str, Any]:
@@ -183,7 +138,11 @@ SUITE = Suite(
     name="control",
     summary="classic control and lunar landing with velocities or positions hidden, or behind noise",
     own={f"s7rl/CartPole{view}-v0": _cartpole_registration(view) for view in VIEWS}
-    | {f"s7rl/{name}{view}-v0": _registration(system, view) for name, system in SYSTEMS.items() for view in VIEWS},
+    | {
+        f"s7rl/{name}{view}-v0": registration(system.entry_point, system.time_limit, view, system.noise, system.kwargs)
+        for name, system in SYSTEMS.items()
+        for view in VIEWS
+    },
     prefixes=("LunarLander",),
     install="'s7rl[control]'",
     load=load,

@@ -26,8 +26,7 @@ OWN: Mapping[str, dict[str, Any]] = {
     if name not in NATIVE_MEMORY
 }
 """Ids of larger mazes and the arguments that ``gymnasium.register`` takes for them."""
-ENGINES: Mapping[str, str] = {f"MiniGrid-Memory{name}-v0": _ENGINE for name in MEMORY_SCORES}
-"""Ids that have a batched engine, and its class."""
+_NATIVE = tuple(f"MiniGrid-Memory{name}-v0" for name in NATIVE_MEMORY)
 
 _Returns = tuple[float | None, float | None, float | None]  # optimal, memoryless, random
 
@@ -126,8 +125,8 @@ SUITE = Suite(
     prefixes=("MiniGrid-", "BabyAI-"),
     packages=("minigrid",),
     install="minigrid",
-    engines={env_id: engine for env_id, engine in ENGINES.items() if env_id not in OWN},
+    engines=dict.fromkeys(_NATIVE, _ENGINE),
     adapt=adapt,
     describe=describe,
-    featured=tuple(ENGINES),
+    featured=_NATIVE,
 )

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gymnasium.envs.registration import WrapperSpec
-
-from s7rl.envs.suites.suite import Facts, Suite
+from s7rl.envs.suites.suite import Facts, Suite, registration
 
 TIME_LIMIT = 1000
 
@@ -26,15 +24,6 @@ ROBOTS: Mapping[str, tuple[str, float, float, int]] = {
     "Walker2d": ("walker2d_v5:Walker2dEnv", 1.8, 0.2, 1000),
 }
 VIEWS: Mapping[str, str] = {"PositionOnly": "positions", "VelocityOnly": "velocities"}
-
-
-def _registration(entry_point: str, view: str) -> dict[str, Any]:
-    return {
-        "entry_point": f"gymnasium.envs.mujoco.{entry_point}",
-        "max_episode_steps": TIME_LIMIT,
-        # By name: neither MuJoCo nor the wrapper is imported before an environment is made.
-        "additional_wrappers": (WrapperSpec(view, f"s7rl.envs.wrappers.masking:{view}", {}),),
-    }
 
 
 def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:
@@ -56,7 +45,7 @@ SUITE = Suite(
     name="mujoco",
     summary="MuJoCo's walkers with positions or velocities hidden",
     own={
-        f"s7rl/{name}{view}-v0": _registration(entry_point, view)
+        f"s7rl/{name}{view}-v0": registration(f"gymnasium.envs.mujoco.{entry_point}", TIME_LIMIT, view)
         for name, (entry_point, *_) in ROBOTS.items()
         for view in VIEWS
     },

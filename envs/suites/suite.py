@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import WrapperSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +99,29 @@ class Suite:
         except ModuleNotFoundError as error:
             missing = (error.name or "a package").partition(".")[0]
             raise ValueError(f"{env_id} needs {missing}, which is not installed: pip install {self.install}") from error
+
+
+def registration(
+    entry_point: str, time_limit: int, view: str, noise: tuple[float, ...] = (), kwargs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the arguments of ``gymnasium.register`` for an environment of which a part is hidden.
+
+    Args:
+        entry_point: class of the whole environment.
+        time_limit: steps after which an episode is truncated.
+        view: "PositionOnly", "VelocityOnly" or "Noisy".
+        noise: standard deviation of the noise on every entry of the observation, for "Noisy".
+        kwargs: arguments of the environment.
+    """
+    # By name: neither the environment's package nor the wrapper is imported before an environment is made.
+    if view == "Noisy":
+        name = "NoisyObservation"
+        wrapper = WrapperSpec(name, f"s7rl.envs.wrappers.noise:{name}", {"standard_deviation": noise})
+    else:
+        wrapper = WrapperSpec(view, f"s7rl.envs.wrappers.masking:{view}", {})
+    return {
+        "entry_point": entry_point,
+        "max_episode_steps": time_limit,
+        "kwargs": dict(kwargs or {}),
+        "additional_wrappers": (wrapper,),
+    }

@@ -9,6 +9,7 @@ code one-hot, then the direction one-hot.  What the sentence says follows, unles
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from typing import Any
@@ -113,6 +114,7 @@ class MiniGridVectorObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils
         return self.observation(observation), float(reward), terminated, truncated, info
 
 
+@functools.cache
 def _silence_babyai() -> None:
     """Send what BabyAI's level generator prints to our log.
 
@@ -126,6 +128,7 @@ def _silence_babyai() -> None:
     vars(roomgrid_level)["print"] = print_to_log
 
 
+@functools.cache
 def _let_babyai_draw_again() -> None:
     """Have BabyAI's levels give up a room in which its search for the agent's position would never end.
 

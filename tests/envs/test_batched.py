@@ -1,4 +1,7 @@
-"""The two faces of an engine are one environment: same trajectories, same infos, seed by seed."""
+"""The two faces of an engine are one environment: same trajectories, same infos, seed by seed.
+
+Mutations seen to fail: noise of the cart-pole the same for all rows of the engine; its engine not registered.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     "selective-copy": ("s7rl/SelectiveCopy-v0", {"num_tokens": 3, "length": 6}, 40),
     "reverse": ("s7rl/Reverse-v0", {"num_tokens": 2}, 40),
     "recall": ("s7rl/AssociativeRecall-v0", {"num_pairs": 3, "num_keys": 4, "num_queries": 2, "delay": 1}, 50),
-    "cartpole": ("s7rl/CartPolePositionOnly-v0", {}, 120),
+    "cartpole-positions": ("s7rl/CartPolePositionOnly-v0", {}, 120),
+    "cartpole-velocities": ("s7rl/CartPoleVelocityOnly-v0", {}, 120),
+    "cartpole-noisy": ("s7rl/CartPoleNoisy-v0", {}, 120),
     "memory": (MEMORY, {"max_steps": 25}, 80),
     "memory-random": ("MiniGrid-MemoryS13Random-v0", {"size": 9, "max_steps": 25, "agent_view_size": 3}, 80),
 }
@@ -49,7 +54,7 @@ def biased_actions(env_id: str, shape: tuple[int, ...], rng: np.random.Generator
 
 
 @every_case
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**31), num_envs=st.integers(1, 4))
 def test_row_i_is_the_single_environment_of_seed_plus_i_over_many_episodes(case: str, seed: int, num_envs: int) -> None:
     env_id, kwargs, num_steps = CASES[case]

@@ -50,7 +50,7 @@ def test_the_time_if_wanted_runs_from_1_at_the_bit_to_0_at_the_question() -> Non
     assert [observation[1:3].sum() for observation in observations] == [0, 0, 0, 0, 1, 0]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(num_bits=st.integers(1, 6), length=st.integers(1, 5), show_time=st.booleans(), seed=st.integers(0, 2**31))
 def test_an_agent_that_writes_down_what_it_sees_knows_every_answer(
     num_bits: int, length: int, show_time: bool, seed: int

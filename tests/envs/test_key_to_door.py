@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -140,7 +140,6 @@ class Twin:
         return empty + 3 + (self.door if self.color == 0 else 1 - self.door)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     radius=st.integers(1, 3),
     length=st.integers(0, 4),

@@ -23,7 +23,7 @@ from tests.envs.one_episode import from_table, guess, oracle, play
 ID = "s7rl/RepeatFirst-v0"
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 @given(num_decks=st.integers(1, 3), seed=st.integers(0, 2**31))
 def test_cards_rewards_and_ends_are_popgyms_for_equal_seeds(num_decks: int, seed: int) -> None:
     popgym = pytest.importorskip("popgym.envs.repeat_first")

@@ -14,7 +14,7 @@ from s7rl.envs import find_task, make_batched, make_env
 ID = "s7rl/RepeatPrevious-v0"
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(num_decks=st.integers(1, 2), k=st.integers(1, 51), seed=st.integers(0, 2**31))
 def test_cards_rewards_and_ends_are_popgyms_for_equal_seeds(num_decks: int, k: int, seed: int) -> None:
     popgym = pytest.importorskip("popgym.envs.repeat_previous")

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s7rl.envs import find_task, make_batched, make_env
@@ -107,7 +107,6 @@ def test_an_episode_without_an_arm_is_cut_after_twice_the_steps_it_needs(action:
         assert steps[-1][4] == {"is_success": False}
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     length=st.integers(1, 5),
     seed=st.integers(0, 1000),

@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s7rl.envs import make_batched, make_env
@@ -132,7 +132,6 @@ def test_an_episode_without_an_arm_is_cut_after_twice_the_steps_it_needs() -> No
         assert not any(step[2] for step in steps)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     length=st.integers(1, 4),
     distance=st.integers(1, 3),

@@ -178,7 +178,6 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
     [
         "--help",
         "train --help",
-        "list envs",
         "list agents",
         "train Nowhere-v0",
         "train --out .",

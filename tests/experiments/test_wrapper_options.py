@@ -1,7 +1,8 @@
 """Wrappers and engines on the command line: trained in, saved, and evaluated in.
 
 Mutations seen to fail: the wrappers left out of the environments, of the settings, of the task; their order turned
-round; the optimum of a wrapped task kept; ``--engine`` without effect; a method of an engine not found in wrappers.
+round; the optimum of a wrapped task kept; ``--engine`` without effect, or taken where there is none to switch off; a
+method of an engine not found in wrappers.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def test_a_wrapped_task_keeps_its_length_and_what_random_actions_get() -> None:
         ("CartPole-v1 --wrappers PositionOnly VelocityOnly", "VelocityOnly"),
         ("s7rl/TMazePassive-v0 --wrappers Flicker(probability=2)", "probability"),
         ("CartPole-v1 --engine minigrid", "--engine minigrid is for environments of minigrid, and CartPole-v1 is none"),
+        ("MiniGrid-DoorKey-5x5-v0 --engine minigrid", "switches off our engine, and MiniGrid-DoorKey-5x5-v0 has none"),
         ("MiniGrid-MemoryS7-v0 --engine minigrid --workers batched", "--workers batched is our engine, which"),
     ],
 )

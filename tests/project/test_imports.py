@@ -18,6 +18,7 @@ FLOORS = {
     "s7rl.experiments": ROOT / "experiments",
 }
 HEAVY = {"torch", "stable_baselines3", "sb3_contrib"}
+SUITES = {"Box2D", "ale_py", "cv2", "minigrid", "miniworld", "mujoco", "popgym", "pygame", "pyglet", "vizdoom"}
 MAY_NOT = {"s7rl": {"stable_baselines3", "sb3_contrib", "gymnasium"}, "s7rl.envs": HEAVY}
 # Python wants __main__ in the package that it runs, and nothing imports it.
 EXEMPT = {ROOT / "s7rl" / "__main__.py"}
@@ -125,9 +126,16 @@ def test_an_import_that_leads_downwards_is_let_through(source: str, floor: str, 
     assert wrong_imports(source, floor, package) == []
 
 
-@pytest.mark.parametrize("module", ["s7rl", "s7rl.envs"])
-def test_importing_the_light_floors_loads_no_heavy_library(module: str) -> None:
-    program = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import s7rl",
+        "import s7rl.envs.wrappers.by_name",
+        "import s7rl.envs as e; e.make_env('s7rl/TMazePassive-v0').reset(); e.find_task('MiniGrid-MemoryS11-v0')",
+    ],
+)
+def test_the_light_floors_load_no_heavy_library_and_no_suite_before_it_is_asked_for(program: str) -> None:
+    program += f"; import sys; print(*sorted({HEAVY | SUITES!r} & set(sys.modules)))"
     # -P is younger than Python 3.10; from / nothing of the tree is on the path by accident.
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd="/", check=False)
     assert run.returncode == 0, run.stderr

@@ -52,7 +52,7 @@ def inputs(block: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.randn(batch, block.d_model, dtype=dtype), torch.randn(batch, block.state_size, dtype=dtype), reset
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(1, MOST_AT_ONCE),
     st.fixed_dictionaries(

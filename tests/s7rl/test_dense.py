@@ -41,7 +41,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 @available
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from([(), (5,), (3, 4)]), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 2**31)
 )

@@ -241,7 +241,6 @@ def test_log_angles_have_periods_from_2_steps_to_4_r() -> None:
     torch.testing.assert_close(ratios, ratios[:1].expand(7), rtol=1e-4, atol=0)
 
 
-@settings(max_examples=100)
 @given(w=st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_without_negative_transitions_every_real_w_gives_one_from_0_to_1(w: float) -> None:
     from s7rl.selective_scan import transition

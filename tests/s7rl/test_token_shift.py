@@ -21,7 +21,7 @@ def test_by_hand() -> None:
     assert token_shift(u, mu, before, reset).tolist() == [[[-1.0, -30.0]], [[1.5, 10.0]], [[3.0, 30.0]]]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 5), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 2**31))
 def test_the_kernel_gives_values_and_gradients_of_the_tensor_operations(
     steps: int, batch: int, features: int, resets: float, seed: int

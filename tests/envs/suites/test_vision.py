@@ -7,8 +7,6 @@ file runs alone).
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -79,9 +77,3 @@ def test_no_optimum_is_claimed() -> None:
     assert all(fact is not None and fact.optimal_return is None for fact in facts)
     assert describe("MiniWorld-Maze-v0", {}) is None
     assert describe("MiniWorld-TMaze-v0", {"obs_width": 40}) is None
-
-
-def test_nothing_heavy_is_imported_before_it_is_asked_for() -> None:
-    heavy = ("Box2D", "ale_py", "cv2", "miniworld", "mujoco", "popgym", "pygame", "pyglet", "torch", "vizdoom")
-    code = f"import sys, s7rl.envs; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -157,12 +157,3 @@ except TypeError as error:
         "max_episode_steps (True) must be an integer; pass 1 or more.",
         "wrappers ('Flicker') is a text; pass a list of them, ['Flicker'].",
     ]
-
-
-def test_importing_the_table_loads_no_suite_and_no_torch() -> None:
-    code = (
-        "import sys, s7rl.envs.wrappers.by_name\n"
-        "print([m for m in ('torch', 'minigrid', 'popgym', 'mujoco', 'pygame', 'Box2D') if m in sys.modules])"
-    )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert output.stdout == "[]\n"

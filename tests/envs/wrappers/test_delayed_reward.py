@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s7rl.envs.wrappers.delayed_reward import DelayedReward
@@ -75,7 +75,6 @@ def test_an_episode_that_is_given_up_leaves_no_debt() -> None:
     assert paid(env) == [0, 0, 1, 2, 28]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12), st.none() | st.integers(1, 14))
 def test_the_return_is_unchanged_and_each_reward_comes_when_it_is_due(rewards: list[float], steps: int | None) -> None:
     length = len(rewards)

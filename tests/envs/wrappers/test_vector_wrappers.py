@@ -110,7 +110,7 @@ def deface(rows: Any) -> None:
         entry[:] = 0
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     chains(),
     st.sampled_from(["discrete", "box", "multidiscrete", "multibinary"]),
