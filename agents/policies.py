@@ -164,6 +164,10 @@ class RecurrentActorCriticPolicy(ActorCriticPolicy):
         others, dynamics = self.optimizer.param_groups
         others["lr"], dynamics["lr"] = learning_rate, learning_rate * self.dynamics_lr_factor
 
+    def optimized_parameters(self) -> list[nn.Parameter]:
+        """What the optimiser moves."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
     def _build_mlp_extractor(self) -> None:
         """Build encoders, cores and the layers before the heads.  Called by SB3 before it builds the optimiser."""
         self.preprocessor = Preprocessor(self.observation_space, self.normalize_images)

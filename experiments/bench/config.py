@@ -186,8 +186,8 @@ class TrainBench:
     )
 
     settings: Annotated[tuple[str, ...], ALL] = ()
-    """Which of tmaze-100, tmaze-500, tmaze-50, tmaze-1000, minigrid, cartpole, and flat: S7 alone, in rollouts of
-    65,536 steps over 128 to 8,192 steps per environment."""
+    """Which of tmaze-100, tmaze-500, tmaze-50, tmaze-1000, minigrid, cartpole, and, of S7 alone, flat: rollouts of
+    65,536 steps over 128 to 8,192 steps per environment, and memory: 128 to 8,192 steps of 8 environments."""
     cores: Annotated[tuple[str, ...], ALL] = ()
     """Which of the cores to compare with S7."""
     d_model: WholeNumber = 64

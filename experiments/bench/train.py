@@ -32,7 +32,6 @@ from s7rl.experiments.bench.trainers import (
     Setting,
     Trainer,
     TrainerRounds,
-    flat_settings,
     has_contrib,
     make_rounds,
     trainer_of,
@@ -41,19 +40,20 @@ from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import named
 from s7rl.experiments.summary import plural
 
-FLAT, BOUND = "flat", "tmaze-50"
-"""The setting that compares S7 with itself over the length, and that which has the products beside the trainers."""
-FLAT_LENGTHS, FLAT_STEPS = (128, 512, 2048, 8192), 65_536
-"""Steps of each environment in a rollout, and of all together."""
+BOUNDS, FLAT, MEMORY = ("tmaze-100", "tmaze-50"), "flat", "memory"
+"""The settings that have the products beside the trainers, and those that compare S7 with itself over the length."""
+LENGTHS, FLAT_STEPS, MEMORY_ENVS = (128, 512, 2048, 8192), 65_536, 8
+"""Of the latter: steps of each environment in a rollout; steps of all together; environments of the other."""
 SETTINGS: Mapping[str, tuple[Setting, ...]] = MappingProxyType(
     {
         "tmaze-100": (Setting.tmaze(n_steps=128, n_envs=8, episode=100),),
         "tmaze-500": (Setting.tmaze(n_steps=512, n_envs=8, episode=500),),
-        BOUND: (Setting.tmaze(n_steps=256, n_envs=32, episode=50),),
+        "tmaze-50": (Setting.tmaze(n_steps=256, n_envs=32, episode=50),),
         "tmaze-1000": (Setting.tmaze(n_steps=2048, n_envs=16, episode=1000),),
         "minigrid": (Setting.preset("MiniGrid-MemoryS13-v0"),),
         "cartpole": (Setting.preset("s7rl/CartPolePositionOnly-v0"),),
-        FLAT: tuple(flat_settings(FLAT_LENGTHS, FLAT_STEPS)),
+        FLAT: tuple(Setting.tmaze(n_steps=steps, n_envs=FLAT_STEPS // steps, episode=100) for steps in LENGTHS),
+        MEMORY: tuple(Setting.tmaze(n_steps=steps, n_envs=MEMORY_ENVS, episode=100) for steps in LENGTHS),
     }
 )
 """What is measured, by the name that ``--settings`` takes; the number is the length of the episodes."""
@@ -125,7 +125,7 @@ def bench_train(request: TrainBench, command: Sequence[str], console: Console) -
     if not has_contrib():
         console.print(NO_CONTRIB, markup=False, highlight=False, soft_wrap=True)
     for name, its in runs.items():
-        for line in findings(name, its, results.times):
+        for line in findings(name, its, results.times, results.peak_bytes):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(ending(folder.path), markup=False, highlight=False, soft_wrap=True)
 
@@ -151,11 +151,11 @@ def runs_of(name: str, request: TrainBench) -> list[Run]:
     """
     width = request.d_model
     ours = [trainer_of(core, width, request.d_state) for core in chosen_cores(request.cores)]
-    if name == FLAT:
-        return [Run(setting, ours[0]) for setting in SETTINGS[FLAT]]
+    if len(SETTINGS[name]) > 1:
+        return [Run(setting, ours[0]) for setting in SETTINGS[name]]
     trainers = [*ours, *([Trainer(name=SB3_CONTRIB, d_model=width)] if has_contrib() else [])]
     trainers.append(Trainer(name=SB3, d_model=width))
-    if name == BOUND:
+    if name in BOUNDS:
         # The network whose products are counted has as many modes as features.
         bound = trainer_of(REFERENCE, width, width)
         trainers += [trainer for trainer in [bound] if trainer not in ours]
@@ -266,9 +266,11 @@ def _dots(name: str, runs: Sequence[Run], results: Results) -> Dots:
 
 def _title(name: str, runs: Sequence[Run]) -> str:
     setting = runs[0].setting
-    sizes = f"{setting.steps:,} steps" if name == FLAT else f"T = {setting.n_steps:,}, {setting.n_envs} environments"
-    return f"{name}: {sizes}"
+    if name == FLAT:
+        return f"{name}: {setting.steps:,} steps"
+    environments = f"{setting.n_envs} environments"
+    return f"{name}: {environments}" if name == MEMORY else f"{name}: T = {setting.n_steps:,}, {environments}"
 
 
 def _label(name: str, run: Run) -> str:
-    return f"s7, T = {run.setting.n_steps:,}" if name == FLAT else str(run.trainer)
+    return str(run) if name in (FLAT, MEMORY) else str(run.trainer)

@@ -6,7 +6,7 @@ Ours with any core, sb3-contrib's RecurrentPPO and Stable-Baselines3's memoryles
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -264,9 +264,3 @@ class RoundProbe(Probed):
         rounds = make_rounds(setting, self.trainer, self.device)
         rounds.rollout()
         rounds.train()
-
-
-def flat_settings(lengths: tuple[int, ...], steps: int) -> Iterator[Setting]:
-    """Rollouts of as many steps over each number of steps per environment."""
-    for length in lengths:
-        yield Setting.tmaze(n_steps=length, n_envs=steps // length, episode=100)

@@ -43,4 +43,4 @@ class Arrays:
 
 def array(x: Tensor) -> Any:
     """The tensor's memory as a numpy array, for a kernel to read or write."""
-    return x.detach().numpy()
+    return (x.detach() if x.requires_grad else x).numpy()

@@ -26,7 +26,6 @@ from s7rl.experiments.bench.trainers import (
     Trainer,
     TrainerRounds,
     dense_layers,
-    flat_settings,
     make_rounds,
     trainer_of,
 )
@@ -149,7 +148,8 @@ def test_the_settings_are_the_ones_that_are_promised() -> None:
         (setting,) = SETTINGS[name]
         settings, _ = plan(TrainConfig(env=env_id))
         assert (setting.env_id, setting.n_steps, setting.n_envs) == (env_id, settings.n_steps, settings.n_envs)
-    assert [(its.n_steps, its.n_envs) for its in flat_settings((4, 8), 64)] == [(4, 16), (8, 8)]
+    assert [(its.n_steps, its.n_envs) for its in SETTINGS["flat"]] == [(128, 512), (512, 128), (2048, 32), (8192, 8)]
+    assert [(its.n_steps, its.n_envs) for its in SETTINGS["memory"]] == [(128, 8), (512, 8), (2048, 8), (8192, 8)]
 
 
 def test_a_trainer_has_the_modes_of_its_preset_unless_told_otherwise() -> None:
