@@ -30,7 +30,7 @@ from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, sprea
 from s7rl.experiments.bench.probe import ProbeRequest, over_memory, probe
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
-from s7rl.experiments.summary import plural
+from s7rl.experiments.summary import plural, say
 
 TRAIN, ACT = "train", "act"
 ACTING_ROUNDS = 3
@@ -99,11 +99,11 @@ def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -
     for (what, who, size), reason in results.left_out.items():
         if in_short(reason) == FAILED:
             line = f"{who.name} {who.d_model}, {what} {size:,}: {reason}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(console, line)
     training = {(who, length): times for (what, who, length), times in results.times.items() if what == TRAIN}
     for line in findings(every, lengths, training):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(ending(folder.path), markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
+    say(console, ending(folder.path))
 
 
 def _measure_acting(request: CoresBench, every: Sequence[Contender], batch_size: int, results: Results) -> None:

@@ -30,6 +30,7 @@ from s7rl.experiments.bench.random_play import RandomPlay, make_envs
 from s7rl.experiments.bench.tables import compact, ending
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.spaces import space_text
+from s7rl.experiments.summary import say
 
 AT_A_TIME = 8
 """So many take turns: all together would not fit into the memory of a small machine."""
@@ -98,8 +99,8 @@ def bench_envs(request: EnvsBench, command: Sequence[str], console: Console) -> 
     console.print(table)
     for env_id, reason in left_out.items():
         its = reason if reason.startswith(env_id) else f"{env_id}: {reason}"
-        console.print(f"left out: {its}", markup=False, highlight=False, soft_wrap=True)
-    console.print(ending(folder.path), markup=False, highlight=False, soft_wrap=True)
+        say(console, f"left out: {its}")
+    say(console, ending(folder.path))
 
 
 def chosen_envs(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:

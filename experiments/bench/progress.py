@@ -8,6 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from s7rl.experiments.summary import say
+
 LINE_SECONDS = 5.0
 
 
@@ -50,7 +52,7 @@ class BenchProgress:
             self._bar.update(self._task, description=what, completed=self._done, refresh=True)
         elif time.monotonic() - self._line >= LINE_SECONDS:
             self._line = time.monotonic()
-            self._console.print(f"{self._done}/{self._total}  {what}", markup=False, highlight=False, soft_wrap=True)
+            say(self._console, f"{self._done}/{self._total}  {what}")
 
     def advance(self, cells: int = 1) -> None:
         """Counts cells as done, measured or left out."""

@@ -31,7 +31,7 @@ from s7rl.experiments.bench.tables import ending
 from s7rl.experiments.bench.tasks import NOT_ASKED, SEQUENCE_TASKS, SequenceTask
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import named
-from s7rl.experiments.summary import plural
+from s7rl.experiments.summary import plural, say
 
 SOLVED = 0.999
 """Validation accuracy from which on a task counts as solved, where it lasts for ``SOLVED_TIMES`` validations."""
@@ -138,8 +138,8 @@ def bench_recall(request: RecallBench, command: Sequence[str], console: Console)
     for task in tasks:
         console.print(_table(task, names, lengths, outcomes))
     for (task, length, name), reason in reasons.items():
-        console.print(f"{name}, {task}, T = {length:,}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    console.print(ending(folder.path), markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{name}, {task}, T = {length:,}: {reason}")
+    say(console, ending(folder.path))
 
 
 def chosen_tasks(request: RecallBench) -> list[str]:

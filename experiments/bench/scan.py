@@ -26,7 +26,7 @@ from s7rl.experiments.bench.models import SEED, synchronize
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
-from s7rl.experiments.summary import plural
+from s7rl.experiments.summary import plural, say
 
 Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 Scan: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -77,7 +77,7 @@ def bench_scan(request: ScanBench, command: Sequence[str], console: Console) -> 
         if results:
             _draw(folder, request, names, results)
     console.print(table)
-    console.print(ending(folder.path), markup=False, highlight=False, soft_wrap=True)
+    say(console, ending(folder.path))
 
 
 def available_scans(device: torch.device) -> dict[str, Scan]:

@@ -38,7 +38,7 @@ from s7rl.experiments.bench.trainers import (
 )
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import named
-from s7rl.experiments.summary import plural
+from s7rl.experiments.summary import plural, say
 
 BOUNDS, FLAT, MEMORY = ("tmaze-100", "tmaze-50"), "flat", "memory"
 """The settings that have the products beside the trainers, and those that compare S7 with itself over the length."""
@@ -121,13 +121,13 @@ def bench_train(request: TrainBench, command: Sequence[str], console: Console) -
         console.print(_table(name, its, results))
     for run, reason in results.left_out.items():
         if in_short(reason) == FAILED:
-            console.print(f"{run}: {reason}", markup=False, highlight=False, soft_wrap=True)
+            say(console, f"{run}: {reason}")
     if not has_contrib():
-        console.print(NO_CONTRIB, markup=False, highlight=False, soft_wrap=True)
+        say(console, NO_CONTRIB)
     for name, its in runs.items():
         for line in findings(name, its, results.times, results.peak_bytes):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(ending(folder.path), markup=False, highlight=False, soft_wrap=True)
+            say(console, line)
+    say(console, ending(folder.path))
 
 
 def chosen_settings(names: Sequence[str]) -> tuple[str, ...]:

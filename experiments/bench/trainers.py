@@ -233,7 +233,9 @@ class ProductRounds:
 def make_rounds(setting: Setting, trainer: Trainer, device: str) -> TrainerRounds | ProductRounds:
     """Makes a trainer or the yardstick, ready for its first rollout; the same for every call."""
     if trainer.name == PRODUCTS:
-        network = TrainerRounds(setting, Trainer(name=REFERENCE, d_model=trainer.d_model, d_state=trainer.d_state))
+        network = TrainerRounds(
+            setting, Trainer(name=REFERENCE, d_model=trainer.d_model, d_state=trainer.d_state), device
+        )
         return ProductRounds(dense_layers(network.algorithm.policy), setting, device)
     return TrainerRounds(setting, trainer, device)
 

@@ -59,12 +59,12 @@ class _TritonScan(torch.autograd.Function):
         grad_a = a.new_empty((len(a), batch, a.shape[-1]), dtype=a.dtype if a.shape[:2] == (steps, batch) else computed)
         grad_angle = cosine.new_empty((batch, len(cosine)), dtype=computed)
         outputs = grad_a, grad_b, grad_angle, grad_initial
-        _launch(_backward, a, states, (*inputs, states, grad_states.contiguous(), *outputs))
+        _launch(_backward, a, states, (*inputs, states, grad_states.contiguous(), *outputs), SHARED=len(a) == 1)
         grad_a = grad_a.sum_to_size(*a.shape).to(a.dtype)
         return grad_a, grad_b, grad_initial, None, grad_angle.sum(0).to(ctx.angle_dtype)
 
 
-def _launch(kernel: Any, a: Tensor, states: Tensor, tensors: tuple[Tensor, ...]) -> None:
+def _launch(kernel: Any, a: Tensor, states: Tensor, tensors: tuple[Tensor, ...], **constants: bool) -> None:
     steps, batch, width = states.shape
     modes = a.shape[-1]
     if states.numel() == 0:
@@ -75,7 +75,7 @@ def _launch(kernel: Any, a: Tensor, states: Tensor, tensors: tuple[Tensor, ...])
     with torch.cuda.device_of(states):
         kernel[batch, triton.cdiv(modes, _BLOCK)](
             *tensors, steps, batch, modes, *strides,
-            SHARED=len(a) == 1, ROTATING=width - modes, COMPUTED=computed, BLOCK=_BLOCK, num_warps=1,
+            **constants, ROTATING=width - modes, COMPUTED=computed, BLOCK=_BLOCK, num_warps=1,
         )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def _launch(kernel: Any, a: Tensor, states: Tensor, tensors: tuple[Tensor, ...])
 def _forward(
     a, cosine, sine, initial, reset, b, states,
     steps, batch, modes, a_step, a_row,
-    SHARED: tl.constexpr, ROTATING: tl.constexpr, COMPUTED: tl.constexpr, BLOCK: tl.constexpr,
+    ROTATING: tl.constexpr, COMPUTED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Fill ``states`` [T, B, W] for one sequence and BLOCK modes."""
     row, n = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -28,6 +28,11 @@ def _on_a_processor_that_mkl_holds_back(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
+def _however_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "WORTHWHILE", 0)
+
+
+@pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the inputs that oneDNN was given."""
     seen: list[tuple[int, ...]] = []
@@ -41,6 +46,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 @available
+@pytest.mark.usefixtures("_however_small")
 @settings(max_examples=25)
 @given(
     st.sampled_from([(), (5,), (3, 4)]), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 2**31)
@@ -49,8 +55,7 @@ def test_values_and_gradients_are_those_of_the_product_in_float64(
     batch: tuple[int, ...], inputs: int, outputs: int, bias: bool, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    shape = (-(-WORTHWHILE // (inputs * outputs)) if not batch else 600_000 // (inputs * outputs) + 1, *batch)
-    x = torch.randn(*shape, inputs, requires_grad=True)
+    x = torch.randn(7, *batch, inputs, requires_grad=True)
     layer = Linear(inputs, outputs, bias=bias)
     y = layer(x)
     sent = torch.randn_like(y)

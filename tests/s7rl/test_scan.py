@@ -25,7 +25,7 @@ Array = NDArray[Any]
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CPU_BACKENDS = ["numba", "reference", "torch"]
 BACKENDS = ["triton"] if INTERPRETED else CPU_BACKENDS + ["triton"] * torch.cuda.is_available()
-LONGEST, EXAMPLES, GRADIENT_EXAMPLES = (70, 10, 8) if INTERPRETED else (300, 60, 25)
+LONGEST, EXAMPLES, GRADIENT_EXAMPLES = (20, 10, 8) if INTERPRETED else (300, 60, 25)
 
 
 class Scan(Protocol):
@@ -169,7 +169,7 @@ def test_all_gradients_are_difference_quotients(rotating: int, resets: float, sc
 def test_a_transition_of_exactly_0_or_of_magnitude_1_has_exact_values_and_gradients(
     value: float, rotating: int, scan: Scan
 ) -> None:
-    case = draw(40, 2, 5, rotating, seed=4)
+    case = draw(min(40, LONGEST), 2, 5, rotating, seed=4)
     case = case._replace(a=torch.full_like(case.a, value))
     np.testing.assert_allclose(scan(*case), complex_loop(case), rtol=1e-11, atol=1e-11)
     ours, theirs = case.leaves(), case.leaves()
@@ -290,7 +290,7 @@ def test_tensors_of_any_memory_layout_give_the_same_and_are_not_changed(scan: Sc
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rotating", [0, 2])
 def test_half_precision_loses_no_more_than_its_own_digits(backend: str, dtype: torch.dtype, rotating: int) -> None:
-    case = draw(30, 2, 4, rotating, dtype=dtype)
+    case = draw(min(30, LONGEST), 2, 4, rotating, dtype=dtype)
     ours, exact = case.leaves(), Case(*(x if x.dtype == torch.bool else x.double() for x in case)).leaves()
     states, expected = scan_by(backend, *ours), linear_scan_reference(*exact)
     assert states.dtype == dtype
@@ -305,7 +305,7 @@ def test_half_precision_loses_no_more_than_its_own_digits(backend: str, dtype: t
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numba"])
 def test_a_turn_keeps_the_magnitude_of_the_state_in_half_precision(backend: str) -> None:
-    steps, angle = 500, torch.tensor([0.3, 1.1, 2.5], dtype=torch.bfloat16)
+    steps, angle = min(500, 5 * LONGEST), torch.tensor([0.3, 1.1, 2.5], dtype=torch.bfloat16)
     a, b = (torch.full((steps, 1, n), value, dtype=torch.bfloat16) for n, value in ((3, 1.0), (6, 0.0)))
     start, reset = torch.ones(1, 6, dtype=torch.bfloat16), torch.zeros(steps, 1, dtype=torch.bool)
     last = scan_by(backend, a, b, start, reset, angle)[-1, 0].float()
@@ -314,7 +314,7 @@ def test_a_turn_keeps_the_magnitude_of_the_state_in_half_precision(backend: str)
 
 @by_every_backend
 def test_a_wider_transition_than_the_input_is_taken_and_gets_a_gradient_of_its_own_width(scan: Scan) -> None:
-    case = draw(30, 2, 4, 2, dtype=torch.float32)
+    case = draw(min(30, LONGEST), 2, 4, 2, dtype=torch.float32)
     mixed, plain = case.leaves(), case.leaves()
     mixed = mixed._replace(a=case.a.double().requires_grad_())
     states = scan(*mixed)

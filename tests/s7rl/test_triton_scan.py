@@ -41,8 +41,8 @@ from s7rl.kernels import triton_scan
 for kernel in (triton_scan._forward, triton_scan._backward):
     for memory, computed in (("fp32", tl.float32), ("bf16", tl.float32), ("fp64", tl.float64)):
         for rotating in (0, 5):
-            for shared in (False, True):
-                constants = {"SHARED": shared, "ROTATING": rotating, "COMPUTED": computed, "BLOCK": 32}
+            for shared in ([{}] if kernel is triton_scan._forward else [{"SHARED": False}, {"SHARED": True}]):
+                constants = {"ROTATING": rotating, "COMPUTED": computed, "BLOCK": 32, **shared}
                 kinds = dict.fromkeys(constants, "constexpr") | {"reset": "*u8"}
                 kinds |= dict.fromkeys(("steps", "batch", "modes", "a_step", "a_row"), "i32")
                 signature = {name: kinds.get(name, "*" + memory) for name in kernel.arg_names}
@@ -58,4 +58,4 @@ def test_the_kernels_compile_for_cuda(tmp_path: Path) -> None:
     environment.pop("TRITON_INTERPRET", None)
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("compiled") == 24
+    assert done.stdout.count("compiled") == 18

@@ -62,7 +62,10 @@ def test_scan_leaves_a_table_a_picture_and_the_machine(
     assert "results: x" in capsys.readouterr().out
 
 
-def test_cores_leaves_a_line_for_every_cell(empty_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cores_leaves_a_line_for_every_cell(
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cores_module, "probe", lambda request: ProbeResult(seconds=1e-3, peak_bytes=10**6))
     assert main([*TINY_CORES.split(), "--lengths", "4", "--out", "x"]) == 0
     folder = empty_directory / "x"
     assert sorted(path.name for path in folder.iterdir()) == ["cores.png", "machine.json", "results.csv"]

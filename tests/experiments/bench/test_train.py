@@ -133,7 +133,7 @@ def test_without_sb3_contrib_it_is_left_out_with_a_line_that_says_how_to_get_it(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--settings tmaze-10", "there is no setting 'tmaze-10'; did you mean tmaze-100"),
+        ("--settings tmaze-5", "there is no setting 'tmaze-5'; did you mean tmaze-50"),
         ("--settings flat flat", "--settings names 'flat' twice: give it once"),
         ("--d-state 0", "--d-state 0 must be positive"),
     ],
