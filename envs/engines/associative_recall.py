@@ -170,24 +170,12 @@ class AssociativeRecall(EngineEnv):
     * Arora et al. (2023), "Zoology: Measuring and Improving Recall in Efficient Language Models".
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self,
-        num_pairs: int = 8,
-        num_keys: int = 16,
-        num_values: int = 8,
-        num_queries: int = 8,
-        delay: int = 0,
-        render_mode: str | None = None,
-    ) -> None:
-        """Build one list of pairs."""
-        super().__init__(AssociativeRecallEngine(1, num_pairs, num_keys, num_values, num_queries, delay), render_mode)
+    engine = AssociativeRecallEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = AssociativeRecallEngine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         chance = 2 / engine.num_values - 1
         return Facts(
             summary=f"name the values that {engine.num_queries} of {engine.num_pairs} keys came with",
@@ -201,16 +189,6 @@ class AssociativeRecall(EngineEnv):
 
 
 class AssociativeRecallVector(EngineVectorEnv):
-    """Many lists of pairs; the rules are in ``AssociativeRecall``."""
+    """Many lists of pairs; rules and arguments are in ``AssociativeRecall``."""
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        num_pairs: int = 8,
-        num_keys: int = 16,
-        num_values: int = 8,
-        num_queries: int = 8,
-        delay: int = 0,
-    ) -> None:
-        """Build ``num_envs`` lists of pairs."""
-        super().__init__(AssociativeRecallEngine(num_envs, num_pairs, num_keys, num_values, num_queries, delay))
+    engine = AssociativeRecallEngine

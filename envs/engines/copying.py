@@ -115,29 +115,36 @@ class CopyingEngine(Engine):
         return np.stack([due, self._steps, self.observations()], axis=1)
 
 
-def copy_engine(num_envs: int, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> CopyingEngine:
-    """Return the engine of ``Copy``."""
-    length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
-    return CopyingEngine(num_envs, num_tokens, num_symbols, length)
+class CopyEngine(CopyingEngine):
+    """The rules of ``Copy``."""
+
+    def __init__(self, num_envs: int, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> None:
+        """Build ``num_envs`` sequences."""
+        length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
+        super().__init__(num_envs, num_tokens, num_symbols, length)
 
 
-def reverse_engine(num_envs: int, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> CopyingEngine:
-    """Return the engine of ``Reverse``."""
-    length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
-    return CopyingEngine(num_envs, num_tokens, num_symbols, length, reverse=True)
+class ReverseEngine(CopyingEngine):
+    """The rules of ``Reverse``."""
+
+    def __init__(self, num_envs: int, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> None:
+        """Build ``num_envs`` sequences."""
+        length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
+        super().__init__(num_envs, num_tokens, num_symbols, length, reverse=True)
 
 
-def selective_copy_engine(
-    num_envs: int, num_tokens: int = 10, num_symbols: int = 8, length: int = 100
-) -> CopyingEngine:
-    """Return the engine of ``SelectiveCopy``."""
-    check_count("num_tokens", num_tokens)
-    if check_count("length", length) < num_tokens:
-        raise ValueError(
-            f"length ({length}) must have a place for each of the {num_tokens} tokens; "
-            f"pass length >= {num_tokens} or fewer tokens."
-        )
-    return CopyingEngine(num_envs, num_tokens, num_symbols, length, scattered=True)
+class SelectiveCopyEngine(CopyingEngine):
+    """The rules of ``SelectiveCopy``."""
+
+    def __init__(self, num_envs: int, num_tokens: int = 10, num_symbols: int = 8, length: int = 100) -> None:
+        """Build ``num_envs`` sequences."""
+        check_count("num_tokens", num_tokens)
+        if check_count("length", length) < num_tokens:
+            raise ValueError(
+                f"length ({length}) must have a place for each of the {num_tokens} tokens; "
+                f"pass length >= {num_tokens} or fewer tokens."
+            )
+        super().__init__(num_envs, num_tokens, num_symbols, length, scattered=True)
 
 
 def _facts(engine: CopyingEngine, summary: str, memory_span: int) -> Facts:
@@ -211,28 +218,20 @@ class Copy(EngineEnv):
     * Arjovsky, Shah & Bengio (2016), "Unitary Evolution Recurrent Neural Networks", ICML, section 5.1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100, render_mode: str | None = None
-    ) -> None:
-        """Build one sequence."""
-        super().__init__(copy_engine(1, num_tokens, num_symbols, delay), render_mode)
+    engine = CopyEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = copy_engine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         tokens, delay = engine.num_tokens, engine.length - engine.num_tokens
         return _facts(engine, f"say {tokens} tokens in order, {delay} steps after the last was shown", engine.length)
 
 
 class CopyVector(EngineVectorEnv):
-    """Many sequences of Copy; the rules are in ``Copy``."""
+    """Many sequences of Copy; rules and arguments are in ``Copy``."""
 
-    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> None:
-        """Build ``num_envs`` sequences."""
-        super().__init__(copy_engine(num_envs, num_tokens, num_symbols, delay))
+    engine = CopyEngine
 
 
 class SelectiveCopy(EngineEnv):
@@ -292,28 +291,20 @@ class SelectiveCopy(EngineEnv):
     * Gu & Dao (2023), "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", section 4.1.1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self, num_tokens: int = 10, num_symbols: int = 8, length: int = 100, render_mode: str | None = None
-    ) -> None:
-        """Build one sequence."""
-        super().__init__(selective_copy_engine(1, num_tokens, num_symbols, length), render_mode)
+    engine = SelectiveCopyEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = selective_copy_engine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         # The i-th token comes at step i or later and is asked for at step length + i.
         return _facts(engine, f"say in order {engine.num_tokens} tokens met in {engine.length} steps", engine.length)
 
 
 class SelectiveCopyVector(EngineVectorEnv):
-    """Many sequences of SelectiveCopy; the rules are in ``SelectiveCopy``."""
+    """Many sequences of SelectiveCopy; rules and arguments are in ``SelectiveCopy``."""
 
-    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 8, length: int = 100) -> None:
-        """Build ``num_envs`` sequences."""
-        super().__init__(selective_copy_engine(num_envs, num_tokens, num_symbols, length))
+    engine = SelectiveCopyEngine
 
 
 class Reverse(EngineEnv):
@@ -373,25 +364,17 @@ class Reverse(EngineEnv):
     * Morad et al. (2023), "POPGym: Benchmarking Partially Observable Reinforcement Learning", ICLR.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0, render_mode: str | None = None
-    ) -> None:
-        """Build one sequence."""
-        super().__init__(reverse_engine(1, num_tokens, num_symbols, delay), render_mode)
+    engine = ReverseEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = reverse_engine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         summary = f"say {engine.num_tokens} tokens, the last one first"
         return _facts(engine, summary, engine.num_steps - 1)
 
 
 class ReverseVector(EngineVectorEnv):
-    """Many sequences of Reverse; the rules are in ``Reverse``."""
+    """Many sequences of Reverse; rules and arguments are in ``Reverse``."""
 
-    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> None:
-        """Build ``num_envs`` sequences."""
-        super().__init__(reverse_engine(num_envs, num_tokens, num_symbols, delay))
+    engine = ReverseEngine
