@@ -57,9 +57,12 @@ class Engine(ABC):
         self.generators: list[np.random.Generator | None] = [None] * self.num_envs
         self._tapes: list[RandomTape] = []
 
-    def new_tape(self, distribution: Distribution, block: int = 1024) -> RandomTape:
-        """Return a tape of numbers for all rows, ``block`` of them drawn ahead for each; for constructors."""
-        tape = RandomTape(self.num_envs, distribution, block)
+    def new_tape(self, distribution: Distribution, block: int = 1024, multiple_of: int = 1) -> RandomTape:
+        """Return a tape of numbers for all rows, ``block`` of them drawn ahead for each; for constructors.
+
+        The block is rounded to a multiple, one at least: where an episode takes that many, none is thrown away.
+        """
+        tape = RandomTape(self.num_envs, distribution, max(block // multiple_of, 1) * multiple_of)
         self._tapes.append(tape)
         return tape
 
