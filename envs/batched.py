@@ -6,6 +6,8 @@ step without a Python loop.  Two generic faces drive it:
 * ``EngineVectorEnv``: a ``gymnasium.vector.VectorEnv`` with same-step autoreset;
 * ``EngineEnv``: a ``gymnasium.Env``, which is the same engine with one row.
 
+A task's two classes name its engine, whose constructor is the one place where arguments and defaults are written.
+
 Both take their random numbers from one generator per row, seeded as Gymnasium seeds an environment, so row i of
 ``reset(seed=s)`` is, step for step and across any number of episodes, the single environment of seed s + i.
 The layout of ``infos`` follows ``gymnasium.vector.SyncVectorEnv`` (Gymnasium 1.4) with same-step autoreset, with one
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -50,14 +52,17 @@ class Engine(ABC):
     """Action space of one row."""
 
     def __init__(self, num_envs: int) -> None:
-        """Store the number of rows."""
+        """Store the number of rows; a task's constructor takes its own arguments after it."""
         self.num_envs = check_count("num_envs", num_envs)
         self.generators: list[np.random.Generator | None] = [None] * self.num_envs
         self._tapes: list[RandomTape] = []
 
-    def new_tape(self, distribution: Distribution, block: int = 1024) -> RandomTape:
-        """Return a tape of numbers for all rows, ``block`` of them drawn ahead for each; for constructors."""
-        tape = RandomTape(self.num_envs, distribution, block)
+    def new_tape(self, distribution: Distribution, block: int = 1024, multiple_of: int = 1) -> RandomTape:
+        """Return a tape of numbers for all rows, ``block`` of them drawn ahead for each; for constructors.
+
+        The block is rounded to a multiple, one at least: where an episode takes that many, none is thrown away.
+        """
+        tape = RandomTape(self.num_envs, distribution, max(block // multiple_of, 1) * multiple_of)
         self._tapes.append(tape)
         return tape
 
@@ -104,16 +109,23 @@ class EngineEnv(gym.Env[Any, Any]):
     ``info["is_success"]`` (bool) stands in the info of an episode's last step, and only there.
     """
 
-    def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
-        """Wrap an engine of one row."""
-        assert engine.num_envs == 1, "the single face drives exactly one row"
+    engine: ClassVar[type[Engine]]
+    """The rules of the task."""
+
+    def __init__(self, render_mode: str | None = None, **kwargs: Any) -> None:
+        """Build an engine of one row.
+
+        Args:
+            render_mode: one of ``metadata["render_modes"]``; None draws nothing.
+            **kwargs: arguments of the engine.
+        """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             modes = ", ".join(repr(mode) for mode in self.metadata["render_modes"]) or "none"
             raise ValueError(f"render_mode ({render_mode!r}) is not supported here; choose None or one of: {modes}.")
         self.render_mode = render_mode
-        self.observation_space = engine.observation_space
-        self.action_space = engine.action_space
-        self._engine = engine
+        self._engine = self.engine(1, **kwargs)
+        self.observation_space = self._engine.observation_space
+        self.action_space = self._engine.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode; ``seed`` reseeds the generator, without it the stream goes on."""
@@ -152,14 +164,22 @@ class EngineVectorEnv(VectorEnv[Any, Any, NDArray[Any]]):
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 (as Gymnasium declares it)
 
-    def __init__(self, engine: Engine) -> None:
-        """Wrap an engine of any number of rows."""
+    engine: ClassVar[type[Engine]]
+    """The rules of the task."""
+
+    def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
+        """Build an engine.
+
+        Args:
+            num_envs: how many rows it has, at least 1.
+            **kwargs: its other arguments.
+        """
+        self._engine = engine = self.engine(num_envs, **kwargs)
         self.num_envs = engine.num_envs
         self.single_observation_space = engine.observation_space
         self.single_action_space = engine.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._engine = engine
         self._action_shape = self.action_space.shape
         # An engine would take any number as an index of some kind.
         self._num_actions = int(engine.action_space.n) if isinstance(engine.action_space, spaces.Discrete) else None

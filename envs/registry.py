@@ -22,6 +22,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import VectorEnv
 
 from s7rl.checks import error_line
+from s7rl.envs.batched import EngineEnv, EngineVectorEnv
 from s7rl.envs.suites import atari, control, memory, minigrid, mujoco, popgym, vision
 from s7rl.envs.suites.suite import Suite
 from s7rl.envs.wrappers.by_name import has_vector_wrappers, parse_wrappers, wrap, wrap_vector
@@ -218,20 +219,24 @@ def _parts(env_id: str) -> tuple[str, str]:
 
 def _arguments(creator: Any) -> tuple[str, ...] | None:
     """Return the keyword arguments of an environment's class, or None if it takes any."""
-    constructors: list[Any] = [creator]
-    if isinstance(creator, type):
-        constructors = [vars(cls)["__init__"] for cls in creator.__mro__[:-1] if "__init__" in vars(cls)]
     names: list[str] = []
-    for constructor in constructors:
+    for constructor in _constructors(creator):
         parameters = inspect.signature(constructor).parameters.values()
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        # What a class passes on as **kwargs goes to the next constructor in line.
         if all(p.kind is not p.VAR_KEYWORD for p in parameters):
             break
     else:
         if not isinstance(creator, type):
             return None
     return tuple(name for name in dict.fromkeys(names) if name not in ("self", "render_mode", "num_envs"))
+
+
+def _constructors(creator: Any) -> list[Any]:
+    """Return what takes the keyword arguments, each before the one that it passes its **kwargs on to."""
+    if not isinstance(creator, type):
+        return [creator]
+    engine = _constructors(creator.engine) if issubclass(creator, (EngineEnv, EngineVectorEnv)) else []
+    return [vars(cls)["__init__"] for cls in creator.__mro__[:-1] if "__init__" in vars(cls)] + engine
 
 
 def _unknown(kwargs: Mapping[str, object], known: Iterable[str]) -> str | None:

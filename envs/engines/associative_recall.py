@@ -9,18 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from numpy.typing import NDArray
 
-from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.batched import EngineEnv, EngineVectorEnv, IntArray, check_count
+from s7rl.envs.engines.recall import RecallEngine
 from s7rl.envs.suites.suite import Facts
 
-SUCCESS_RETURN = 0.9
-"""An episode counts as solved from this return on, that is, with at least 95 % of the answers right."""
 
-
-class AssociativeRecallEngine(Engine):
-    """The rules of associative recall; the state of a row is what it shows, the answers and the steps taken.
+class AssociativeRecallEngine(RecallEngine):
+    """The rules of associative recall.
 
     Symbols below ``num_keys`` are keys, the ``num_values`` after them values, and the last one is a blank.
     """
@@ -35,12 +31,11 @@ class AssociativeRecallEngine(Engine):
         delay: int = 0,
     ) -> None:
         """Build ``num_envs`` lists of pairs."""
-        super().__init__(num_envs)
         self.num_pairs = check_count("num_pairs", num_pairs)
         self.num_keys = check_count("num_keys", num_keys)
         self.num_values = check_count("num_values", num_values, minimum=2)
-        self.num_queries = check_count("num_queries", num_queries)
-        self.delay = check_count("delay", delay, minimum=0)
+        check_count("num_queries", num_queries)
+        check_count("delay", delay, minimum=0)
         if num_keys < num_pairs:
             raise ValueError(
                 f"num_keys ({num_keys}) must be at least num_pairs ({num_pairs}), as no key comes twice; "
@@ -51,62 +46,25 @@ class AssociativeRecallEngine(Engine):
                 f"num_queries ({num_queries}) must be at most num_pairs ({num_pairs}), as no key is asked for twice; "
                 f"pass num_queries <= {num_pairs} or more pairs."
             )
-        self._shown_steps = 2 * self.num_pairs
-        self._first_query = self._shown_steps + self.delay
-        self.num_steps = self._first_query + self.num_queries
-        self.observation_space = spaces.Discrete(self.num_keys + self.num_values + 1)
-        self.action_space = spaces.Discrete(self.num_values)
-        self._numbers_per_episode = self.num_keys + 2 * self.num_pairs
-        block = max(1024 // self._numbers_per_episode, 1) * self._numbers_per_episode  # nothing is thrown away
-        self._uniform = self.new_tape("uniform", block=block)
-        self._rows = np.arange(num_envs)
-        # The pairs, one blank for the whole delay, the queries, one blank for the end.
-        num_columns = self._shown_steps + self.num_queries + 2
-        self._symbols: IntArray = np.full((num_envs, num_columns), self.num_keys + self.num_values)
-        self._answers = np.zeros((num_envs, self.num_queries), dtype=np.int64)
-        self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._right = np.zeros(num_envs, dtype=np.int64)
-        self._no_row = np.zeros(num_envs, dtype=np.bool_)
+        num_symbols = num_keys + num_values + 1
+        super().__init__(
+            num_envs, num_symbols, num_values, num_shown=2 * num_pairs, delay=delay, num_questions=num_queries
+        )
+        self._numbers_per_episode = num_keys + 2 * num_pairs
+        self._uniform = self.new_tape("uniform", multiple_of=self._numbers_per_episode)
 
     def begin_episodes(self, rows: IntArray) -> None:
         """Draw the keys, their values, and which pairs are asked for in which order."""
+        super().begin_episodes(rows)
         numbers = self._uniform.take(rows, self._numbers_per_episode)
         # The order of uniform numbers is a permutation, and its beginning a draw without replacement.
         keys = numbers[:, : self.num_keys].argsort(axis=1)[:, : self.num_pairs]
         values = (numbers[:, self.num_keys : -self.num_pairs] * self.num_values).astype(np.int64)
-        asked = numbers[:, -self.num_pairs :].argsort(axis=1)[:, : self.num_queries]
-        self._symbols[rows, 0 : self._shown_steps : 2] = keys
-        self._symbols[rows, 1 : self._shown_steps : 2] = self.num_keys + values
-        self._symbols[rows, self._shown_steps + 1 : -1] = np.take_along_axis(keys, asked, axis=1)
+        asked = numbers[:, -self.num_pairs :].argsort(axis=1)[:, : self.num_questions]
+        self._symbols[rows, 0 : self.num_shown : 2] = keys
+        self._symbols[rows, 1 : self.num_shown : 2] = self.num_keys + values
+        self._symbols[rows, self.num_shown + 1 : -1] = np.take_along_axis(keys, asked, axis=1)
         self._answers[rows] = np.take_along_axis(values, asked, axis=1)
-        self._steps[rows] = self._right[rows] = 0
-
-    def advance(self, actions: NDArray[Any]) -> StepResult:
-        """Score the answers that are due, then show the next symbol."""
-        asked = self._steps - self._first_query
-        due = asked >= 0
-        right = (self._answers[self._rows, np.maximum(asked, 0)] == actions) & due
-        self._right += right
-        rewards = (2.0 * right - due) / self.num_queries
-        self._steps += 1
-        return rewards, self._steps == self.num_steps, self._no_row.copy()
-
-    def observations(self) -> IntArray:
-        """Return the key, the value or the blank that is shown."""
-        # The column after the pairs stays in sight until the first query.
-        column = np.minimum(self._steps, self._shown_steps) + np.maximum(self._steps - self._first_query + 1, 0)
-        symbols: IntArray = self._symbols[self._rows, column]
-        return symbols
-
-    def successes(self) -> BoolArray:
-        """Return whether the return of the episode reached ``SUCCESS_RETURN``."""
-        return 2 * self._right - self.num_queries >= SUCCESS_RETURN * self.num_queries
-
-    def states(self) -> IntArray:
-        """Return the answer that is due now (0 while none is), the number of steps taken and the symbol shown."""
-        asked = (self._steps - self._first_query).clip(0, self.num_queries - 1)
-        due = self._answers[self._rows, asked] * (self._steps >= self._first_query)
-        return np.stack([due, self._steps, self.observations()], axis=1)
 
 
 class AssociativeRecall(EngineEnv):
@@ -170,47 +128,17 @@ class AssociativeRecall(EngineEnv):
     * Arora et al. (2023), "Zoology: Measuring and Improving Recall in Efficient Language Models".
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self,
-        num_pairs: int = 8,
-        num_keys: int = 16,
-        num_values: int = 8,
-        num_queries: int = 8,
-        delay: int = 0,
-        render_mode: str | None = None,
-    ) -> None:
-        """Build one list of pairs."""
-        super().__init__(AssociativeRecallEngine(1, num_pairs, num_keys, num_values, num_queries, delay), render_mode)
+    engine = AssociativeRecallEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = AssociativeRecallEngine(1, **kwargs)
-        chance = 2 / engine.num_values - 1
-        return Facts(
-            summary=f"name the values that {engine.num_queries} of {engine.num_pairs} keys came with",
-            episode_length=engine.num_steps,
-            memory_span=engine.num_steps - 2,  # from the first value to the last query
-            optimal_return=1.0,
-            memoryless_return=chance,
-            random_return=chance,
-            steps=2_000_000,
-        )
+        engine = cls.engine(1, **kwargs)
+        summary = f"name the values that {engine.num_questions} of {engine.num_pairs} keys came with"
+        return engine.facts(summary, engine.num_steps - 2)  # from the first value to the last query
 
 
 class AssociativeRecallVector(EngineVectorEnv):
-    """Many lists of pairs; the rules are in ``AssociativeRecall``."""
+    """Many lists of pairs; rules and arguments are in ``AssociativeRecall``."""
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        num_pairs: int = 8,
-        num_keys: int = 16,
-        num_values: int = 8,
-        num_queries: int = 8,
-        delay: int = 0,
-    ) -> None:
-        """Build ``num_envs`` lists of pairs."""
-        super().__init__(AssociativeRecallEngine(num_envs, num_pairs, num_keys, num_values, num_queries, delay))
+    engine = AssociativeRecallEngine

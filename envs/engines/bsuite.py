@@ -21,7 +21,7 @@ from s7rl.envs.suites.suite import Facts
 class MemoryChainEngine(Engine):
     """The rules of both tasks; the state of a row is its bits, the one that is asked for, and the steps taken."""
 
-    def __init__(self, num_envs: int, length: int, num_bits: int, show_time: bool) -> None:
+    def __init__(self, num_envs: int, num_bits: int = 10, length: int = 2, show_time: bool = False) -> None:
         """Build ``num_envs`` chains: ``num_bits`` bits, asked for after ``length`` steps."""
         super().__init__(num_envs)
         self.length = check_count("length", length)
@@ -76,6 +76,14 @@ class MemoryChainEngine(Engine):
         """Return the right answer, the number of steps taken, which bit is asked for, and all bits."""
         answer = self._bits[self._rows, self._query]
         return np.column_stack([answer, self._steps, self._query, self._bits])
+
+
+class OneBitEngine(MemoryChainEngine):
+    """A chain of one bit and a longer wait."""
+
+    def __init__(self, num_envs: int, length: int = 100, show_time: bool = False) -> None:
+        """Build ``num_envs`` chains."""
+        super().__init__(num_envs, 1, length, show_time)
 
 
 class MemoryLength(EngineEnv):
@@ -152,25 +160,19 @@ class MemoryLength(EngineEnv):
     * Osband et al. (2020), "Behaviour Suite for Reinforcement Learning", ICLR.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(self, length: int = 100, show_time: bool = False, render_mode: str | None = None) -> None:
-        """Build one chain."""
-        super().__init__(MemoryChainEngine(1, length, 1, show_time), render_mode)
+    engine = OneBitEngine
 
     @classmethod
-    def facts(cls, length: int = 100, show_time: bool = False) -> Facts:
+    def facts(cls, **kwargs: Any) -> Facts:
         """Return the lengths and exact scores for these arguments, as derived in the class's docstring."""
-        MemoryChainEngine(1, length, 1, show_time)
+        length = cls.engine(1, **kwargs).length
         return _facts(f"remember a bit for {length} steps", length)
 
 
 class MemoryLengthVector(EngineVectorEnv):
-    """Many chains of one bit; the rules are in ``MemoryLength``."""
+    """Many chains of one bit; rules and arguments are in ``MemoryLength``."""
 
-    def __init__(self, num_envs: int = 1, length: int = 100, show_time: bool = False) -> None:
-        """Build ``num_envs`` chains."""
-        super().__init__(MemoryChainEngine(num_envs, length, 1, show_time))
+    engine = OneBitEngine
 
 
 class MemorySize(EngineEnv):
@@ -230,27 +232,19 @@ class MemorySize(EngineEnv):
     * Osband et al. (2020), "Behaviour Suite for Reinforcement Learning", ICLR.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self, num_bits: int = 10, length: int = 2, show_time: bool = False, render_mode: str | None = None
-    ) -> None:
-        """Build one chain."""
-        super().__init__(MemoryChainEngine(1, length, num_bits, show_time), render_mode)
+    engine = MemoryChainEngine
 
     @classmethod
-    def facts(cls, num_bits: int = 10, length: int = 2, show_time: bool = False) -> Facts:
+    def facts(cls, **kwargs: Any) -> Facts:
         """Return the lengths and exact scores for these arguments, as derived in the class's docstring."""
-        MemoryChainEngine(1, length, num_bits, show_time)
-        return _facts(f"remember {num_bits} bits for {length} steps; one is asked for", length)
+        engine = cls.engine(1, **kwargs)
+        return _facts(f"remember {engine.num_bits} bits for {engine.length} steps; one is asked for", engine.length)
 
 
 class MemorySizeVector(EngineVectorEnv):
-    """Many chains of many bits; the rules are in ``MemorySize``."""
+    """Many chains of many bits; rules and arguments are in ``MemorySize``."""
 
-    def __init__(self, num_envs: int = 1, num_bits: int = 10, length: int = 2, show_time: bool = False) -> None:
-        """Build ``num_envs`` chains."""
-        super().__init__(MemoryChainEngine(num_envs, length, num_bits, show_time))
+    engine = MemoryChainEngine
 
 
 def _facts(summary: str, length: int) -> Facts:

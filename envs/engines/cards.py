@@ -9,11 +9,10 @@ import numpy as np
 from gymnasium import spaces
 
 from s7rl.envs.batched import BoolArray, Engine, IntArray, check_count
+from s7rl.envs.engines.recall import SUCCESS_RETURN
 
 NUM_SUITS = 4
 DECK_SIZE = 52
-SUCCESS_RETURN = 0.9
-"""An episode counts as solved from this return on, that is, with at least 95 % of the answers right."""
 
 
 class CardEngine(Engine):

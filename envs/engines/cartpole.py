@@ -28,8 +28,6 @@ MAX_POSITION = 2.4  # m from the centre
 MAX_ANGLE = 12 * 2 * math.pi / 360  # rad from the vertical
 EPISODE_LENGTH = 500
 START_RANGE = 0.05
-POSITIONS = (0, 2)
-VELOCITIES = (1, 3)
 NOISE = (0.12, 0.1, 0.01, 0.1)
 """Standard deviations of the noise, in m, m/s, rad and rad/s: 5 % of what the cart-pole typically reaches."""
 
@@ -41,28 +39,25 @@ _STATE_SCALE = 1_000_000  # the hidden state is reported in millionths of a unit
 class CartPoleEngine(Engine):
     """The physics of the cart-pole; a column of the state is (position, velocity, angle, angular velocity)."""
 
-    def __init__(
-        self, num_envs: int, *, visible: tuple[int, ...] = (0, 1, 2, 3), noise: tuple[float, ...] | None = None
-    ) -> None:
-        """Build ``num_envs`` cart-poles.
+    visible: tuple[int, ...] = (0, 1, 2, 3)
+    """Which of the four entries the agent sees, in order."""
+    noise: tuple[float, ...] | None = None
+    """Standard deviation of the Gaussian noise on each visible entry; None adds none."""
 
-        Args:
-            num_envs: number of rows.
-            visible: which of the four entries the agent sees, in order.
-            noise: standard deviation of the Gaussian noise on each visible entry; None adds none.
-        """
+    def __init__(self, num_envs: int) -> None:
+        """Build ``num_envs`` cart-poles."""
         super().__init__(num_envs)
-        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)[list(visible)]
-        if noise is not None:
+        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)[list(self.visible)]
+        if self.noise is not None:
             high[:] = np.inf
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(2)
-        self._visible = list(visible)
+        self._visible = list(self.visible)
         self._state: NDArray[np.float64] = np.zeros((4, num_envs))
         self._steps: IntArray = np.zeros(num_envs, dtype=np.int64)
-        self._noise_scale = np.array(noise if noise is not None else 0.0)
-        self._noise: NDArray[np.float64] = np.zeros((num_envs, len(visible)))
-        self._tape = None if noise is None else self.new_tape("normal")
+        self._noise_scale = np.array(0.0 if self.noise is None else self.noise)
+        self._noise: NDArray[np.float64] = np.zeros((num_envs, len(self.visible)))
+        self._tape = None if self.noise is None else self.new_tape("normal")
         self._rows: IntArray = np.arange(num_envs)
         self._renderer: gym.Env[Any, Any] | None = None
 
@@ -125,6 +120,24 @@ class CartPoleEngine(Engine):
             self._noise[rows] = self._noise_scale * self._tape.take(rows, len(self._visible))
 
 
+class PositionOnlyEngine(CartPoleEngine):
+    """The cart-pole without velocities."""
+
+    visible = (0, 2)
+
+
+class VelocityOnlyEngine(CartPoleEngine):
+    """The cart-pole without positions."""
+
+    visible = (1, 3)
+
+
+class NoisyEngine(CartPoleEngine):
+    """The cart-pole behind noise."""
+
+    noise = NOISE
+
+
 class _CartPole(EngineEnv):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (as Gymnasium declares it)
 
@@ -180,17 +193,13 @@ class CartPolePositionOnly(_CartPole):
       Problems", IEEE Transactions on Systems, Man, and Cybernetics 13(5).
     """
 
-    def __init__(self, render_mode: str | None = None) -> None:
-        """Build one cart-pole."""
-        super().__init__(CartPoleEngine(1, visible=POSITIONS), render_mode)
+    engine = PositionOnlyEngine
 
 
 class CartPolePositionOnlyVector(EngineVectorEnv):
-    """Many cart-poles with hidden velocities; the rules are in ``CartPolePositionOnly``."""
+    """Many cart-poles with hidden velocities; rules and arguments are in ``CartPolePositionOnly``."""
 
-    def __init__(self, num_envs: int = 1) -> None:
-        """Build ``num_envs`` cart-poles."""
-        super().__init__(CartPoleEngine(num_envs, visible=POSITIONS))
+    engine = PositionOnlyEngine
 
 
 class CartPoleVelocityOnly(_CartPole):
@@ -208,17 +217,13 @@ class CartPoleVelocityOnly(_CartPole):
     * v0: initial version; equal to Gymnasium 1.4's ``CartPole-v1``, seed by seed.
     """
 
-    def __init__(self, render_mode: str | None = None) -> None:
-        """Build one cart-pole."""
-        super().__init__(CartPoleEngine(1, visible=VELOCITIES), render_mode)
+    engine = VelocityOnlyEngine
 
 
 class CartPoleVelocityOnlyVector(EngineVectorEnv):
-    """Many cart-poles with hidden positions; the rules are in ``CartPoleVelocityOnly``."""
+    """Many cart-poles with hidden positions; rules and arguments are in ``CartPoleVelocityOnly``."""
 
-    def __init__(self, num_envs: int = 1) -> None:
-        """Build ``num_envs`` cart-poles."""
-        super().__init__(CartPoleEngine(num_envs, visible=VELOCITIES))
+    engine = VelocityOnlyEngine
 
 
 class CartPoleNoisy(_CartPole):
@@ -238,14 +243,10 @@ class CartPoleNoisy(_CartPole):
       a seed (the noise comes from the same generator, so that later episodes start elsewhere).
     """
 
-    def __init__(self, render_mode: str | None = None) -> None:
-        """Build one cart-pole."""
-        super().__init__(CartPoleEngine(1, noise=NOISE), render_mode)
+    engine = NoisyEngine
 
 
 class CartPoleNoisyVector(EngineVectorEnv):
-    """Many cart-poles behind noise; the rules are in ``CartPoleNoisy``."""
+    """Many cart-poles behind noise; rules and arguments are in ``CartPoleNoisy``."""
 
-    def __init__(self, num_envs: int = 1) -> None:
-        """Build ``num_envs`` cart-poles."""
-        super().__init__(CartPoleEngine(num_envs, noise=NOISE))
+    engine = NoisyEngine

@@ -1,12 +1,12 @@
 """Copy, SelectiveCopy and Reverse: watch a sequence of tokens, then say it from memory.
 
-The three differ in how the tokens are shown and in the order in which they are asked for, so they share one engine:
+The three differ in how the tokens are shown and in the order in which they are asked for:
 
 * ``Copy``: one token after the other, then a delay, then the tokens in order (Arjovsky et al. 2016, section 5.1);
 * ``SelectiveCopy``: the tokens stand at random places among blanks (Gu & Dao 2023, section 4.1.1; Jing et al. 2019);
 * ``Reverse``: as Copy, but the last token is asked for first, as in POPGym's Autoencode (Morad et al. 2023).
 
-Scores are POPGym's: with n tokens, 1/n for a right and -1/n for a wrong answer.
+Rewards and what the three share with ``AssociativeRecall`` are in ``s7rl.envs.engines.recall``.
 """
 
 from __future__ import annotations
@@ -14,143 +14,81 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from numpy.typing import NDArray
 
-from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.batched import EngineEnv, EngineVectorEnv, IntArray, check_count
+from s7rl.envs.engines.recall import RecallEngine
 from s7rl.envs.suites.suite import Facts
 
-SUCCESS_RETURN = 0.9
-"""An episode counts as solved from this return on, that is, with at least 95 % of the answers right."""
 
-
-class CopyingEngine(Engine):
-    """The rules of the three tasks; the state of a row is its tokens, their places and the number of steps taken.
-
-    Symbols below ``num_symbols`` are tokens, ``num_symbols`` is a blank, ``num_symbols + 1`` asks for an answer.
-    """
+class CopyingEngine(RecallEngine):
+    """Symbols below ``num_symbols`` are tokens, ``num_symbols`` is a blank, ``num_symbols + 1`` asks for an answer."""
 
     def __init__(
-        self,
-        num_envs: int,
-        num_tokens: int,
-        num_symbols: int,
-        length: int,
-        *,
-        scattered: bool = False,
-        reverse: bool = False,
+        self, num_envs: int, num_tokens: int, num_symbols: int, num_shown: int, delay: int, numbers_per_episode: int
     ) -> None:
-        """Build ``num_envs`` sequences.
-
-        Args:
-            num_envs: how many rows there are.
-            num_tokens: tokens that a row shows and asks for.
-            num_symbols: size of the alphabet that the tokens are drawn from.
-            length: steps before the first answer, at least ``num_tokens``.
-            scattered: whether the tokens stand anywhere among these steps, or at the first of them.
-            reverse: whether the last token is asked for first.
-        """
-        super().__init__(num_envs)
+        """Build ``num_envs`` sequences, whose tokens stand among the ``num_shown`` symbols before the delay."""
         self.num_tokens = check_count("num_tokens", num_tokens)
         self.num_symbols = check_count("num_symbols", num_symbols, minimum=2)
-        self.length = length
-        self.num_steps = length + num_tokens
-        self.observation_space = spaces.Discrete(self.num_symbols + 2)
-        self.action_space = spaces.Discrete(self.num_symbols)
-        self._scattered = scattered
-        self._reverse = reverse
-        self._numbers_per_episode = self.num_tokens + (length if scattered else 0)
-        block = max(1024 // self._numbers_per_episode, 1) * self._numbers_per_episode  # nothing is thrown away
-        self._uniform = self.new_tape("uniform", block=block)
-        self._rows = np.arange(num_envs)
-        # One column more than there are tokens: when all have been shown, the next one comes at step -1: never.
-        self._tokens = np.zeros((num_envs, num_tokens + 1), dtype=np.int64)
-        self._places = np.append(np.arange(num_tokens), -1) + np.zeros((num_envs, 1), dtype=np.int64)
-        self._answers = np.zeros((num_envs, num_tokens), dtype=np.int64)
-        self._next_token = np.zeros(num_envs, dtype=np.int64)
-        self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._right = np.zeros(num_envs, dtype=np.int64)
-        self._no_row = np.zeros(num_envs, dtype=np.bool_)
+        super().__init__(
+            num_envs, num_symbols + 2, num_symbols, num_shown=num_shown, delay=delay, num_questions=num_tokens
+        )
+        self._symbols[:, : num_shown + 1] = num_symbols  # during the delay, too
+        self._uniform = self.new_tape("uniform", multiple_of=numbers_per_episode)
 
     def begin_episodes(self, rows: IntArray) -> None:
-        """Draw the tokens and, if they are scattered, their places."""
-        numbers = self._uniform.take(rows, self._numbers_per_episode)
-        tokens = (numbers[:, : self.num_tokens] * self.num_symbols).astype(np.int64)
-        self._tokens[rows, :-1] = tokens
-        self._answers[rows] = tokens[:, ::-1] if self._reverse else tokens
-        if self._scattered:
-            # The places of the smallest of ``length`` numbers are a set drawn without replacement.
-            places = numbers[:, self.num_tokens :].argpartition(self.num_tokens - 1, axis=1)[:, : self.num_tokens]
-            self._places[rows, :-1] = np.sort(places, axis=1)
-        self._next_token[rows] = self._steps[rows] = self._right[rows] = 0
-
-    def advance(self, actions: NDArray[Any]) -> StepResult:
-        """Score the answers that are due, then show the next symbol."""
-        asked = self._steps - self.length
-        due = asked >= 0
-        right = (self._answers[self._rows, np.maximum(asked, 0)] == actions) & due
-        self._right += right
-        rewards = (2.0 * right - due) / self.num_tokens
-        self._next_token += self._shows_token()
-        self._steps += 1
-        return rewards, self._steps == self.num_steps, self._no_row.copy()
-
-    def _shows_token(self) -> BoolArray:
-        shows: BoolArray = self._places[self._rows, self._next_token] == self._steps
-        return shows
-
-    def observations(self) -> IntArray:
-        """Return the token, the blank or the request for an answer."""
-        other = self.num_symbols + (self._steps >= self.length)
-        return np.where(self._shows_token(), self._tokens[self._rows, self._next_token], other)
-
-    def successes(self) -> BoolArray:
-        """Return whether the return of the episode reached ``SUCCESS_RETURN``."""
-        return 2 * self._right - self.num_tokens >= SUCCESS_RETURN * self.num_tokens
-
-    def states(self) -> IntArray:
-        """Return the answer that is due now (0 while none is), the number of steps taken and the symbol shown."""
-        asked = (self._steps - self.length).clip(0, self.num_tokens - 1)
-        due = self._answers[self._rows, asked] * (self._steps >= self.length)
-        return np.stack([due, self._steps, self.observations()], axis=1)
+        """Draw the tokens."""
+        super().begin_episodes(rows)
+        self._answers[rows] = self._uniform.integers(rows, self.num_symbols, self.num_tokens)
 
 
-def copy_engine(num_envs: int, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> CopyingEngine:
-    """Return the engine of ``Copy``."""
-    length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
-    return CopyingEngine(num_envs, num_tokens, num_symbols, length)
+class CopyEngine(CopyingEngine):
+    """The rules of ``Copy``."""
+
+    def __init__(self, num_envs: int, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> None:
+        """Build ``num_envs`` sequences."""
+        check_count("delay", delay, minimum=0)
+        super().__init__(num_envs, num_tokens, num_symbols, num_tokens, delay, numbers_per_episode=num_tokens)
+
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Draw the tokens and show them one after the other."""
+        super().begin_episodes(rows)
+        self._symbols[rows, : self.num_tokens] = self._answers[rows]
 
 
-def reverse_engine(num_envs: int, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> CopyingEngine:
-    """Return the engine of ``Reverse``."""
-    length = check_count("num_tokens", num_tokens) + check_count("delay", delay, minimum=0)
-    return CopyingEngine(num_envs, num_tokens, num_symbols, length, reverse=True)
+class ReverseEngine(CopyEngine):
+    """The rules of ``Reverse``."""
+
+    def __init__(self, num_envs: int, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> None:
+        """Build ``num_envs`` sequences."""
+        super().__init__(num_envs, num_tokens, num_symbols, delay)
+
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Draw the tokens, show them, and ask for the last one first."""
+        super().begin_episodes(rows)
+        self._answers[rows] = self._answers[rows, ::-1]
 
 
-def selective_copy_engine(
-    num_envs: int, num_tokens: int = 10, num_symbols: int = 8, length: int = 100
-) -> CopyingEngine:
-    """Return the engine of ``SelectiveCopy``."""
-    check_count("num_tokens", num_tokens)
-    if check_count("length", length) < num_tokens:
-        raise ValueError(
-            f"length ({length}) must have a place for each of the {num_tokens} tokens; "
-            f"pass length >= {num_tokens} or fewer tokens."
-        )
-    return CopyingEngine(num_envs, num_tokens, num_symbols, length, scattered=True)
+class SelectiveCopyEngine(CopyingEngine):
+    """The rules of ``SelectiveCopy``."""
 
+    def __init__(self, num_envs: int, num_tokens: int = 10, num_symbols: int = 8, length: int = 100) -> None:
+        """Build ``num_envs`` sequences."""
+        check_count("num_tokens", num_tokens)
+        if check_count("length", length) < num_tokens:
+            raise ValueError(
+                f"length ({length}) must have a place for each of the {num_tokens} tokens; "
+                f"pass length >= {num_tokens} or fewer tokens."
+            )
+        super().__init__(num_envs, num_tokens, num_symbols, length, 0, numbers_per_episode=num_tokens + length)
 
-def _facts(engine: CopyingEngine, summary: str, memory_span: int) -> Facts:
-    chance = 2 / engine.num_symbols - 1
-    return Facts(
-        summary=summary,
-        episode_length=engine.num_steps,
-        memory_span=memory_span,
-        optimal_return=1.0,
-        memoryless_return=chance,
-        random_return=chance,
-        steps=2_000_000,
-    )
+    def begin_episodes(self, rows: IntArray) -> None:
+        """Draw the tokens and their places."""
+        super().begin_episodes(rows)
+        # The places of the smallest of ``length`` numbers are a set drawn without replacement.
+        numbers = self._uniform.take(rows, self.num_shown)
+        places = numbers.argpartition(self.num_tokens - 1, axis=1)[:, : self.num_tokens]
+        self._symbols[rows, : self.num_shown] = self.num_symbols
+        self._symbols[rows[:, np.newaxis], np.sort(places, axis=1)] = self._answers[rows]
 
 
 class Copy(EngineEnv):
@@ -211,28 +149,20 @@ class Copy(EngineEnv):
     * Arjovsky, Shah & Bengio (2016), "Unitary Evolution Recurrent Neural Networks", ICML, section 5.1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100, render_mode: str | None = None
-    ) -> None:
-        """Build one sequence."""
-        super().__init__(copy_engine(1, num_tokens, num_symbols, delay), render_mode)
+    engine = CopyEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = copy_engine(1, **kwargs)
-        tokens, delay = engine.num_tokens, engine.length - engine.num_tokens
-        return _facts(engine, f"say {tokens} tokens in order, {delay} steps after the last was shown", engine.length)
+        engine = cls.engine(1, **kwargs)
+        tokens, span = engine.num_tokens, engine.first_question
+        return engine.facts(f"say {tokens} tokens in order, {span - tokens} steps after the last was shown", span)
 
 
 class CopyVector(EngineVectorEnv):
-    """Many sequences of Copy; the rules are in ``Copy``."""
+    """Many sequences of Copy; rules and arguments are in ``Copy``."""
 
-    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 8, delay: int = 100) -> None:
-        """Build ``num_envs`` sequences."""
-        super().__init__(copy_engine(num_envs, num_tokens, num_symbols, delay))
+    engine = CopyEngine
 
 
 class SelectiveCopy(EngineEnv):
@@ -292,28 +222,21 @@ class SelectiveCopy(EngineEnv):
     * Gu & Dao (2023), "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", section 4.1.1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self, num_tokens: int = 10, num_symbols: int = 8, length: int = 100, render_mode: str | None = None
-    ) -> None:
-        """Build one sequence."""
-        super().__init__(selective_copy_engine(1, num_tokens, num_symbols, length), render_mode)
+    engine = SelectiveCopyEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = selective_copy_engine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
+        length = engine.num_shown
         # The i-th token comes at step i or later and is asked for at step length + i.
-        return _facts(engine, f"say in order {engine.num_tokens} tokens met in {engine.length} steps", engine.length)
+        return engine.facts(f"say in order {engine.num_tokens} tokens met in {length} steps", length)
 
 
 class SelectiveCopyVector(EngineVectorEnv):
-    """Many sequences of SelectiveCopy; the rules are in ``SelectiveCopy``."""
+    """Many sequences of SelectiveCopy; rules and arguments are in ``SelectiveCopy``."""
 
-    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 8, length: int = 100) -> None:
-        """Build ``num_envs`` sequences."""
-        super().__init__(selective_copy_engine(num_envs, num_tokens, num_symbols, length))
+    engine = SelectiveCopyEngine
 
 
 class Reverse(EngineEnv):
@@ -373,25 +296,16 @@ class Reverse(EngineEnv):
     * Morad et al. (2023), "POPGym: Benchmarking Partially Observable Reinforcement Learning", ICLR.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0, render_mode: str | None = None
-    ) -> None:
-        """Build one sequence."""
-        super().__init__(reverse_engine(1, num_tokens, num_symbols, delay), render_mode)
+    engine = ReverseEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        engine = reverse_engine(1, **kwargs)
-        summary = f"say {engine.num_tokens} tokens, the last one first"
-        return _facts(engine, summary, engine.num_steps - 1)
+        engine = cls.engine(1, **kwargs)
+        return engine.facts(f"say {engine.num_tokens} tokens, the last one first", engine.num_steps - 1)
 
 
 class ReverseVector(EngineVectorEnv):
-    """Many sequences of Reverse; the rules are in ``Reverse``."""
+    """Many sequences of Reverse; rules and arguments are in ``Reverse``."""
 
-    def __init__(self, num_envs: int = 1, num_tokens: int = 10, num_symbols: int = 4, delay: int = 0) -> None:
-        """Build ``num_envs`` sequences."""
-        super().__init__(reverse_engine(num_envs, num_tokens, num_symbols, delay))
+    engine = ReverseEngine

@@ -232,21 +232,12 @@ class KeyToDoor(EngineEnv):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
 
-    def __init__(
-        self,
-        distractor_length: int = 100,
-        apple_reward: float = 0.1,
-        match_color: bool = True,
-        room_radius: int = 2,
-        render_mode: str | None = None,
-    ) -> None:
-        """Build one game."""
-        super().__init__(KeyToDoorEngine(1, distractor_length, apple_reward, match_color, room_radius), render_mode)
+    engine = KeyToDoorEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the lengths and exact scores for these arguments, as derived in the class's docstring."""
-        engine = KeyToDoorEngine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         radius, length = engine.room_radius, engine.distractor_length
         apples = length * engine.apple_reward
         return Facts(
@@ -263,18 +254,9 @@ class KeyToDoor(EngineEnv):
 
 
 class KeyToDoorVector(EngineVectorEnv):
-    """Many games of the same lengths; the rules are in ``KeyToDoor``."""
+    """Many games of the same lengths; rules and arguments are in ``KeyToDoor``."""
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        distractor_length: int = 100,
-        apple_reward: float = 0.1,
-        match_color: bool = True,
-        room_radius: int = 2,
-    ) -> None:
-        """Build ``num_envs`` games."""
-        super().__init__(KeyToDoorEngine(num_envs, distractor_length, apple_reward, match_color, room_radius))
+    engine = KeyToDoorEngine
 
 
 def _chance_to_reach_an_end(radius: int) -> float:

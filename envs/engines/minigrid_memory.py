@@ -33,12 +33,12 @@ class MemoryEngine(Engine):
     def __init__(
         self,
         num_envs: int,
-        size: int,
+        size: int = 11,
         random_length: bool = False,
         max_steps: int | None = None,
         agent_view_size: int = 7,
     ) -> None:
-        """Tabulate the mazes of ``size`` x ``size`` cells; the arguments are those of MiniGrid's MemoryEnv."""
+        """Tabulate the mazes; ``MemoryVector`` describes the arguments."""
         super().__init__(num_envs)
         if size == 5:
             raise ValueError(
@@ -135,15 +135,16 @@ def check_odd(name: str, value: int, minimum: int) -> int:
 
 
 class MemoryVector(EngineVectorEnv):
-    """Many of MiniGrid's Memory environments, encoded as by ``MiniGridVectorObservation``."""
+    """Many of MiniGrid's Memory environments, encoded as by ``MiniGridVectorObservation``.
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        size: int = 11,
-        random_length: bool = False,
-        max_steps: int | None = None,
-        agent_view_size: int = 7,
-    ) -> None:
-        """Build ``num_envs`` mazes; the arguments are those of MiniGrid's MemoryEnv."""
-        super().__init__(MemoryEngine(num_envs, size, random_length, max_steps, agent_view_size))
+    ## Arguments
+
+    Those of MiniGrid's MemoryEnv that a policy can tell from each other:
+
+    * ``size`` (odd int, default 11, at least 7): cells of a side of the maze, walls included.
+    * ``random_length`` (bool, default False): whether the length of the hallway is drawn anew for every episode.
+    * ``max_steps`` (int, default 5 size^2, at least 1): steps after which an episode is truncated.
+    * ``agent_view_size`` (odd int, default 7, at least 3): cells of a side of the square that the agent sees.
+    """
+
+    engine = MemoryEngine

@@ -136,23 +136,12 @@ class Needle(EngineEnv):
     * v0: initial version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self,
-        length: int = 10_000,
-        num_cues: int = 4,
-        noise_dim: int = 8,
-        noise_std: float = 1.0,
-        render_mode: str | None = None,
-    ) -> None:
-        """Build one stream."""
-        super().__init__(NeedleEngine(1, length, num_cues, noise_dim, noise_std), render_mode)
+    engine = NeedleEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the lengths and exact scores for these arguments, as derived in the class's docstring."""
-        engine = NeedleEngine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         chance = 1 / engine.num_cues
         return Facts(
             summary=f"notice one of {engine.num_cues} cues in {engine.length} noisy steps, and name it at the end",
@@ -166,15 +155,6 @@ class Needle(EngineEnv):
 
 
 class NeedleVector(EngineVectorEnv):
-    """Many streams of the same length; the rules are in ``Needle``."""
+    """Many streams of the same length; rules and arguments are in ``Needle``."""
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        length: int = 10_000,
-        num_cues: int = 4,
-        noise_dim: int = 8,
-        noise_std: float = 1.0,
-    ) -> None:
-        """Build ``num_envs`` streams."""
-        super().__init__(NeedleEngine(num_envs, length, num_cues, noise_dim, noise_std))
+    engine = NeedleEngine

@@ -92,16 +92,12 @@ class RepeatFirst(EngineEnv):
     * Morad et al. (2023), "POPGym: Benchmarking Partially Observable Reinforcement Learning", ICLR.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(self, num_decks: int = 8, render_mode: str | None = None) -> None:
-        """Build one game."""
-        super().__init__(RepeatFirstEngine(1, num_decks), render_mode)
+    engine = RepeatFirstEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the exact scores and lengths for these arguments; derived in the class's docstring."""
-        num_cards = RepeatFirstEngine(1, **kwargs).num_cards
+        num_cards = cls.engine(1, **kwargs).num_cards
         right = 1 + (num_cards - 2) * (num_cards / 4 - 1) / (num_cards - 1)
         return Facts(
             summary=f"name the suit of the first card at each of {num_cards - 1} steps",
@@ -115,8 +111,6 @@ class RepeatFirst(EngineEnv):
 
 
 class RepeatFirstVector(EngineVectorEnv):
-    """Many games of RepeatFirst; the rules are in ``RepeatFirst``."""
+    """Many games of RepeatFirst; rules and arguments are in ``RepeatFirst``."""
 
-    def __init__(self, num_envs: int = 1, num_decks: int = 8) -> None:
-        """Build ``num_envs`` games."""
-        super().__init__(RepeatFirstEngine(num_envs, num_decks))
+    engine = RepeatFirstEngine

@@ -99,16 +99,12 @@ class RepeatPrevious(EngineEnv):
     * Morad et al. (2023), "POPGym: Benchmarking Partially Observable Reinforcement Learning", ICLR.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(self, num_decks: int = 2, k: int = 32, render_mode: str | None = None) -> None:
-        """Build one game."""
-        super().__init__(RepeatPreviousEngine(1, num_decks, k), render_mode)
+    engine = RepeatPreviousEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return lengths and exact scores for these arguments; the class's docstring derives them."""
-        engine = RepeatPreviousEngine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         num_cards, k = engine.num_cards, engine.k
         return Facts(
             summary=f"name the suit of the card shown {k - 1} steps ago, at every step",
@@ -122,8 +118,6 @@ class RepeatPrevious(EngineEnv):
 
 
 class RepeatPreviousVector(EngineVectorEnv):
-    """Many games of RepeatPrevious; the rules are in ``RepeatPrevious``."""
+    """Many games of RepeatPrevious; rules and arguments are in ``RepeatPrevious``."""
 
-    def __init__(self, num_envs: int = 1, num_decks: int = 2, k: int = 32) -> None:
-        """Build ``num_envs`` games."""
-        super().__init__(RepeatPreviousEngine(num_envs, num_decks, k))
+    engine = RepeatPreviousEngine

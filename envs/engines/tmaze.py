@@ -195,14 +195,12 @@ class TMazePassive(EngineEnv):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
 
-    def __init__(self, corridor_length: int = 100, render_mode: str | None = None) -> None:
-        """Build one maze."""
-        super().__init__(TMazePassiveEngine(1, corridor_length), render_mode)
+    engine = TMazePassiveEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return lengths and exact scores for these arguments; the class's docstring derives them."""
-        length = TMazePassiveEngine(1, **kwargs).corridor_length
+        length = cls.engine(1, **kwargs).corridor_length
         return Facts(
             summary=f"remember a cue for {length} steps, then take the arm it named",
             episode_length=2 * length + 2,
@@ -215,11 +213,9 @@ class TMazePassive(EngineEnv):
 
 
 class TMazePassiveVector(EngineVectorEnv):
-    """Many passive T-mazes of the same length; the rules are in ``TMazePassive``."""
+    """Many passive T-mazes of the same length; rules and arguments are in ``TMazePassive``."""
 
-    def __init__(self, num_envs: int = 1, corridor_length: int = 100) -> None:
-        """Build ``num_envs`` mazes."""
-        super().__init__(TMazePassiveEngine(num_envs, corridor_length))
+    engine = TMazePassiveEngine
 
 
 def _random_return(corridor_length: int) -> float:

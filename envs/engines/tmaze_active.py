@@ -145,14 +145,12 @@ class TMazeActive(EngineEnv):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
 
-    def __init__(self, corridor_length: int = 100, oracle_distance: int = 1, render_mode: str | None = None) -> None:
-        """Build one maze."""
-        super().__init__(TMazeActiveEngine(1, corridor_length, oracle_distance), render_mode)
+    engine = TMazeActiveEngine
 
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return the lengths and scores for these arguments, as derived in the class's docstring."""
-        engine = TMazeActiveEngine(1, **kwargs)
+        engine = cls.engine(1, **kwargs)
         length, distance = engine.corridor_length, engine.start
         return Facts(
             summary=f"fetch a cue from the left, remember it for {distance + length} steps, take the arm it named",
@@ -166,11 +164,9 @@ class TMazeActive(EngineEnv):
 
 
 class TMazeActiveVector(EngineVectorEnv):
-    """Many active T-mazes of the same lengths; the rules are in ``TMazeActive``."""
+    """Many active T-mazes of the same lengths; rules and arguments are in ``TMazeActive``."""
 
-    def __init__(self, num_envs: int = 1, corridor_length: int = 100, oracle_distance: int = 1) -> None:
-        """Build ``num_envs`` mazes."""
-        super().__init__(TMazeActiveEngine(num_envs, corridor_length, oracle_distance))
+    engine = TMazeActiveEngine
 
 
 def _random_return(length: int, distance: int) -> float | None:

@@ -1,21 +1,29 @@
 """The two faces of an engine are one environment: same trajectories, same infos, seed by seed.
 
-Mutations seen to fail: noise of the cart-pole the same for all rows of the engine; its engine not registered.
+Mutations seen to fail: noise of the cart-pole the same for all rows of the engine; its engine not registered; a default
+in a card that is not the engine's; an argument that a card leaves out; arguments of an environment's class alone, or of
+its engine alone, known to the registry; arguments not handed on to the engine.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s7rl.envs import Engine, EngineVectorEnv, has_batched_engine, make_batched, make_env
+from s7rl.envs import Engine, EngineEnv, EngineVectorEnv, has_batched_engine, make_batched, make_env
+from s7rl.envs.engines.minigrid_memory import MemoryVector
+from s7rl.envs.suites import memory
 
 MEMORY = "MiniGrid-MemoryS7-v0"
 CASES: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -107,15 +115,16 @@ def test_infos_are_laid_out_as_gymnasiums_own_vector_env_lays_them_out(case: str
 
 
 class Countdown(Engine):
-    """Row i ends after i + 1 steps; every row calls itself successful all the time."""
+    """Row i ends after ``first + i`` steps; every row calls itself successful all the time."""
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, first: int = 1) -> None:
         super().__init__(num_envs)
+        self._first = first
         self.observation_space = self.action_space = gym.spaces.Discrete(9)
         self._left = np.zeros(num_envs, dtype=np.int64)
 
     def begin_episodes(self, rows: Any) -> None:
-        self._left[rows] = rows + 1
+        self._left[rows] = self._first + rows
 
     def advance(self, actions: Any) -> Any:
         self._left -= 1
@@ -131,8 +140,12 @@ class Countdown(Engine):
         return self._left[:, np.newaxis].copy()
 
 
+class CountdownVector(EngineVectorEnv):
+    engine = Countdown
+
+
 def test_infos_speak_of_the_rows_that_ended_and_of_no_other() -> None:
-    envs = EngineVectorEnv(Countdown(3))
+    envs = CountdownVector(3)
     envs.reset(seed=0)
     _, _, _, _, infos = envs.step(np.zeros(3, dtype=np.int64))
     for key in ("_final_obs", "_final_info", "is_success", "_is_success"):
@@ -238,3 +251,30 @@ def test_an_action_that_is_none_is_refused_for_all_rows_together(actions: list[i
     envs.reset(seed=0)
     with pytest.raises(ValueError, match=r"^actions \(\[.*\]\) are not all in Discrete\(4\); pass members of it\.$"):
         envs.step(np.array(actions))
+
+
+@pytest.mark.parametrize("env_id", [*memory.SUITE.own, MEMORY])
+def test_a_card_names_every_argument_of_the_engine_with_its_default(env_id: str) -> None:
+    face: Any = MemoryVector if env_id == MEMORY else load_env_creator(memory.SUITE.own[env_id]["entry_point"])
+    card = face.__doc__.partition("## Arguments")[2].partition("## ")[0]
+    defaults = dict(re.findall(r"\* ``(\w+)`` \([^)]*default (5 size\^2|[\w.,]*\w)", card))
+    _, *parameters = inspect.signature(face.engine).parameters.values()
+    assert [*defaults] == [parameter.name for parameter in parameters]
+    for parameter in parameters:
+        default = defaults[parameter.name].replace("5 size^2", "None").replace(",", "")
+        assert ast.literal_eval(default) == parameter.default
+
+
+class GreetingCountdown(EngineEnv):
+    engine = Countdown
+
+    def __init__(self, greeting: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+def test_an_environment_has_the_arguments_of_its_class_and_of_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gym.registry, "Countdown-v0", EnvSpec("Countdown-v0", entry_point=GreetingCountdown))
+    env = make_env("Countdown-v0", {"greeting": "hello", "first": 5})
+    assert env.reset(seed=0)[0] == 5
+    with pytest.raises(ValueError, match=r"^unknown keyword argument 'last': Countdown-v0 takes greeting, first\.$"):
+        make_env("Countdown-v0", {"last": 5})

@@ -55,7 +55,7 @@ def test_the_time_if_wanted_runs_from_1_at_the_bit_to_0_at_the_question() -> Non
 def test_an_agent_that_writes_down_what_it_sees_knows_every_answer(
     num_bits: int, length: int, show_time: bool, seed: int
 ) -> None:
-    facts = MemorySize.facts(num_bits, length, show_time)
+    facts = MemorySize.facts(num_bits=num_bits, length=length, show_time=show_time)
     env = make_env(SIZE, {"num_bits": num_bits, "length": length, "show_time": show_time})
     for episode_seed in (seed, None, None):
         observation, _ = env.reset(seed=episode_seed)

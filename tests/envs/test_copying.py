@@ -1,8 +1,9 @@
 """Copy, SelectiveCopy and Reverse by hand, by an oracle, and against every memoryless policy.
 
 Mutations that were tried: answers in the wrong order; the first answer one step early; rewards where nothing is asked;
-no penalty; ``_next_token``, ``_steps`` or ``_right`` not set to 0 at a reset; the blank and the request exchanged;
-places not sorted; tokens at places with replacement; success from 0.8 on; the wrong length in ``facts``.
+no penalty; ``_steps`` or ``_right`` not set to 0 at a reset; the blank and the request exchanged, or no blank in the
+delay; tokens of the last episode left where it had them; places not sorted; tokens at places with replacement; success
+from 0.8 on; the wrong length in ``facts``.
 """
 
 from __future__ import annotations
