@@ -81,7 +81,8 @@ def scan_forward(
         for i in range(batch):
             x, a_t, b_t = states[t, i], a[t * each_step, i * each_row], b[t, i]
             if reset[t, i]:
-                x[:] = b_t
+                for n in range(width):  # assigned whole, numba would compile for a second what may be wrong with it
+                    x[n] = b_t[n]
                 continue
             previous = initial[i] if t == 0 else states[t - 1, i]
             for n in range(real):

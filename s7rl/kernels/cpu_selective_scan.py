@@ -194,7 +194,9 @@ def selective_scan_backward(
     minus_two = w_0.dtype.type(-2)
     decay, scale = np.empty_like(w_0), np.empty_like(w_0)
     grad_a, grad_gain = np.empty_like(w_0), np.empty_like(w_0)
-    grad_initial[:] = grad_last
+    for i in range(batch):  # assigned whole, numba would compile for a second what may be wrong with it
+        for n in range(width):
+            grad_initial[i, n] = grad_last[i, n]
     grad_w_0[:] = 0
     grad_skip[:] = 0
     grad_angle[:] = 0
