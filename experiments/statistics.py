@@ -1,0 +1,146 @@
+"""What the scores of several seeds on several tasks say, with intervals; after Agarwal et al. 2021 (arXiv 2108.13264).
+
+Scores come as one array per task, a number per seed; tasks may differ in their number of seeds.  All intervals are
+percentile bootstraps, stratified by task: a resample draws, from every task, as many of its seeds as it has.  A few
+seeds cannot show more than there is in them: with three, an interval says how far they lie apart, not how far the next
+one may lie, and with one there is no interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy import stats
+
+Scores: TypeAlias = Sequence[Float[NDArray[np.float64], " _"]]
+"""One array for each task."""
+RESAMPLES = 2_000
+CONFIDENCE = 0.95
+SEED = 0
+
+
+class Estimate(NamedTuple):
+    """A statistic of the scores, and the interval of its bootstrap."""
+
+    value: float
+    """Of the scores themselves."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end."""
+
+
+def normalized(
+    returns: Float[NDArray[np.float64], " seeds"], *, random: float, optimal: float
+) -> Float[NDArray[np.float64], " seeds"]:
+    """Returns on a scale on which random actions get 0 and the best agent gets 1.
+
+    Raises:
+        ValueError: if the best agent gets no more than random actions.
+    """
+    if not optimal > random:
+        raise ValueError(f"optimal ({optimal}) must be above random ({random}), or there is no scale between them.")
+    return (np.asarray(returns, dtype=np.float64) - random) / (optimal - random)
+
+
+def interquartile_mean(scores: Scores) -> Estimate:
+    """Mean of the middle half of all scores: what a mean says, hardly moved by a seed that failed.
+
+    Raises:
+        ValueError: if there are no tasks, or no scores for one.
+    """
+    return _estimate(_interquartile_mean, scores)
+
+
+def probability_of_improvement(ours: Scores, theirs: Scores) -> Estimate:
+    """Probability that a run of ours is better than a run of theirs on the same task, ties counting half.
+
+    The mean over the tasks of the Mann-Whitney statistic; 0.5 is no difference.
+
+    Raises:
+        ValueError: if the tasks differ in number, or there are no scores for one.
+    """
+    if len(ours) != len(theirs):
+        raise ValueError(
+            f"ours has scores on {len(ours)} tasks and theirs on {len(theirs)}: pass those of the same tasks."
+        )
+    return _estimate(_improvement, [*ours, *theirs])
+
+
+class Profile(NamedTuple):
+    """Which share of the runs scores more than each threshold, and the band around it."""
+
+    thresholds: Float[NDArray[np.float64], " points"]
+    """Scores."""
+    share: Float[NDArray[np.float64], " points"]
+    """Of all runs; each task counts the same."""
+    low: Float[NDArray[np.float64], " points"]
+    """Lower edge of the band, for each threshold alone."""
+    high: Float[NDArray[np.float64], " points"]
+    """Upper edge."""
+
+
+def performance_profile(scores: Scores, thresholds: Float[NDArray[np.float64], " points"]) -> Profile:
+    """The share of runs that score more than each threshold.
+
+    Raises:
+        ValueError: if there are no tasks, or no scores for one.
+    """
+    _check(scores)
+    # One row for each threshold; the bootstrap draws the same seeds for all rows.
+    above = [(np.asarray(task) > thresholds[:, None]).astype(np.float64) for task in scores]
+    return Profile(thresholds, *_bootstrapped(_mean_over_tasks, above))
+
+
+def _estimate(statistic: Callable[..., NDArray[np.float64]], scores: Scores) -> Estimate:
+    _check(scores)
+    return Estimate(*map(float, _bootstrapped(statistic, [np.asarray(task, dtype=np.float64) for task in scores])))
+
+
+def _bootstrapped(
+    statistic: Callable[..., NDArray[np.float64]], strata: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """A statistic of the strata along an axis, and both ends of its interval; nan where a stratum has one seed."""
+    value = np.asarray(statistic(*strata, axis=-1))
+    if any(stratum.shape[-1] == 1 for stratum in strata):
+        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
+    interval = stats.bootstrap(
+        strata,
+        statistic,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        vectorized=True,
+        axis=-1,
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return value, np.asarray(interval.low), np.asarray(interval.high)
+
+
+def _interquartile_mean(*tasks: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    return np.asarray(stats.trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis))
+
+
+def _improvement(*tasks: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Of the first half of the tasks over the second half."""
+    assert axis == -1
+    ours, theirs = tasks[: len(tasks) // 2], tasks[len(tasks) // 2 :]
+    # The sign of each difference, from -1 to 1, becomes 0, a half or 1.
+    shares = [
+        (np.sign(x[..., :, None] - y[..., None, :]).mean(axis=(-2, -1)) + 1) / 2
+        for x, y in zip(ours, theirs, strict=True)
+    ]
+    return np.asarray(np.mean(shares, axis=0))
+
+
+def _mean_over_tasks(*tasks: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    return np.asarray(np.mean([task.mean(axis=axis) for task in tasks], axis=0))
+
+
+def _check(scores: Scores) -> None:
+    if not scores or any(len(task) == 0 for task in scores):
+        raise ValueError("scores has no task, or a task without a score: pass at least one run for each.")
