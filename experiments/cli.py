@@ -22,6 +22,7 @@ from s7rl.checks import one_line
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import (
     EvaluateConfig,
+    ExperimentConfig,
     FurtherOptions,
     ListConfig,
     NetworkOptions,
@@ -37,11 +38,12 @@ DESCRIPTION = """Agents that remember: train, test and compare them on tasks tha
 
 Begin with `s7rl train`, and see `s7rl list envs`.
 """
-AnyConfig: TypeAlias = TrainConfig | ResumeConfig | EvaluateConfig | BenchConfig | ListConfig
+AnyConfig: TypeAlias = TrainConfig | ResumeConfig | EvaluateConfig | ExperimentConfig | BenchConfig | ListConfig
 COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
     "resume": ResumeConfig,
     "evaluate": EvaluateConfig,
+    "experiment": ExperimentConfig,
     "bench": BenchConfig,
     "list": ListConfig,
 }
@@ -49,6 +51,7 @@ Request: TypeAlias = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[ResumeConfig, tyro.conf.subcommand("resume")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
     | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
     | Annotated[ListConfig, tyro.conf.subcommand("list")]
 )
@@ -144,6 +147,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.evaluate import evaluate
 
         return evaluate(request, console)
+    if isinstance(request, ExperimentConfig):
+        from s7rl.experiments.experiment import experiment
+
+        return experiment(request, ["s7rl", *words], console)
     if isinstance(request, BenchConfig):
         from s7rl.experiments.bench.benchmarks import bench
 
@@ -181,7 +188,7 @@ def _flags(command: Sequence[str]) -> list[str]:
     if len(command) > 1:
         groups = (BENCHES[command[1]], CommonOptions)
     names = {field.name for group in groups for field in fields(group)}
-    names -= {"env", "run", "what", "ppo", "further", "rewards", "network", "common"}
+    names -= {"env", "run", "grid", "what", "ppo", "further", "rewards", "network", "common"}
     return sorted(f"--{name.replace('_', '-')}" for name in names)
 
 

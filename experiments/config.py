@@ -218,6 +218,28 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Run a grid of agents, tasks and seeds, and report what came of it.
+
+    Every run is a folder of its own. Ctrl-C, or anything worse, stops it; the same command goes on where it was, and
+    ends with the same scores.
+    """
+
+    grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|FILE.toml")]
+    """One of `s7rl list experiments`, or a file; README.md shows one."""
+    out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: --runs/NAME)")] = None
+    """The experiment's folder, new or to go on in."""
+    runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
+    """Where the folder is made, unless --out says it."""
+    processes: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: one for each core)")] = None
+    """Runs side by side, with one torch thread each."""
+    retry: bool = False
+    """Take up the runs that failed, too, where their last checkpoints stand."""
+    controls: bool = True
+    """Whether the agents without memory and with the last 4 observations are added where they are missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListConfig:
     """List what there is: tasks, agents, or experiments worth running."""
 

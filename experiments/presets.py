@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from s7rl.experiments.grid import Grid
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentPreset:
@@ -179,6 +181,20 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         "cartpole": Experiment(
             command="s7rl train s7rl/CartPolePositionOnly-v0",
             shows="balance without seeing velocities; about 50 without memory, 500 at best",
+        ),
+    }
+)
+
+GRIDS: Mapping[str, Grid] = MappingProxyType(
+    {
+        "basics": Grid(
+            summary="a cue held, symbols repeated, velocities inferred: who remembers, in a quarter of an hour",
+            tasks={
+                "tmaze-50": "s7rl/TMazePassive-v0 --env-kwargs corridor_length=50 --steps 2e5",
+                "repeat-previous-8": "s7rl/RepeatPrevious-v0 --env-kwargs k=8 --steps 2e5",
+                "cartpole-position-only": "s7rl/CartPolePositionOnly-v0 --steps 1e5",
+            },
+            agents={agent: f"--agent {agent}" for agent in ("s7", "gru", "lstm", "none")},
         ),
     }
 )

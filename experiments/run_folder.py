@@ -13,6 +13,7 @@ any moment leaves the one before.
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import json
 import os
@@ -29,6 +30,8 @@ from s7rl.experiments.errors import UsageError
 from s7rl.experiments.settings import RunSettings
 from s7rl.files import write_atomically
 
+STEPS = "time/total_timesteps"
+"""The column of progress.csv that counts environment steps."""
 FORMAT = "s7rl-run"
 FORMAT_VERSION = 1
 PACKAGES = ("s7rl", "torch", "numpy", "gymnasium", "stable-baselines3", "numba")
@@ -75,6 +78,14 @@ class RunFolder:
     def evaluation(self) -> Path:
         """The score at the end."""
         return self.path / "evaluation.json"
+
+    @property
+    def steps_done(self) -> int:
+        """Environment steps in the last line of the log, 0 where there is none."""
+        text = self.progress.read_text(encoding="utf-8", errors="replace") if self.progress.exists() else ""
+        lines = text.splitlines()
+        last = dict(zip(*csv.reader([lines[0], lines[-1]]), strict=False)) if len(lines) > 1 else {}
+        return int(float(last.get(STEPS) or 0))
 
     @property
     def command(self) -> list[str]:

@@ -15,10 +15,9 @@ from typing import Any
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 from torch.utils.tensorboard import SummaryWriter
 
-from s7rl.experiments.run_folder import RunFolder
+from s7rl.experiments.run_folder import STEPS, RunFolder
 from s7rl.files import write_atomically
 
-STEPS = "time/total_timesteps"
 BEST_RETURN = "rollout/best_ep_rew_mean"
 
 

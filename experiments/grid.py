@@ -1,0 +1,162 @@
+"""A grid of agents, tasks and seeds: its declaration, in Python or in a TOML file, and the runs that it stands for.
+
+    agents = ["s7", "gru"]          # or a table: wide = "--agent s7 --d-model 128"
+    seeds = 3                       # or a list of seeds
+    options = "--eval-episodes 50"  # for every run
+
+    [tasks]
+    tmaze-50 = "s7rl/TMazePassive-v0 --env-kwargs corridor_length=50 --steps 3e5"
+    cartpole = "s7rl/CartPolePositionOnly-v0"
+
+Tasks, agents and options are what one would type behind `s7rl train`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from s7rl.experiments.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONTROLS: Mapping[str, str] = MappingProxyType({"none": "--agent none", "stack": "--agent stack"})
+"""Agents that every grid gets: what can be had without memory, and with the last four observations."""
+FEWEST_SEEDS = 3
+"""Fewer say next to nothing about the next one."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Every agent on every task, once for each seed."""
+
+    summary: str = ""
+    """What it is to show, in one line."""
+    tasks: Mapping[str, str]
+    """By name, what stands behind `s7rl train`: an environment and, perhaps, options."""
+    agents: Mapping[str, str]
+    """By name, the options that make it: "--agent gru --d-model 128"."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """A run for each."""
+    options: str = ""
+    """Of every run."""
+
+    def __post_init__(self) -> None:
+        """Checks names and numbers; what the words mean is found out where they are parsed."""
+        for kind, names in (("tasks", self.tasks), ("agents", self.agents)):
+            if not names:
+                raise UsageError(f"{kind} is empty: name at least one")
+            for name in names:
+                if not _NAME.fullmatch(name):
+                    raise UsageError(f"{kind}: '{name}' cannot name a folder: take letters, digits, '.', '_' and '-'")
+        if not self.seeds:
+            raise UsageError("seeds is empty: name at least one")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UsageError(f"seeds {list(self.seeds)} has one twice: name each once")
+
+    def with_controls(self) -> Grid:
+        """The grid with the agents beside which memory shows, as far as they are not in it."""
+        there = {name for name, words in CONTROLS.items() if words in self.agents.values()}
+        return replace(self, agents={**self.agents, **{n: w for n, w in CONTROLS.items() if n not in there}})
+
+    def cells(self) -> Iterator[Cell]:
+        """All runs: the first seed of every agent on every task first, so that early results say something."""
+        for seed in self.seeds:
+            for task, its in self.tasks.items():
+                for agent, words in self.agents.items():
+                    every = f"{its} {words} {self.options} --seed {seed}"
+                    yield Cell(task=task, agent=agent, seed=seed, words=tuple(shlex.split(every)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a file."""
+        facts = {"tasks": dict(self.tasks), "agents": dict(self.agents), "seeds": list(self.seeds)}
+        return {"summary": self.summary, **facts, "options": self.options}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of a grid."""
+
+    task: str
+    """By its name in the grid."""
+    agent: str
+    """By its name in the grid."""
+    seed: int
+    """Of weights, environments and exploration."""
+    words: tuple[str, ...]
+    """What stands behind `s7rl train`, all but the folder."""
+
+    def __str__(self) -> str:
+        """Its place below the folder of the grid."""
+        return f"{self.task}/{self.agent}/seed{self.seed}"
+
+
+def grid_from(content: Mapping[str, Any], where: str) -> Grid:
+    """Makes a grid of what a TOML or JSON file holds.
+
+    Args:
+        content: of the file.
+        where: the file's name, for messages.
+
+    Raises:
+        UsageError: a key is unknown, missing, or of the wrong kind.
+    """
+    known = {"summary", "tasks", "agents", "seeds", "options"}
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{where} has the key '{key}': a grid has {', '.join(sorted(known))}")
+    for key in ("tasks", "agents"):
+        if key not in content:
+            raise UsageError(f"{where} has no {key}: name at least one")
+    agents, seeds = content["agents"], content.get("seeds", 3)
+    if isinstance(agents, list) and all(isinstance(agent, str) for agent in agents):
+        agents = {agent: f"--agent {agent}" for agent in agents}
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
+        seeds = list(range(seeds))
+    texts = {"tasks": content["tasks"], "agents": agents}
+    for key, table in texts.items():
+        if not (isinstance(table, dict) and all(isinstance(words, str) for words in table.values())):
+            raise UsageError(f'{where}: {key} must be a table of texts, as in [{key}] and name = "..."')
+    if not (isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)):
+        raise UsageError(f"{where}: seeds {seeds!r} must be a number above 0, or a list of numbers from 0 on")
+    for key in ("summary", "options"):
+        if not isinstance(content.get(key, ""), str):
+            raise UsageError(f"{where}: {key} {content[key]!r} must be a text")
+    try:
+        for words in (*texts["tasks"].values(), *agents.values(), content.get("options", "")):
+            shlex.split(words)
+        return Grid(
+            **texts,
+            seeds=tuple(seeds),
+            summary=content.get("summary", ""),
+            options=content.get("options", ""),
+        )
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise UsageError(f"{where}: {words!r} cannot be read: {error}") from None
+
+
+def read_grid(path: Path) -> Grid:
+    """Reads a grid from a TOML file.
+
+    Raises:
+        UsageError: it cannot be read, or is no grid.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    return grid_from(content, str(path))

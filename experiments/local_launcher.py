@@ -1,0 +1,91 @@
+"""Cells of an experiment as processes of this machine, a few at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A command, and what becomes of it."""
+
+    name: str
+    """For messages."""
+    words: Sequence[str]
+    """Behind `s7rl`."""
+    log: Path
+    """Where its output goes, behind what is there already."""
+    note_ending: Callable[[int], None]
+    """Told the exit code, 128 and more for a signal's; not told where the job was asked to stop and did."""
+
+
+def run_locally(
+    jobs: Sequence[Job], processes: int, *, watch: Callable[[frozenset[str]], None], stop: Callable[[], bool]
+) -> None:
+    """Runs all jobs, and returns when each has ended.
+
+    If this process dies, however it does, theirs are asked to stop, which they do after the update they are at.
+
+    Args:
+        jobs: in the order in which they begin.
+        processes: how many at a time.
+        watch: called several times a second, with the names of the jobs that run.
+        stop: asked as often; once it is true, those that run are asked to stop, and no other begins.
+    """
+    waiting = deque(jobs)
+    running: dict[subprocess.Popen[bytes], Job] = {}
+    asked = False
+    try:
+        while running or (waiting and not asked):
+            while waiting and len(running) < processes and not asked:
+                job = waiting.popleft()
+                running[_start(job)] = job
+            time.sleep(POLL_SECONDS)
+            if stop() and not asked:
+                asked = True
+                for process in running:
+                    process.send_signal(signal.SIGTERM)
+            for process in [process for process in running if process.poll() is not None]:
+                job, code = running.pop(process), process.returncode
+                code = code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+                if not (asked and code > 128):
+                    job.note_ending(code)
+            watch(frozenset(job.name for job in running.values()))
+    finally:
+        for process in running:
+            process.kill()
+
+
+def _start(job: Job) -> subprocess.Popen[bytes]:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "s7rl", *job.words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},  # modules in the working directory stand in for none of Python's
+            # Ctrl-C is for the process that shows the table; it hands it on.
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),
+        )
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What a new process calls to get a SIGTERM when this one dies; None where the system has no such thing."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: afterwards only the simplest calls are safe
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
