@@ -155,7 +155,7 @@ class EnvironmentProcess:
         """A picture."""
         return self.env.render()
 
-    def do_ask(self, data: tuple[Callable[..., bytes], tuple[Any, ...]]) -> bytes | str:
+    def do_ask(self, data: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         """Call a function with the whole environment."""
         function, arguments = data
         return answer(function, self.env, arguments)

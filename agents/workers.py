@@ -152,6 +152,9 @@ class WorkerVecEnv(SubprocVecEnv):
         Args:
             function: takes the environment and what ``arguments`` has for it; importable by its name, without torch.
             arguments: further arguments, for each environment in turn.
+
+        Returns:
+            What it returned in each; a text, in one line, where it raised an Exception.
         """
         for remote, those in zip(self.remotes, arguments, strict=True):
             remote.send(("ask", (function, those)))
@@ -207,6 +210,8 @@ class _Remote:
         timeout = self._owner.timeout
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._command, self._pending = message[0], True
+        if self._command == "ask":
+            self._command = message[1][0].__name__
         if self._command == "reset" and message[1][0] is not None:
             self._seed = message[1][0]
         self._put(message)

@@ -151,8 +151,8 @@ class TrainConfig:
     """How environments are stepped: our batched engine, a loop, or a process each. By itself: the engine if there is
     one, else whichever a trial of a few milliseconds finds faster."""
     worker_timeout: WholeNumber = 300
-    """Seconds after which a process that does not answer counts as hanging; 0 waits for ever. The one environment that
-    is made beforehand, to see what it is, has no such limit."""
+    """Seconds after which a process that does not answer counts as hanging; 0 waits for ever. What is not an engine of
+    ours is also made once beforehand, to see what it is: in such a process, or with 0 in the main one."""
     threads: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: chosen by the size)")] = None
     """Threads of torch. Small networks run fastest on one."""
     device: str = "auto"

@@ -1,4 +1,7 @@
-"""The program as a user meets it: help, lists, and one line for each mistake."""
+"""The program as a user meets it: help, lists, and one line for each mistake.
+
+Mutations seen to fail: names not checked before torch is imported for the worker that makes an environment.
+"""
 
 import os
 import re
@@ -180,6 +183,9 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
         "train --help",
         "list agents",
         "train Nowhere-v0",
+        "train CartPole-v1 --env-kwargs gravitie=3",
+        "train CartPole-v1 --wrappers Fliker",
+        "train --env-kwargs corridor_length=0",
         "train --out .",
         "bench",
         "bench scan --help",
