@@ -1,6 +1,7 @@
 """The program as a user meets it: help, lists, and one line for each mistake.
 
-Mutations seen to fail: names not checked before torch is imported for the worker that makes an environment.
+Mutations seen to fail: names not checked before torch is imported for the worker that makes an environment; an
+option for several words taken without any.
 """
 
 import os
@@ -47,6 +48,10 @@ MISTAKES = [
     ("train CartPol-v1", "s7rl train: unknown environment 'CartPol-v1': did you mean 'CartPole-v1'"),
     ("train --agent gruu", "s7rl train: there is no agent 'gruu'; did you mean gru? (see `s7rl list agents`)"),
     ("train --agent abacus", "s7rl train: there is no agent 'abacus' (see `s7rl list agents`)"),
+    *(
+        (f"train --{option} --steps 5", f"s7rl train: error parsing --{option}: nothing is given with it: give")
+        for option in ("wrappers", "env-kwargs", "core-kwargs")
+    ),
     ("train --env-kwargs 50", "s7rl train: --env-kwargs '50' is not name=value"),
     ("train --env-kwargs corridor=50", "s7rl train: unknown keyword argument 'corridor'"),
     ("train --env-kwargs corridor_length=0", "s7rl train: corridor_length (0) must be at least 1"),
