@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_what_fails_at_the_first_reset_leaves_no_checkpoint_to_speak_of(
     assert main([*words, "--env-kwargs", f"trouble={trouble}", "where=reset", "at=1"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"s7rl train: environment 0 raised {text}")
-    assert line.endswith("; nothing had been learned yet")
+    assert re.search(rf"; nothing had been learned yet, to begin: \S+ resume {tmp_path / 'run'}$", line)
 
 
 def test_the_run_says_and_keeps_what_auto_came_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
