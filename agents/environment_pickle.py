@@ -46,8 +46,8 @@ def set_state_of(env: Any, content: bytes) -> bytes:
     return b""
 
 
-def answer(function: Callable[..., bytes], env: Any, arguments: tuple[Any, ...]) -> bytes | str:
-    """What a function makes of an environment, or in one line why it failed."""
+def answer(function: Callable[..., Any], env: Any, arguments: tuple[Any, ...]) -> Any:
+    """What a function makes of an environment; where it failed a text, in one line, that says why."""
     try:
         return function(env, *arguments)
     except EnvironmentStateError as error:

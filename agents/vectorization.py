@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import cloudpickle
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
 from s7rl import envs
 from s7rl.agents.distributed import world_size
 from s7rl.agents.random_states import random_states, set_random_states
+from s7rl.agents.trial import seconds_per_step
 from s7rl.agents.vec_env import BatchedVecEnv
 from s7rl.agents.worker_process import MakeEnv
 from s7rl.agents.workers import DEFAULT_TIMEOUT, TIMEOUT, WorkerError, WorkerVecEnv
@@ -68,7 +70,8 @@ def make_vec(
     * ``"processes"``: one process each, :class:`s7rl.agents.workers.WorkerVecEnv`.
     * ``"auto"``: batched where there is an engine, else as ``"single"``.
     * ``"single"``: single environments, in the way that pays.  One is made, stepped with random actions for 30 ms,
-      resets of ended episodes included, and closed.  With t seconds a step and k cores that this process may use (or
+      resets of ended episodes included, and closed: in a worker, so that it cannot hang or crash for good, unless it
+      has an engine of ours or ``timeout`` is None.  With t seconds a step and k cores that this process may use (or
       one per environment, if that is fewer), processes need about 40 us + t / k for a step of one environment and are
       taken where that is at least 1.2 times as fast as t: from 120 us a step on two cores, from 57 us on eight.  On one
       core, or for one environment, it is the loop.
@@ -96,7 +99,7 @@ def make_vec(
     Raises:
         ValueError: in one line, if there is no such environment, it does not take an argument or a wrapper, its package
             is missing, or ``workers`` is "batched" and it has no engine, or none that goes with the wrappers.
-        WorkerError: if a process dies or hangs while it makes its environment.
+        WorkerError: if a process dies or hangs while it makes its environment, or tries how fast it is.
     """
     if not isinstance(env_id, str):
         raise TypeError(
@@ -106,7 +109,7 @@ def make_vec(
         raise ValueError(f"n_envs is {n_envs}, but training needs an environment: pass a positive number.")
     choice("it says how environments are stepped", WORKERS).check("workers", workers)
     TIMEOUT.check("timeout", timeout)
-    chosen = choose_workers(env_id, n_envs, env_kwargs, workers, wrappers)
+    chosen = choose_workers(env_id, n_envs, env_kwargs, workers, timeout, wrappers)
     vec_env: VecEnv
     if chosen.workers == "batched":
         if not envs.has_batched_engine(env_id, env_kwargs, wrappers):
@@ -118,7 +121,7 @@ def make_vec(
     elif chosen.workers == "loop":
         vec_env = DummyVecEnv([lambda: envs.make_env(env_id, env_kwargs, wrappers=wrappers)] * n_envs)
     else:
-        vec_env = _in_processes(env_id, n_envs, env_kwargs, wrappers, timeout)
+        vec_env = in_processes(env_id, n_envs, env_kwargs, timeout, wrappers)
     _CHOICES[vec_env] = chosen
     vec_env = VecMonitor(vec_env)
     vec_env.seed(seed)
@@ -130,12 +133,14 @@ def choose_workers(
     n_envs: int,
     env_kwargs: Mapping[str, Any] | None = None,
     workers: str = "auto",
+    timeout: float | None = DEFAULT_TIMEOUT,
     wrappers: Sequence[str] = (),
 ) -> Choice:
     """What ``workers`` of :func:`make_vec` come to here: "auto" and "single" stand for another one.
 
     Raises:
         ValueError: in one line, if there is no such environment, or it cannot be made.
+        WorkerError: if it dies or hangs where that is tried.
     """
     if workers not in ("auto", "single"):
         return Choice(workers, "")
@@ -144,7 +149,7 @@ def choose_workers(
     cores = available_cores()
     if n_envs == 1 or cores == 1:
         return Choice("loop", "there is one environment" if n_envs == 1 else "there is one core for it")
-    seconds = _seconds_per_step(env_id, env_kwargs, wrappers)
+    seconds = _seconds_per_step(env_id, env_kwargs, timeout, wrappers)
     if seconds is None:
         return Choice("loop", "it could not be tried")
     alongside = min(cores, n_envs)
@@ -173,13 +178,20 @@ def chosen_workers(vec_env: VecEnv) -> Choice | None:
     return _CHOICES.get(vec_env.unwrapped)
 
 
-def _in_processes(
+def in_processes(
     env_id: str,
     n_envs: int,
-    env_kwargs: Mapping[str, Any] | None,
-    wrappers: Sequence[str],
-    timeout: float | None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    wrappers: Sequence[str] = (),
 ) -> WorkerVecEnv:
+    """Make environments in a process each, as :func:`make_vec` does, but not monitored.
+
+    Raises:
+        ValueError: in one line, as ``make_env``, also where it is a process that says so.
+        TypeError: in one line, as ``make_env``.
+        WorkerError: if a process dies or hangs.
+    """
     make = MakeEnv(env_id, dict(env_kwargs or {}), tuple(wrappers), find_spec(env_id))
     try:
         return WorkerVecEnv([make] * n_envs, timeout)
@@ -190,23 +202,37 @@ def _in_processes(
         raise
 
 
-def _seconds_per_step(env_id: str, env_kwargs: Mapping[str, Any] | None, wrappers: Sequence[str]) -> float | None:
-    """Mean seconds of a step and the resets that it leads to; None if the environment fails in it."""
+def _seconds_per_step(
+    env_id: str, env_kwargs: Mapping[str, Any] | None, timeout: float | None, wrappers: Sequence[str]
+) -> float | None:
+    """Mean seconds of a step and the resets that it leads to; None if the environment raises something in it."""
+    if timeout is None or envs.has_batched_engine(env_id, env_kwargs, wrappers):
+        return _seconds_per_step_here(env_id, env_kwargs, wrappers)
+    try:
+        cloudpickle.dumps((find_spec(env_id), env_kwargs))
+    except Exception:
+        return None  # No process could be told what to make.
+    try:
+        worker = in_processes(env_id, 1, env_kwargs, timeout, wrappers)
+        with closing(worker):
+            worker.seed(0)
+            worker.reset()
+            (seconds,) = worker.ask(seconds_per_step, [(TRIAL_SECONDS,)])
+    except WorkerError as error:
+        # What it raised here it raises in the loop, too, where it is explained; there it would hang or die for good.
+        if error.failure is None:
+            raise
+        return None
+    return seconds if isinstance(seconds, float) else None
+
+
+def _seconds_per_step_here(env_id: str, env_kwargs: Mapping[str, Any] | None, wrappers: Sequence[str]) -> float | None:
     # What an environment draws from global generators here must not shift what it draws later.
     states = random_states()
     env = envs.make_env(env_id, env_kwargs, wrappers=wrappers)
     try:
-        env.action_space.seed(0)
         env.reset(seed=0)
-        began, steps = 0.0, -1
-        while steps < 1 or time.perf_counter() - began < TRIAL_SECONDS:
-            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
-            if terminated or truncated:
-                env.reset()
-            steps += 1
-            if not steps:  # The first step may load or compile something.
-                began = time.perf_counter()
-        return (time.perf_counter() - began) / steps
+        return seconds_per_step(env, TRIAL_SECONDS)
     except Exception:
         return None
     finally:

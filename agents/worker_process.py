@@ -71,7 +71,7 @@ class Failure(NamedTuple):
     text: str
     """What it says, in one line."""
     where: str
-    """What the environment was doing: "step 3 of its episode 1"."""
+    """What the environment was doing: "step", "reset", which a step may lead to, or the command."""
     traceback: str
     """As Python prints it, from the environment's code on."""
 
@@ -82,8 +82,7 @@ class EnvironmentProcess:
     def __init__(self, memory: int) -> None:
         """Args: memory: descriptor of the file for observations, empty so far."""
         self.env: Any = None
-        self.where = "its constructor"
-        self.episode = self.step_number = 0
+        self.where = "make"
         self.reset_info: dict[str, Any] = {}
         self._memory = memory
         self._number = 0
@@ -108,8 +107,7 @@ class EnvironmentProcess:
 
     def do_step(self, action: Any) -> Any:
         """Step, and begin the next episode where one ends."""
-        self.step_number += 1
-        self.where = f"step {self.step_number} of its episode {self.episode}"
+        self.where = "step"
         observation, reward, terminated, truncated, info = self.env.step(action)
         done = terminated or truncated
         info["TimeLimit.truncated"] = truncated and not terminated
@@ -121,8 +119,6 @@ class EnvironmentProcess:
     def do_reset(self, data: tuple[int | None, dict[str, Any]]) -> Any:
         """Begin an episode with a seed, or None, and options."""
         seed, options = data
-        if seed is not None:
-            self.episode = 0
         return self._send(self._reset({"seed": seed, **({"options": options} if options else {})})), self.reset_info
 
     def do_get_attr(self, name: str) -> Any:
@@ -155,14 +151,14 @@ class EnvironmentProcess:
         """A picture."""
         return self.env.render()
 
-    def do_ask(self, data: tuple[Callable[..., bytes], tuple[Any, ...]]) -> bytes | str:
+    def do_ask(self, data: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         """Call a function with the whole environment."""
         function, arguments = data
         return answer(function, self.env, arguments)
 
     def failure(self, command: str, error: BaseException) -> Failure:
         """What is to be said of an exception."""
-        where = self.where if command in ("make", "reset", "step") else f"`{command or 'recv'}`"
+        where = self.where if command == "step" else command or "recv"
         inner = error.__traceback__
         while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
             inner = inner.tb_next
@@ -170,8 +166,7 @@ class EnvironmentProcess:
         return Failure(type(error).__name__, one_line(str(error)), where, printed)
 
     def _reset(self, arguments: dict[str, Any]) -> Any:
-        self.episode, self.step_number = self.episode + 1, 0
-        self.where = f"the reset that begins its episode {self.episode}"
+        self.where = "reset"
         observation, self.reset_info = self.env.reset(**arguments)
         return observation
 

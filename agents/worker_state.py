@@ -67,4 +67,5 @@ def _call_in_worker(function: Callable[..., bytes], arguments: tuple[Any, ...]) 
         frame = frame.f_back
     if frame is None:
         return "their processes are none of SubprocVecEnv's"
-    return answer(function, frame.f_locals["env"], arguments)
+    answered: bytes | str = answer(function, frame.f_locals["env"], arguments)
+    return answered

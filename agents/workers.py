@@ -98,6 +98,9 @@ class WorkerVecEnv(SubprocVecEnv):
             raise ValueError("env_fns is empty, but there has to be an environment: pass functions.")
         self.waiting = self.closed = False
         self.timeout = timeout
+        # Where each stands, for messages.  A run that is resumed goes on counting.
+        self._seeded_with: list[int | None] = [None] * len(env_fns)
+        self._episodes, self._steps = np.zeros((2, len(env_fns)), np.int64)
         memory = _anonymous_file()
         self.remotes: list[_Remote] = []
         self._end = weakref.finalize(self, _end, self.remotes, os.getpid())
@@ -119,13 +122,20 @@ class WorkerVecEnv(SubprocVecEnv):
         self.waiting = False
         observations, rewards, dones, infos, reset_infos = zip(*results, strict=True)
         self.reset_infos = list(reset_infos)
-        return self._batch(observations), np.array(rewards, np.float32), np.array(dones), list(infos)
+        ended = np.array(dones)
+        self._episodes += ended
+        self._steps = np.where(ended, 0, self._steps + 1)
+        return self._batch(observations), np.array(rewards, np.float32), ended, list(infos)
 
     def reset(self) -> VecEnvObs:
         """Start all episodes anew, with the seeds that were set since the last reset."""
         for remote, seed, options in zip(self.remotes, self._seeds, self._options, strict=True):
+            if seed is not None:
+                self._seeded_with[remote.number], self._episodes[remote.number] = seed, 0
             remote.send(("reset", (seed, options)))
         observations, reset_infos = zip(*[remote.recv() for remote in self.remotes], strict=True)
+        self._episodes += 1
+        self._steps[:] = 0
         self.reset_infos = list(reset_infos)
         self._reset_seeds()
         self._reset_options()
@@ -152,10 +162,28 @@ class WorkerVecEnv(SubprocVecEnv):
         Args:
             function: takes the environment and what ``arguments`` has for it; importable by its name, without torch.
             arguments: further arguments, for each environment in turn.
+
+        Returns:
+            What it returned in each; a text, in one line, where it raised an Exception.
         """
         for remote, those in zip(self.remotes, arguments, strict=True):
             remote.send(("ask", (function, those)))
         return [remote.recv() for remote in self.remotes]
+
+    def name(self, number: int) -> str:
+        """What that one is called in messages."""
+        seed = self._seeded_with[number]
+        return f"environment {number}" + ("" if seed is None else f" (seeded with {seed})")
+
+    def doing(self, number: int, what: str) -> str:
+        """What that one does in a step, a reset, or at another command: "step 3 of its episode 1"."""
+        episode, step = self._episodes[number], self._steps[number] + 1
+        occasions = {
+            "make": "its constructor",
+            "step": f"step {step} of its episode {episode}",
+            "reset": f"the reset that begins its episode {episode + 1}",
+        }
+        return occasions.get(what, f"`{what}`")
 
     def fail(self, number: int, message: str, failure: Failure | None = None) -> NoReturn:
         """End all workers and raise what is to be said about that one."""
@@ -188,7 +216,6 @@ class _Remote:
         self.number, self._workers = number, weakref.ref(workers)
         self._command, self._pending = "", False
         self._deadline = math.inf
-        self._seed: int | None = None
         self.connection, its_end = Pipe()
         with its_end, _without_signals():
             self.process = subprocess.Popen(
@@ -207,8 +234,8 @@ class _Remote:
         timeout = self._owner.timeout
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._command, self._pending = message[0], True
-        if self._command == "reset" and message[1][0] is not None:
-            self._seed = message[1][0]
+        if self._command == "ask":
+            self._command = message[1][0].__name__
         self._put(message)
 
     def recv(self) -> Any:
@@ -221,7 +248,8 @@ class _Remote:
         value, failure = self._answer()
         if failure is None:
             return value
-        message = f"{self._name()} raised {failure.kind} in {failure.where}: {failure.text}"
+        where = self._owner.doing(self.number, failure.where)
+        message = f"{self._name()} raised {failure.kind} in {where}: {failure.text}"
         if self._command in ("make", "share", "reset", "step"):
             self._owner.fail(self.number, message, failure)
         # Only a question failed.  The others' answers to it must not be taken for answers to the next one.
@@ -285,7 +313,7 @@ class _Remote:
         self._owner.fail(self.number, f"the worker of {self._name()} {how} when it was asked to `{self._command}`")
 
     def _name(self) -> str:
-        return f"environment {self.number}" + ("" if self._seed is None else f" (seeded with {self._seed})")
+        return self._owner.name(self.number)
 
 
 def _end(remotes: list[_Remote], owner: int) -> None:

@@ -78,10 +78,8 @@ def make_env(
     """
     if not isinstance(env_id, str):
         raise TypeError(f"env_id ({env_id!r}) must be the id of an environment; register it with gymnasium.register.")
-    parse_wrappers(wrappers)  # what is misspelt is said before anything is imported and made
-    spec = find_spec(env_id)
     kwargs = dict(env_kwargs or {})
-    _check_arguments(spec, kwargs)
+    spec = check_names(env_id, kwargs, wrappers)
     if render_mode is not None:
         _check_render_mode(spec, render_mode)
         # Left out otherwise: not every environment has this argument.
@@ -99,6 +97,18 @@ def make_env(
         return flatten_env(env)
     except ValueError as error:
         raise ValueError(f"{env_id} cannot be used: {error}") from error
+
+
+def check_names(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> EnvSpec:
+    """Find out what can be said of the arguments of ``make_env`` without making an environment; its specification.
+
+    Raises:
+        ValueError: in one line, if the id, a keyword argument or a wrapper is unknown.
+    """
+    parse_wrappers(wrappers)  # what is misspelt is said before anything is imported
+    spec = find_spec(env_id)
+    _check_arguments(spec, env_kwargs)
+    return spec
 
 
 def has_batched_engine(

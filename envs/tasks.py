@@ -6,9 +6,11 @@ Each suite tells what is known of its environments; scores of our own tasks are 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import gymnasium as gym
 
 from s7rl.envs.registry import OWN_MODULE, SUITES, find_suite, make_env
 from s7rl.envs.suites.suite import Facts
@@ -34,12 +36,40 @@ def task_ids() -> tuple[str, ...]:
     return tuple(dict.fromkeys(env_id for suite in SUITES for env_id in (*suite.own, *suite.featured)))
 
 
-def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None, wrappers: Sequence[str] = ()) -> Task:
+def own_limit(env: gym.Env[Any, Any]) -> int | None:
+    """Return after how many steps an environment ends an episode by itself, None where it does not say."""
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    for name in ("max_steps", "max_episode_length"):
+        limit = limit or getattr(env.unwrapped, name, None)
+    return limit
+
+
+def own_limit_of(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> int | None:
+    """Make an environment, for its ``own_limit``, and close it."""
+    env = make_env(env_id, env_kwargs, wrappers=wrappers)
+    try:
+        return own_limit(env)
+    finally:
+        env.close()
+
+
+def find_task(
+    env_id: str,
+    env_kwargs: Mapping[str, object] | None = None,
+    wrappers: Sequence[str] = (),
+    limit_of: Callable[[str, Mapping[str, object], Sequence[str]], int | None] = own_limit_of,
+) -> Task:
     """Describe an environment; scores and lengths follow its keyword arguments.
 
     Any id that ``make_env`` can make has a description; scores are None where they are not known.  What can be had
     with and without memory is not known any more where a wrapper stands around a task; what random actions get is, as
     no wrapper of ours changes the sum of the rewards.  Of a task in a wrapper of the user's own no score is known.
+
+    Args:
+        env_id: as ``make_env`` takes it.
+        env_kwargs: keyword arguments of the environment.
+        wrappers: what stands around it, the first innermost.
+        limit_of: makes such an environment where that is needed, and finds its ``own_limit``.
 
     Raises:
         ValueError: in one line, as ``make_env``, if the id, a keyword argument or a wrapper is unknown or cannot be
@@ -52,11 +82,7 @@ def find_task(env_id: str, env_kwargs: Mapping[str, object] | None = None, wrapp
     # task without arguments is described without its package being installed.
     length = None
     if kwargs or wrappers or env_id not in task_ids():
-        env = make_env(env_id, kwargs, wrappers=wrappers)
-        length = env.spec.max_episode_steps if env.spec is not None else None
-        for name in ("max_steps", "max_episode_length"):
-            length = length or getattr(env.unwrapped, name, None)
-        env.close()
+        length = limit_of(env_id, kwargs, wrappers)
     overridden = kwargs.pop("max_episode_steps", None)
     kwargs.pop("disable_env_checker", None)
     facts = {**_describe(env_id, kwargs), "env_kwargs": dict(env_kwargs or {}), "wrappers": tuple(wrappers)}

@@ -75,6 +75,24 @@ OptionalText: TypeAlias = Annotated[
 ]
 
 
+def _words(words: list[str]) -> tuple[str, ...]:
+    if not words:
+        raise ValueError("nothing is given with it: give something, or leave it out")
+    return tuple(words)
+
+
+Words: TypeAlias = Annotated[
+    tuple[str, ...],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="TEXT ...",
+        instance_from_str=_words,
+        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(word, str) for word in value),
+        str_from_instance=list,
+    ),
+]
+
+
 def read_assignments(option: str, words: Iterable[str]) -> dict[str, Any]:
     """Reads ``name=value`` words into a dict.
 

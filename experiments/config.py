@@ -22,6 +22,7 @@ from s7rl.experiments.arguments import (
     OptionalText,
     OptionalWholeNumber,
     WholeNumber,
+    Words,
     default_is,
 )
 
@@ -119,7 +120,7 @@ class NetworkOptions:
     """Size of the memory of each block."""
     n_blocks: Annotated[OptionalWholeNumber, FOLLOWS_AGENT] = None
     """Blocks on top of each other."""
-    core_kwargs: Annotated[tuple[str, ...], ASSIGNMENTS] = ()
+    core_kwargs: Annotated[Words, ASSIGNMENTS] = ()
     """Options of the sequence model, as name=value: horizon=2,500 rotation=0.5 ..."""
 
 
@@ -139,9 +140,9 @@ class TrainConfig:
     """Environment steps to train for, over all environments together."""
     seed: WholeNumber = 0
     """Seed of the weights, the environments and the exploration."""
-    env_kwargs: Annotated[tuple[str, ...], ASSIGNMENTS] = ()
+    env_kwargs: Annotated[Words, ASSIGNMENTS] = ()
     """Keyword arguments of the environment, as name=value: corridor_length=500 ..."""
-    wrappers: Annotated[tuple[str, ...], WRAPPERS] = ()
+    wrappers: Annotated[Words, WRAPPERS] = ()
     """What stands around the environment, the first innermost: "Flicker(probability=0.5)" PreviousActionReward ..."""
     n_envs: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
     """Environments stepped side by side."""
@@ -151,8 +152,8 @@ class TrainConfig:
     """How environments are stepped: our batched engine, a loop, or a process each. By itself: the engine if there is
     one, else whichever a trial of a few milliseconds finds faster."""
     worker_timeout: WholeNumber = 300
-    """Seconds after which a process that does not answer counts as hanging; 0 waits for ever. The one environment that
-    is made beforehand, to see what it is, has no such limit."""
+    """Seconds after which a process that does not answer counts as hanging; 0 waits for ever. What is not an engine of
+    ours is also made once beforehand, to see what it is: in such a process, or with 0 in the main one."""
     threads: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: chosen by the size)")] = None
     """Threads of torch. Small networks run fastest on one."""
     device: str = "auto"
@@ -241,12 +242,19 @@ class ExperimentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig:
-    """List what there is: tasks, agents, or experiments worth running."""
+    """List what there is: tasks, agents, or experiments worth running.
+
+    A table, or in a pipe or a file one line each, with tabs between its parts.
+    """
 
     what: tyro.conf.Positional[Literal["envs", "agents", "experiments"]]
     """What to list."""
-    suite: Annotated[OptionalText, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all)")] = None
-    """Environments of one suite only: memory, minigrid, popgym, control, mujoco, atari or vision."""
+    suite: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all; may be given several times)"),
+    ] = ()
+    """Environments of this suite only: memory, minigrid, popgym, control, mujoco, atari or vision."""
     text: Annotated[OptionalText, tyro.conf.arg(metavar="TEXT", help_behavior_hint="(default: all)")] = None
     """Only what has this text in its name or its description, in capitals or not."""
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from rich.console import Console
 
 from s7rl.agents import RecurrentPPO
-from s7rl.envs import find_task
 from s7rl.envs.registry import find_spec
 from s7rl.experiments.config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.failures import environment_failures
+from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import open_run_folder, write_json
 from s7rl.experiments.summary import print_score, say, verdict
 from s7rl.experiments.train import evaluate_agent
@@ -47,7 +47,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     seed = settings.evaluation_seed if config.seed is None else config.seed
     try:
         find_spec(settings.env_id)  # what it needs may not be installed here
-        task = find_task(settings.env_id, dict(settings.env_kwargs), settings.wrappers)
+        task = task_of_run(settings.env_id, settings.env_kwargs, settings.wrappers, settings.worker_timeout)
         # The agent may have been trained where there is a GPU, and evaluated where there is none.
         model = RecurrentPPO.load(checkpoint, device="auto")
         with environment_failures(lambda: "nothing was written"):

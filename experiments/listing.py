@@ -1,6 +1,10 @@
-"""`s7rl list`: tables of tasks, agents and experiments."""
+"""`s7rl list`: tables of tasks, agents and experiments; where nobody looks at them, lines for grep and cut."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from rich import box
 from rich.console import Console
@@ -22,8 +26,38 @@ STEPS_A_SECOND = (
 )
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What is listed, before it is known for whom."""
+
+    name: str
+    """What the rows are."""
+    note: str
+    """What is said of each; one thing a line."""
+    columns: tuple[str, ...] = ()
+    """Headings of the figures."""
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    """Name, note and figures."""
+
+    def table(self) -> Table:
+        """For a terminal: the note below the name, as wide as there is room."""
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)  # so that ids fit into 80 columns
+        table.add_column(", ".join((self.name, *self.note.split("\n"))), overflow="fold")
+        for column in self.columns:
+            # Two short lines take less room than a long one.
+            table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+        for name, note, *figures in self.rows:
+            table.add_row(Text(name, style="bold").append(f"\n{note}", style="not bold"), *figures)
+        return table
+
+    def lines(self) -> list[str]:
+        """For other programs: the headings and then a line for each row, with tabs between its parts, the note last."""
+        rows = [(self.name, self.note, *self.columns), *self.rows]
+        return ["\t".join((name, *figures, *note.split("\n"))) for name, note, *figures in rows]
+
+
 def show_list(config: ListConfig, console: Console) -> int:
-    """Prints one table.
+    """Prints one list.
 
     Returns:
         The exit code, 0.
@@ -31,13 +65,17 @@ def show_list(config: ListConfig, console: Console) -> int:
     Raises:
         UsageError: there is no such suite.
     """
-    if config.suite is not None and config.what != "envs":
-        raise UsageError(f"--suite {config.suite} is for `s7rl list envs`: leave it out")
-    tables = {"envs": _envs, "agents": _agents, "experiments": _experiments}
-    table = tables[config.what](config)
-    if not table.row_count:
+    if config.suite and config.what != "envs":
+        raise UsageError(f"--suite {config.suite[0]} is for `s7rl list envs`: leave it out")
+    lists = {"envs": _envs, "agents": _agents, "experiments": _experiments}
+    listing = lists[config.what](config)
+    if not listing.rows:
         raise UsageError(f"nothing in `s7rl list {config.what}` has the text '{config.text}': leave out --text for all")
-    console.print(table)
+    if not console.is_terminal:
+        # Not by the console, which wraps lines and makes spaces of tabs.
+        print(*listing.lines(), sep="\n", file=console.file, flush=True)
+        return 0
+    console.print(listing.table())
     if config.what == "envs":
         for suite in SUITES:
             console.print(f"--suite {suite.name:<9} {suite.summary}", soft_wrap=True)
@@ -48,58 +86,56 @@ def show_list(config: ListConfig, console: Console) -> int:
     return 0
 
 
-def _envs(config: ListConfig) -> Table:
+def _envs(config: ListConfig) -> Listing:
     suites = {suite.name: suite for suite in SUITES}
-    if config.suite is not None:
-        named("suite", config.suite, suites, "leave out --suite for all")
+    for name in config.suite:
+        named("suite", name, suites, "leave out --suite for all")
     measured = measured_envs()
-    table = _table("env, its suite and what it asks for", right=("random", "no\nmemory", "optimum", "steps/s"))
-    for env_id in task_ids():
+    listing = Listing("env", "its suite and what it asks for", ("random", "no memory", "optimum", "steps/s"))
+    for env_id in in_natural_order(task_ids()):
         task, speed = find_task(env_id), measured.get(env_id)
         length = f", up to {task.episode_length:,} steps" if task.episode_length else ""
         engine = ", batched" if has_batched_engine(env_id) else ""
         its_spaces = f", {speed.observations} -> {speed.actions}" if speed else ""
         note = f"{task.suite}{length}{its_spaces}{engine}: {task.summary}"
-        if config.suite in (None, task.suite) and _is_asked_for(config, env_id, note):
+        if (not config.suite or task.suite in config.suite) and _is_asked_for(config, env_id, note):
             scores = (task.random_return, task.memoryless_return, task.optimal_return)
             rate = compact(speed.steps_per_second) if speed else ""
-            table.add_row(_with_note(env_id, note), *map(_score, scores), rate)
-    return table
+            listing.rows.append((env_id, note, *map(_score, scores), rate))
+    return listing
+
+
+def in_natural_order(names: Iterable[str]) -> list[str]:
+    """Names that differ in numbers only by these, S7 before S13; all others as they come."""
+    places: dict[str, int] = {}
+    for name in (names := list(names)):
+        places.setdefault(_without_numbers(name), len(places))
+    return sorted(names, key=lambda name: (places[_without_numbers(name)], [int(n) for n in re.findall(r"\d+", name)]))
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "", name)
 
 
 def _is_asked_for(config: ListConfig, *texts: str) -> bool:
     return config.text is None or config.text.casefold() in " ".join(texts).casefold()
 
 
-def _agents(config: ListConfig) -> Table:
-    table = _table("agent", right=("features", "states", "blocks"))
+def _agents(config: ListConfig) -> Listing:
+    listing = Listing("agent", "what it is", ("features", "states", "blocks"))
     for name, agent in AGENTS.items():
-        if not _is_asked_for(config, name, agent.summary):
-            continue
-        states = str(agent.d_state) if agent.has_modes else ""
-        table.add_row(_with_note(name, agent.summary), str(agent.d_model), states, str(agent.n_blocks))
-    return table
+        if _is_asked_for(config, name, agent.summary):
+            states = str(agent.d_state) if agent.has_modes else ""
+            listing.rows.append((name, agent.summary, str(agent.d_model), states, str(agent.n_blocks)))
+    return listing
 
 
-def _experiments(config: ListConfig) -> Table:
-    table = _table("experiment", "command and what it shows")
+def _experiments(config: ListConfig) -> Listing:
+    listing = Listing("experiment", "its command\nwhat it shows")
     for name, experiment in EXPERIMENTS.items():
         if _is_asked_for(config, name, experiment.command, experiment.shows):
-            table.add_row(Text(name), _with_note(experiment.command, experiment.shows))
-    return table
-
-
-def _table(*left: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)  # so that ids fit into 80 columns
-    for name in left:
-        table.add_column(name, overflow="fold")
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _with_note(name: str, note: str) -> Text:
-    return Text(name, style="bold").append(f"\n{note}", style="not bold")
+            listing.rows.append((name, f"{experiment.command}\n{experiment.shows}"))
+    return listing
 
 
 def _score(score: float | None) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from s7rl.envs import Task, find_task
+from s7rl.envs import Task
 from s7rl.experiments.arguments import read_assignments
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.presets import AGENTS
+from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.rewards import reward_shaping
 from s7rl.experiments.run_folder import check_is_free
 from s7rl.experiments.settings import RunSettings, settings_for
@@ -23,6 +24,7 @@ def plan(config: TrainConfig) -> tuple[RunSettings, Task]:
 
     Raises:
         UsageError: a name is unknown, a value is out of range, or the run folder exists.
+        TrainingError: the environment dies or hangs where one is made.
     """
     agent = named("agent", config.agent, AGENTS, "see `s7rl list agents`")
     if config.eval_episodes < 0:
@@ -30,7 +32,8 @@ def plan(config: TrainConfig) -> tuple[RunSettings, Task]:
     if config.out is not None:
         check_is_free(Path(config.out))
     try:
-        task = find_task(config.env, read_assignments("--env-kwargs", config.env_kwargs), config.wrappers)
+        kwargs = read_assignments("--env-kwargs", config.env_kwargs)
+        task = task_of_run(config.env, kwargs, config.wrappers, config.worker_timeout)
         settings = settings_for(task, agent, config)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error

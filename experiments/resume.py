@@ -13,10 +13,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents import RecurrentPPO
 from s7rl.agents.distributed import rank, world_size
-from s7rl.envs import find_task
 from s7rl.experiments.building import build, make_environments, ranks, step_size
 from s7rl.experiments.config import ResumeConfig
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import RunFolder, open_run_folder
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
@@ -44,7 +44,7 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         raise UsageError(f"--eval-episodes {config.eval_episodes} must not be negative; 0 skips the evaluation")
     try:
         settings = before if config.steps is None else replace(before, steps=config.steps)
-        task = find_task(settings.env_id, dict(settings.env_kwargs), settings.wrappers)
+        task = task_of_run(settings.env_id, settings.env_kwargs, settings.wrappers, settings.worker_timeout)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error
     with ranks(settings.device), folder.locked() if rank() == 0 else nullcontext():

@@ -168,10 +168,11 @@ def _learn(
         pass  # The callback has saved.
     except KeyboardInterrupt:
         pass  # The second Ctrl-C: the model may be in the middle of an update, so the last checkpoint stands.
-    except (NumericalError, RewardError) as error:
-        # A potential is asked as early as at the first reset.
-        kept = f" The agent as it was before that is in {folder.latest}" if folder.latest.is_file() else ""
-        raise TrainingError(f"{error}{kept}") from error
+    except RewardError as error:
+        raise TrainingError(f"{str(error).removesuffix('.')}; {_what_is_left(folder)}") from error
+    except NumericalError as error:
+        # No way to go on: it would come to the same.
+        raise TrainingError(f"{error} The agent as it was before that is in {folder.latest}") from error
     except BrokenPipeError:
         # Nobody reads the progress any more; what was learned is kept all the same.
         model.save(folder.latest)
@@ -186,9 +187,9 @@ def _learn(
 
 
 def _what_is_left(folder: RunFolder) -> str:
-    if not folder.latest.is_file():
-        return "nothing had been learned yet"
     go_on = f"{program('s7rl')} resume {quote(str(folder.path))}"
+    if not folder.latest.is_file():  # It failed at the first reset.
+        return f"nothing had been learned yet, to begin: {go_on}"
     return f"the last checkpoint is {folder.latest}, to go on from it: {go_on}"
 
 

@@ -4,7 +4,9 @@ Mutations seen to fail: workers not seeded; the user's own ids not registered in
 global generators where it took them, or its environment open; what "auto" came to not kept; processes taken for any
 gain; cores not divided among ranks; a ValueError of a worker's constructor left a WorkerError; the state of workers not
 put back; the wrappers left out of one of the three ways, or of the question whether there is an engine; torch imported
-in a worker with its state, or with a question of ``VecMonitor``.
+in a worker with its state, or with a question of ``VecMonitor``; a trial always in this process, or never; one that
+dies in it left to the loop (hangs), or one that raises not; no look at whether it pickles; no reset of its own, or no
+name for what is asked.
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor, VecNormalize
 
 from s7rl.agents import BatchedVecEnv, RecurrentPPO, WorkerError, WorkerVecEnv, make_vec, vectorization
-from s7rl.agents.vectorization import Choice, available_cores, choose_workers, chosen_workers, processes_pay
+from s7rl.agents.vectorization import (
+    Choice,
+    available_cores,
+    choose_workers,
+    chosen_workers,
+    in_processes,
+    processes_pay,
+)
 from s7rl.envs import has_batched_engine
 from tests.agents.troubled import Pixels, Troubled
 
@@ -126,7 +135,7 @@ def test_processes_pay_where_a_step_costs_much_more_than_asking_for_it(
 def on_cores(monkeypatch: pytest.MonkeyPatch, cores: int, seconds: float | None = None) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     if seconds is not None:
-        monkeypatch.setattr(vectorization, "_seconds_per_step", lambda env_id, env_kwargs, wrappers: seconds)
+        monkeypatch.setattr(vectorization, "_seconds_per_step", lambda *asked: seconds)
 
 
 def test_auto_takes_the_engine_else_what_a_trial_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +173,7 @@ def test_a_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(vectorization, "TRIAL_SECONDS", seconds)
         np.random.seed(3)  # noqa: NPY002
         random.seed(3)
-        assert "a step takes" in choose_workers("tests/Drawing-v0", 2).reason
+        assert "a step takes" in choose_workers("tests/Drawing-v0", 2, timeout=None).reason
         return np.random.random(), random.random()  # noqa: NPY002
 
     # Trials of other lengths, as beartype itself draws from `random` here, though as often in both.
@@ -174,9 +183,58 @@ def test_a_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert draws[0] == np.random.RandomState(3).random_sample()
     assert Drawing.made == made + 2
     assert Drawing.closed == Drawing.made
-    failing = choose_workers("tests/Drawing-v0", 2, {"trouble": "raise", "at": 2})
+    failing = choose_workers("tests/Drawing-v0", 2, {"trouble": "raise", "at": 2}, timeout=None)
     assert failing == Choice("loop", "it could not be tried")
     assert Drawing.closed == Drawing.made
+
+
+@pytest.mark.parametrize(
+    ("trouble", "where", "text"),
+    [
+        ("busy", "constructor", "environment 0 did not answer `make` within 1 s: "),
+        ("busy", "reset", "environment 0 (seeded with 0) did not answer `reset` within 1 s: "),
+        ("busy", "step", "environment 0 (seeded with 0) did not answer `seconds_per_step` within 1 s: "),
+        (
+            "exit",
+            "reset",
+            "the worker of environment 0 (seeded with 0) ended with exit code 7 when it was asked to `re",
+        ),
+    ],
+)
+def test_what_hangs_or_dies_in_the_trial_ends_it(
+    trouble: str, where: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cores(monkeypatch, 2)
+    with pytest.raises(WorkerError) as caught:
+        make_vec("tests/Troubled-v0", 2, env_kwargs={"trouble": trouble, "where": where, "at": 1}, timeout=1.0)
+    assert str(caught.value).startswith(text)
+
+
+def test_a_trial_of_an_engine_of_ours_starts_no_worker_and_one_of_others_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cores(monkeypatch, 2)
+    started: list[Any] = []
+
+    def noted(env_id: str, *arguments: Any) -> WorkerVecEnv:
+        started.append(env_id)
+        return in_processes(env_id, *arguments)
+
+    monkeypatch.setattr(vectorization, "in_processes", noted)
+    assert "a step takes" in choose_workers("s7rl/TMazePassive-v0", 2, workers="single").reason
+    assert "a step takes" in choose_workers("s7rl/TMazePassive-v0", 2, wrappers=("FlattenNested",)).reason
+    assert "a step takes" in choose_workers("tests/Troubled-v0", 2).reason
+    assert started == ["s7rl/TMazePassive-v0", "tests/Troubled-v0"]
+
+
+def test_what_raises_in_a_trial_or_cannot_be_sent_to_a_worker_is_left_to_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_cores(monkeypatch, 2)
+    untried = Choice("loop", "it could not be tried")
+    for where in ("reset", "step"):
+        assert choose_workers("tests/Troubled-v0", 2, {"trouble": "raise", "where": where, "at": 1}) == untried
+    assert choose_workers("tests/Troubled-v0", 2, {"trouble": "SystemExit", "at": 1}) == untried
+    # A generator does not pickle.
+    assert choose_workers("tests/Troubled-v0", 2, {"at": (i for i in range(3))}) == untried
 
 
 @pytest.mark.parametrize(

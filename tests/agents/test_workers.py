@@ -3,7 +3,9 @@
 Mutations seen to fail: the worker catches Exception alone; no look at other workers while one takes its time, and no
 deadline (both hang); the deadline of the first answer kept; no kill after the grace; the other answers to a question
 that failed left in their pipes; observations not written to shared memory, or handed out without a copy; no handlers
-for signals; no end with the parent (hangs); rewards in float64; wrappers compared without those they inherit from.
+for signals; no end with the parent (hangs); rewards in float64; wrappers compared without those they inherit from;
+episodes counted, or seeds kept, anew in a run that is resumed; episodes not counted, or not from each seed;
+steps not counted from each reset.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from s7rl.agents import WorkerError, WorkerVecEnv, workers
+from s7rl.agents.environment_state import restore_environments, save_environments
 from tests.agents.troubled import Pair, Troubled, make_pair
 
 LONG = 120.0
@@ -117,6 +120,21 @@ def test_a_failure_ends_the_call_with_one_line_that_says_which_and_why(trouble: 
             assert printed in caught.value.__notes__[0]
     else:
         assert caught.value.failure is None
+
+
+def test_episodes_are_counted_from_where_a_run_was_saved_not_from_where_it_is_resumed() -> None:
+    before, after = fleet(partial(Troubled, "raise")), fleet(partial(Troubled, "raise"))
+    before.reset()
+    before.seed(10)
+    before.reset()  # A seed begins the count.
+    for _ in range(4):  # an episode of 3 steps, and a step of the next
+        before.step(np.zeros(2, np.int64))
+    restore_environments(after, save_environments(before))
+    before.close()
+    with pytest.raises(
+        WorkerError, match=r"^environment 1 \(seeded with 11\) raised ValueError in step 2 of its episode 2"
+    ):
+        after.step(np.zeros(2, np.int64))
 
 
 def test_one_that_hangs_is_named_after_the_time_out_and_killed() -> None:

@@ -1,4 +1,8 @@
-"""The program as a user meets it: help, lists, and one line for each mistake."""
+"""The program as a user meets it: help, lists, and one line for each mistake.
+
+Mutations seen to fail: names not checked before torch is imported for the worker that makes an environment; an
+option for several words taken without any.
+"""
 
 import os
 import re
@@ -44,6 +48,10 @@ MISTAKES = [
     ("train CartPol-v1", "s7rl train: unknown environment 'CartPol-v1': did you mean 'CartPole-v1'"),
     ("train --agent gruu", "s7rl train: there is no agent 'gruu'; did you mean gru? (see `s7rl list agents`)"),
     ("train --agent abacus", "s7rl train: there is no agent 'abacus' (see `s7rl list agents`)"),
+    *(
+        (f"train --{option} --steps 5", f"s7rl train: error parsing --{option}: nothing is given with it: give")
+        for option in ("wrappers", "env-kwargs", "core-kwargs")
+    ),
     ("train --env-kwargs 50", "s7rl train: --env-kwargs '50' is not name=value"),
     ("train --env-kwargs corridor=50", "s7rl train: unknown keyword argument 'corridor'"),
     ("train --env-kwargs corridor_length=0", "s7rl train: corridor_length (0) must be at least 1"),
@@ -180,6 +188,9 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
         "train --help",
         "list agents",
         "train Nowhere-v0",
+        "train CartPole-v1 --env-kwargs gravitie=3",
+        "train CartPole-v1 --wrappers Fliker",
+        "train --env-kwargs corridor_length=0",
         "train --out .",
         "bench",
         "bench scan --help",

@@ -2,13 +2,15 @@
 
 Mutations seen to fail: an error of a loop or an engine let through; one of ours taken for an environment's; the
 traceback not printed; the settings without what "auto" came to; --worker-timeout not handed on; the environments of a
-run that failed left open.
+run that failed left open; the one made beforehand always, or never, in a worker; its limit lost; its WorkerError let
+through.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from s7rl.experiments.building import build
 from s7rl.experiments.cli import main
 from s7rl.experiments.errors import TrainingError
 from s7rl.experiments.failures import environment_failures
+from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.settings import RunSettings
 
 TINY = [
@@ -43,6 +46,7 @@ TINY = [
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> None:
     gym.register("tests/Hopeless-v0", "tests.agents.troubled:Hopeless")
+    gym.register("tests/Hapless-v0", "tests.agents.troubled:Troubled", max_episode_steps=3)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_what_fails_at_the_first_reset_leaves_no_checkpoint_to_speak_of(
     assert main([*words, "--env-kwargs", f"trouble={trouble}", "where=reset", "at=1"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"s7rl train: environment 0 raised {text}")
-    assert line.endswith("; nothing had been learned yet")
+    assert re.search(rf"; nothing had been learned yet, to begin: \S+ resume {tmp_path / 'run'}$", line)
 
 
 def test_the_run_says_and_keeps_what_auto_came_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +108,46 @@ def test_an_evaluation_uses_the_same_workers_and_time_out(tmp_path: Path, monkey
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "--episodes", "1"]) == 0
     assert seen == [("loop", None)] * 3
+
+
+@pytest.mark.parametrize(
+    ("trouble", "text"),
+    [
+        ("busy", "environment 0 did not answer `make` within 1 s: give the workers a longer time-out, or none ("),
+        ("exit", "the worker of environment 0 ended with exit code 7 when it was asked to `make`"),
+    ],
+)
+def test_the_environment_that_is_made_beforehand_cannot_hang_or_take_the_program_with_it(
+    trouble: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["train", "tests/Hapless-v0", *TINY, "--steps", "32", "--eval-episodes", "0", "--out", str(run)]
+    assert main([*words, "--workers", "loop", "--env-kwargs", "trouble=none", "--worker-timeout", "1"]) == 0
+    # It has got worse since.
+    config = json.loads((run / "config.json").read_text())
+    config["settings"]["env_kwargs"] = {"trouble": trouble, "where": "constructor"}
+    (run / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    again = ["train", "tests/Hapless-v0", "--env-kwargs", f"trouble={trouble}", "where=constructor"]
+    for command in ([*again, "--worker-timeout", "1"], ["resume", str(run)], ["evaluate", str(run)]):
+        assert main(command) == 1
+        assert capsys.readouterr().err.startswith(f"s7rl {command[0]}: {text}")
+
+
+def test_no_worker_makes_ours_or_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("s7rl.agents.vectorization.in_processes", fail)
+    kwargs = {"trouble": "none"}
+    with pytest.raises(AssertionError):
+        task_of_run("tests/Hapless-v0", kwargs, (), 1)
+    assert task_of_run("tests/Hapless-v0", kwargs, (), 0).episode_length == 3
+    assert task_of_run("s7rl/TMazePassive-v0", {"corridor_length": 7}, (), 1).memory_span == 7
+
+
+def test_a_limit_is_read_in_a_worker_as_well() -> None:
+    assert task_of_run("tests/Hapless-v0", {"trouble": "none"}, (), 60).episode_length == 3
 
 
 def test_a_constructor_that_dies_ends_training_before_it_begins(

@@ -1,7 +1,9 @@
 """`s7rl list envs`: every suite has settings, and the filters keep what they say.
 
 Mutations that were tried: the filter by suite left out, the one by text case-sensitive, a suite without settings, a
-speed of 0 where none was measured, observations without actions, a suite's package imported.
+speed of 0 where none was measured, observations without actions, a suite's package imported; the table in a pipe, lines
+in a terminal, spaces for tabs, empty parts left out, the note before the figures; ids in alphabetical order, or as they
+come; only the first of several suites, or the last.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ def test_an_agent_is_found_by_its_description(capsys: pytest.CaptureFixture[str]
     ("words", "message"),
     [
         ("envs --suite memry", "there is no suite 'memry'; did you mean memory?"),
+        ("envs --suite memory --suite memry", "there is no suite 'memry'; did you mean memory?"),
         ("agents --suite memory", "leave it out"),
     ],
 )
@@ -66,10 +69,12 @@ def test_spaces_and_speed_stand_in_the_table_where_they_were_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # rich takes what it writes to for a terminal
     speeds = {"s7rl/CartPoleNoisy-v0": measured(940_000.0), "s7rl/CartPolePositionOnly-v0": measured(1_260_000.0)}
     monkeypatch.setattr(listing, "measured_envs", lambda: speeds | {"s7rl/PendulumNoisy-v0": measured(12_345.0)})
     assert main(["list", "envs", "--suite", "control"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()
+    assert any("─────" in line for line in lines)
     noisy, position, pendulum, acrobot = (
         f"{lines[row]} {lines[row + 1]}"
         for name in ("CartPoleNoisy", "CartPolePositionOnly", "PendulumNoisy", "AcrobotNoisy")
@@ -82,6 +87,45 @@ def test_spaces_and_speed_stand_in_the_table_where_they_were_measured(
     assert "batched" not in pendulum
     assert "Box(7)" not in acrobot
     assert re.search(r"-499 +control, ", acrobot), "no speed was measured: its cell is empty"
+
+
+def test_a_pipe_gets_lines_with_tabs_that_are_neither_wrapped_nor_coloured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(listing, "measured_envs", lambda: {"s7rl/CartPoleNoisy-v0": measured(940_000.0)})
+    assert main(["list", "envs", "--suite", "control", "--text", "Noisy"]) == 0
+    headings, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert headings == ["env", "random", "no memory", "optimum", "steps/s", "its suite and what it asks for"]
+    by_name = {row[0]: row[1:] for row in rows}
+    assert by_name["s7rl/CartPoleNoisy-v0"][3:] == [
+        "940k",
+        "control, up to 500 steps, Box(7) -> Discrete(5), batched: balance a pole from noisy positions and velocities",
+    ]
+    assert by_name["s7rl/AcrobotNoisy-v0"][:4] == ["-499", "", "", ""]
+    assert main(["list", "experiments", "--text", "tmaze-500"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "experiment\tits command\twhat it shows",
+        "tmaze-500\ts7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=500\tthe same for 500 steps",
+    ]
+
+
+def test_sizes_are_in_natural_order_and_all_else_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "envs"]) == 0
+    names = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    sizes = [int(size) for name in names for size in re.findall(r"^MiniGrid-MemoryS(\d+)-v0$", name)]
+    assert sizes[:4] == [7, 9, 11, 13]
+    assert sizes[-1] == 101
+    assert sizes == sorted(sizes)
+    assert sorted(names) == sorted(task_ids())
+    others = [name for name in task_ids() if not name.startswith("MiniGrid")]
+    assert [name for name in names if not name.startswith("MiniGrid")] == others
+
+
+def test_several_suites_are_listed_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "envs", "--suite", "atari", "--suite", "memory"]) == 0
+    suites = {line.split("\t")[-1].split(",")[0] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert suites == {"atari", "memory"}
 
 
 def test_the_table_that_comes_with_the_package_is_of_environments_that_exist() -> None:
@@ -108,4 +152,14 @@ print([name for name in heavy if name in sys.modules])
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert output.stdout.splitlines()[-1] == "[]"
-    assert max(map(len, output.stdout.split("--suite")[0].splitlines())) == 80
+
+
+def test_ids_are_whole_in_a_terminal_of_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert main(["list", "envs"]) == 0
+    table = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).split("--suite")[0]
+    assert max(map(len, table.splitlines())) == 80
+    assert all(re.search(rf"{re.escape(name)}\b", table) for name in task_ids())

@@ -2,8 +2,8 @@
 
 Mutations seen to fail: the wrapper left out of the environments, put inside the monitor, or also put around those of
 the evaluation; the options not saved; the discount not the run's; RewardError not caught; a checkpoint promised that is
-not there; the functions not looked for before training; the working directory not searched; best.zip by the shaped
-return.
+not there, or no way to go on told; the functions not looked for before training; the working directory not searched;
+best.zip by the shaped return.
 """
 
 from __future__ import annotations
@@ -187,17 +187,24 @@ def test_a_function_that_fails_ends_the_run_in_one_line_and_the_last_agent_is_ke
     # The 600th call: 74 steps of 8 environments, and the eighth environment of the next.
     assert re.fullmatch(
         rf"s7rl train: in environment 7, at its step 75: the reward function {MODULE}:brittle failed: "
-        rf"ZeroDivisionError: division by zero \({MODULE}\.py, line 10\): mend that function\. "
-        r"The agent as it was before that is in run/latest\.zip\n",
+        rf"ZeroDivisionError: division by zero \({MODULE}\.py, line 10\): mend that function; "
+        r"the last checkpoint is run/latest\.zip, to go on from it: \S+ resume run\n",
         capsys.readouterr().err,
     )
     assert RecurrentPPO.load(open_run_folder("run").latest).num_timesteps == 2 * 256
     assert not Path("run", "evaluation.json").exists()
 
 
-def test_a_potential_that_is_nan_at_the_first_reset_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*TINY, "--potential", f"{MODULE}:lost", "--steps", "5000", "--out", "run"]) == 1
-    assert capsys.readouterr().err == (
-        f"s7rl train: in environment 0, before its first step: the potential {MODULE}:lost returned nan, which is not "
-        "finite: mend that function.\n"
+def test_a_run_whose_potential_is_nan_at_the_first_reset_begins_once_that_is_mended(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TINY, "--potential", f"{MODULE}:lost", "--steps", "512", "--out", "run"]) == 1
+    assert re.fullmatch(
+        rf"s7rl train: in environment 0, before its first step: the potential {MODULE}:lost returned nan, which is not "
+        r"finite: mend that function; nothing had been learned yet, to begin: \S+ resume run\n",
+        capsys.readouterr().err,
     )
+    assert not open_run_folder("run").latest.exists()
+    monkeypatch.setattr(sys.modules[MODULE], "lost", lambda obs: 0.0)
+    assert main(["resume", "run", "--eval-episodes", "0"]) == 0
+    assert RecurrentPPO.load(open_run_folder("run").latest).num_timesteps == 512
