@@ -91,8 +91,8 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
             acting.
         burn_in: K, steps of the rollout before from which a row's first state is computed anew whenever states are
             refreshed and before the next rollout begins; 0: it stays as acting left it.
-        n_threads: torch threads on the CPU while learning; "auto": one for small networks.  The number from before is
-            restored when ``learn`` returns.
+        n_threads: torch threads on the CPU; "auto": one, but as many as torch had before for learning with a network
+            of width 512 or more.  The number from before is restored when ``learn`` returns.
         debug_anomalies: where a number becomes nan or infinite while learning, name the layer; slow.  Without it too
             every such number ends ``learn`` by a :class:`NumericalError` before it reaches the weights.
         compile_policy: compile what the policy does while learning by ``torch.compile``.  The first update then takes
@@ -227,6 +227,11 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
         """Torch threads on the CPU while learning, as ``n_threads`` says."""
         return choose_threads(self.policy.d_model) if self.n_threads == "auto" else int(self.n_threads)
 
+    @property
+    def acting_threads(self) -> int:
+        """Torch threads on the CPU while acting: one, unless ``n_threads`` is a number."""
+        return 1 if self.n_threads == "auto" else int(self.n_threads)
+
     def _setup_learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         if distributed.world_size() > 1:
             distributed.check_same({"total_timesteps": total_timesteps, **self.shared_settings()})
@@ -295,7 +300,9 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
             assert self.env is not None
             callback.on_training_start(locals(), globals())
             while self.num_timesteps < total_timesteps:
-                if not self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps):
+                with torch_threads(self.acting_threads):
+                    goes_on = self.collect_rollouts(self.env, callback, self.rollout_buffer, self.n_steps)
+                if not goes_on:
                     break
                 self._iteration += 1
                 self._update_current_progress_remaining(self.num_timesteps, total_timesteps)

@@ -2,7 +2,7 @@
 
 Small networks run fastest on one: their operations take microseconds, less than waking a second thread, and a thread
 pool whose other core is busy waits for it at every operation, which slows a run down by an order of magnitude on a
-machine that does anything else.
+machine that does anything else.  An acting step is small whatever the width: a row for each environment.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ WIDE = 512
 
 
 def choose_threads(d_model: int) -> int:
-    """Threads for a network of that width on the CPU."""
+    """Threads for learning with a network of that width on the CPU."""
     return 1 if d_model < WIDE else torch.get_num_threads()
 
 

@@ -125,7 +125,7 @@ def evaluate_agent(
     plain = make_vec_of(settings, evaluation_envs(episodes), seed)
     vec_env = load_normalization(checkpoint, plain)
     try:
-        with torch_threads(model.threads):
+        with torch_threads(model.acting_threads):
             return play_episodes(model, vec_env, episodes, **options)
     finally:
         vec_env.close()

@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from s7rl import core_names
-from s7rl.agents import RecurrentPPO
+from s7rl.agents import RecurrentPPO, threads
 from s7rl.agents.buffer import minibatches
 from tests.agents.clockwork import TIME_OUT, Clockwork, agent, clockworks, replay, returns
 
@@ -274,6 +274,16 @@ def test_learning_runs_on_the_threads_it_was_given_and_restores_the_number_from_
         model.learn(4, callback)
     assert callback.seen == before + 1
     assert torch.get_num_threads() == before
+
+
+# Seen to fail it: acting on as many as learning; learning on one.
+def test_a_wide_network_acts_on_one_thread_and_learns_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "WIDE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    agent(clockworks(1), n_steps=4).learn(8)
+    assert chosen == [3, 1, 3, 1, 3, 3]  # learning; acting and what was before, for two rollouts; what was before
 
 
 def test_a_callback_that_stops_the_rollout_leaves_an_agent_that_can_go_on() -> None:
