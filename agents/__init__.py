@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from s7rl.agents.anomalies import NumericalError as NumericalError
     from s7rl.agents.checkpoint import load_normalization as load_normalization
     from s7rl.agents.distributed import process_group as process_group
-    from s7rl.agents.numerics import NumericalError as NumericalError
     from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
     from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
     from s7rl.agents.shaped_reward import ShapedRewardVecEnv as ShapedRewardVecEnv
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BatchedVecEnv": "s7rl.agents.vec_env",
-    "NumericalError": "s7rl.agents.numerics",
+    "NumericalError": "s7rl.agents.anomalies",
     "RecurrentActorCriticPolicy": "s7rl.agents.policies",
     "RecurrentPPO": "s7rl.agents.ppo",
     "ShapedRewardVecEnv": "s7rl.agents.shaped_reward",

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from s7rl.agents import distributed
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
-from s7rl.agents.buffer import History, SequenceBuffer
+from s7rl.agents.anomalies import diagnosing
 from s7rl.agents.numerics import (
     check_actions,
     check_last_observation,
     check_observations,
     check_rewards,
     check_rollout,
-    diagnosing,
 )
 from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.agents.rollout_buffer import History, SequenceBuffer
 
 
 class ActingMixin(OnPolicyAlgorithm):

@@ -10,10 +10,11 @@ from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 
 from s7rl.agents import distributed
-from s7rl.agents.buffer import History, SequenceBuffer, Sequences, minibatches
+from s7rl.agents.anomalies import diagnosing
 from s7rl.agents.losses import ppo_loss
-from s7rl.agents.numerics import check_loss, clip_gradients, diagnosing
+from s7rl.agents.numerics import check_loss, clip_gradients
 from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.agents.rollout_buffer import History, SequenceBuffer, Sequences, minibatches
 
 
 class LearningMixin(OnPolicyAlgorithm):

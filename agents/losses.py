@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from s7rl.agents.buffer import Sequences
 from s7rl.agents.distributed import normalize
+from s7rl.agents.rollout_buffer import Sequences
 from s7rl.backends import fused
 
 STATISTICS = ("entropy_loss", "policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction", "loss")

@@ -2,13 +2,11 @@
 
 They are looked for in what the environments return, in what the policy says of it, in the loss and in the gradient.
 What is checked costs a few microseconds a step of all environments, and as little per minibatch.  Which layer made a
-number, :func:`find_anomalies` says, by looking at all that goes in and out of every module, forwards and backwards.
+number, :mod:`s7rl.agents.anomalies` finds.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,22 +14,18 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
-from torch import Tensor, nn
+from torch import Tensor
 
-from s7rl.agents.buffer import SequenceBuffer
+from s7rl.agents.anomalies import NumericalError, when_acting
 from s7rl.agents.distributed import world_size
 from s7rl.agents.policies import RecurrentActorCriticPolicy
-from s7rl.cores import Core
+from s7rl.agents.rollout_buffer import SequenceBuffer
 
 MEND_IT = "mend the environment, or have a wrapper that never lets it through"
 FIND_IT = (
     "lower learning_rate, normalise observations and rewards, or find the layer by debug_anomalies=True "
     "(--debug-anomalies)"
 )
-
-
-class NumericalError(ArithmeticError):
-    """A number that has to be finite is not.  The weights are those from before it appeared."""
 
 
 def check_observations(
@@ -68,7 +62,7 @@ def check_last_observation(observation: Any, row: int, step: int, timesteps: int
     for key, array in parts:
         if not _all_finite(np.asarray(array)):
             what = "the last observation" if key is None else f"the last observation {key!r}"
-            when = _when(step, timesteps)
+            when = when_acting(step, timesteps)
             raise NumericalError(f"{what} of an episode of environment {row} is nan or infinite {when}: {MEND_IT}.")
 
 
@@ -173,106 +167,6 @@ def clip_gradients(policy: RecurrentActorCriticPolicy, max_grad_norm: float, tim
     )
 
 
-@contextmanager
-def diagnosing(policy: nn.Module, forward: Callable[[], Any], *, step: int | None, timesteps: int) -> Iterator[None]:
-    """Where a block fails over a number in the network, say which layer made it.
-
-    Args:
-        policy: the network.
-        forward: what the block had it compute; it is computed once more, with a look at every layer.
-        step: steps of the rollout, the one that is to be made included; None: while learning.
-        timesteps: environment steps so far, over all environments.
-
-    Raises:
-        NumericalError: if the block fails and a number in the network is nan or infinite.
-    """
-    try:
-        yield
-    except (NumericalError, RuntimeError, ValueError):
-        try:
-            with suppress(RuntimeError, ValueError), find_anomalies(policy):
-                forward()
-        except NumericalError as found:
-            where = f"while learning, after {timesteps:,} environment steps" if step is None else _when(step, timesteps)
-            raise NumericalError(f"{where}: {found}") from None
-        raise
-
-
-@contextmanager
-def find_anomalies(policy: nn.Module) -> Iterator[None]:
-    """Check all that goes in and out of every module and every core's scan, and the gradients on their way back.
-
-    It costs a copy and a look at every tensor.  Where none of it is in use, nothing is left of it.
-
-    Raises:
-        NumericalError: at the first number that is not finite, with the path of the module.
-    """
-    with ExitStack() as undo:
-        for path, module in policy.named_modules():
-            watch = _Watch(f"{path or 'the policy'} ({type(module).__name__})", module)
-            undo.callback(module.register_forward_pre_hook(watch.before).remove)
-            undo.callback(module.register_forward_hook(watch.after).remove)
-            if isinstance(module, Core):
-                # Both are called by themselves, past the hooks.
-                for method in ("scan", "step"):
-                    undo.enter_context(_replaced(module, method, watch.around(getattr(module, method))))
-        yield
-
-
-@contextmanager
-def _replaced(module: nn.Module, method: str, function: Callable[..., Any]) -> Iterator[None]:
-    """A method of one object, replaced for a while."""
-    before = vars(module).get(method)
-    setattr(module, method, function)
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(module, method)
-        else:
-            setattr(module, method, before)
-
-
-class _Watch:
-    """What :func:`find_anomalies` does at one module."""
-
-    def __init__(self, name: str, module: nn.Module) -> None:
-        self.name, self.module = name, module
-
-    def before(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(self._checked("input", "that it passes back", part) for part in inputs)
-
-    def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        if isinstance(output, tuple):
-            return tuple(self.after(module, inputs, part) for part in output)
-        return self._checked("output", "that reaches it", output)
-
-    def around(self, scan: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(*inputs: Any) -> Any:
-            return self.after(self.module, inputs, scan(*self.before(self.module, inputs)))
-
-        return checked
-
-    def _checked(self, role: str, gradient: str, x: Any) -> Any:
-        """The tensor, or a copy that checks its gradient: one of its own, which no other module takes part in."""
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            return x
-        self._check(f"the {role} of {self.name}", x)
-        if not x.requires_grad:
-            return x
-        x = x.clone()
-        x.register_hook(partial(self._check, f"the gradient {gradient}, at the {role} of {self.name},"))
-        return x
-
-    def _check(self, what: str, x: Tensor) -> None:
-        if x.isfinite().all():
-            return
-        index = (~x.isfinite()).nonzero()[0].tolist()
-        broken = [name for name, own in self.module.named_parameters(recurse=False) if not own.isfinite().all()]
-        of_its_own = f"; its own {broken[0]} is not finite" if broken else ""
-        raise NumericalError(f"{what} is {x[tuple(index)].item()} at {index} of {list(x.shape)}{of_its_own}.")
-
-
 def _all_finite(array: NDArray[Any]) -> bool:
     # The fastest that numpy has: sums and products are as fast only where they may overflow.
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
@@ -289,14 +183,8 @@ def _blame(what: str, numbers: NDArray[Any], raw: NDArray[Any] | None, step: int
         numbers = raw
     index = np.argwhere(~np.isfinite(numbers))[0].tolist()
     element = f" at {index[1:]}," if index[1:] else ""
-    raise NumericalError(
-        f"{what} of environment {index[0]} is {numbers[tuple(index)].item()}{element} {_when(step, timesteps)}: {hint}."
-    )
-
-
-def _when(step: int, timesteps: int) -> str:
-    where = f"at step {step} of the rollout" if step else "before the first step of the rollout"
-    return f"{where}, after {timesteps:,} environment steps"
+    when = when_acting(step, timesteps)
+    raise NumericalError(f"{what} of environment {index[0]} is {numbers[tuple(index)].item()}{element} {when}: {hint}.")
 
 
 def _when_learning(timesteps: int) -> str:

@@ -23,10 +23,10 @@ from s7rl.agents.encoders import (
     MultiInputExtractor,
     VectorExtractor,
 )
+from s7rl.agents.gradient_checkpointing import recur_in_pieces
 from s7rl.agents.observations import Observations, check_shape, to_batch, to_tensors
 from s7rl.agents.recurrent_network import RecurrentNetwork
 from s7rl.agents.spaces import check_spaces, flat_actions, to_action_space
-from s7rl.agents.time_checkpoints import recur_in_pieces
 from s7rl.checks import check_arguments
 from s7rl.cores import split_dynamics
 

@@ -25,16 +25,16 @@ from stable_baselines3.common.utils import FloatSchedule
 from s7rl.agents import distributed
 from s7rl.agents.acting import ActingMixin
 from s7rl.agents.allocator import keep_freed_memory
+from s7rl.agents.anomalies import find_anomalies
 from s7rl.agents.arguments import LEARN_ARGUMENTS, PPO_ARGUMENTS, check_policy, check_policy_kwargs
-from s7rl.agents.buffer import SequenceBuffer
 from s7rl.agents.distributions import mask_parts
 from s7rl.agents.learning import LearningMixin
 from s7rl.agents.lstm_policies import LSTM_POLICIES, from_lstm_policy
-from s7rl.agents.minibatches import cut_rollout
-from s7rl.agents.numerics import find_anomalies
+from s7rl.agents.minibatch_sizes import cut_rollout
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.policy_names import POLICIES
 from s7rl.agents.resume import ResumeMixin
+from s7rl.agents.rollout_buffer import SequenceBuffer
 from s7rl.agents.spaces import check_spaces
 from s7rl.agents.threads import choose_threads, torch_threads
 from s7rl.agents.vec_env import prepare_env

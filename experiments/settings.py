@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from s7rl.agents.minibatches import cut_rollout, divisors
+from s7rl.agents.minibatch_sizes import cut_rollout, divisors
 from s7rl.envs import Task, has_batched_engine
 from s7rl.experiments.arguments import read_assignments
 from s7rl.experiments.config import TrainConfig, as_options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from s7rl.agents.minibatches import cut_rollout
+from s7rl.agents.minibatch_sizes import cut_rollout
 from s7rl.experiments.config import as_options
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.settings import RunSettings

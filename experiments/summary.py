@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from s7rl.agents.minibatches import cut_rollout
+from s7rl.agents.minibatch_sizes import cut_rollout
 from s7rl.envs import Task
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.evaluation import Evaluation

@@ -26,8 +26,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 
 from s7rl.agents import BatchedVecEnv, RecurrentPPO
 from s7rl.agents.action_masks import check_action_masks, get_action_masks, is_masking_supported
-from s7rl.agents.buffer import minibatches
 from s7rl.agents.distributions import mask_parts
+from s7rl.agents.rollout_buffer import minibatches
 
 ACTIONS = (spaces.Discrete(4), spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(2))
 every_action_space = pytest.mark.parametrize("action_space", ACTIONS, ids=lambda space: type(space).__name__)

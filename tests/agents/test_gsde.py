@@ -17,7 +17,7 @@ from torch import Tensor
 
 from s7rl import core_names
 from s7rl.agents import RecurrentPPO
-from s7rl.agents.buffer import minibatches
+from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import agent, clockworks
 
 BOX = spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([3.0, 0.5], np.float32))

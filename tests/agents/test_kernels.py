@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from s7rl.agents import RecurrentPPO
-from s7rl.agents.buffer import Sequences
 from s7rl.agents.distributions import MaskableCategorical, log_prob_and_entropy
 from s7rl.agents.kernels import categorical
 from s7rl.agents.kernels import ppo_loss as ppo_loss_kernel
 from s7rl.agents.losses import ppo_loss
+from s7rl.agents.rollout_buffer import Sequences
 
 SETTINGS = {"clip_range": 0.2, "clip_range_vf": None, "normalize_advantage": False, "ent_coef": 0.03, "vf_coef": 0.7}
 EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}

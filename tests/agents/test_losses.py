@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from s7rl.agents.buffer import Sequences
 from s7rl.agents.losses import ppo_loss
+from s7rl.agents.rollout_buffer import Sequences
 
 SETTINGS = {"clip_range": 0.2, "clip_range_vf": None, "normalize_advantage": True, "ent_coef": 0.03, "vf_coef": 0.7}
 

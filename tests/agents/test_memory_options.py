@@ -17,7 +17,7 @@ from torch import Tensor
 
 from s7rl import core_names
 from s7rl.agents import RecurrentPPO
-from s7rl.agents.buffer import minibatches
+from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import TERMINAL, TIME_OUT, Clockwork, Script, agent, clockworks
 
 every_core = pytest.mark.parametrize("core", core_names())

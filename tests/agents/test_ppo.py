@@ -19,7 +19,7 @@ from torch import Tensor
 
 from s7rl import core_names
 from s7rl.agents import RecurrentPPO, threads
-from s7rl.agents.buffer import minibatches
+from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import TIME_OUT, Clockwork, agent, clockworks, replay, returns
 
 every_core = pytest.mark.parametrize("core", core_names())

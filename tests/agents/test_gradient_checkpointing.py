@@ -15,7 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from s7rl import core_names
 from s7rl.agents import RecurrentPPO
-from s7rl.agents.buffer import Sequences
+from s7rl.agents.rollout_buffer import Sequences
 from tests.agents.clockwork import TERMINAL, TIME_OUT, Script, agent, clockworks
 
 SCRIPT: Script = ((11, TIME_OUT), (9, TERMINAL))

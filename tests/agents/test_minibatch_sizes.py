@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s7rl.agents.minibatches import cut_rollout
+from s7rl.agents.minibatch_sizes import cut_rollout
 
 # Mutations that fail these tests: a minibatch of one step allowed; sequence_length not tried against n_steps; the
 # second nearest value left out; a minibatch shorter than a row that does not divide it allowed; batch_size None taken
