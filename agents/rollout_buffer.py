@@ -205,19 +205,13 @@ def minibatches(sequences: Sequences, number: int) -> Iterator[Sequences]:
 
 def take(sequences: Sequences, index: Int[Tensor, " N"]) -> Sequences:
     """The sequences of these numbers."""
-    masks = sequences.action_masks
-    return Sequences(
-        observations=map_observations(lambda x: x[:, index], sequences.observations),
-        actions=sequences.actions[:, index],
-        action_masks=None if masks is None else masks[:, index],
-        log_probs=sequences.log_probs[:, index],
-        values=sequences.values[:, index],
-        advantages=sequences.advantages[:, index],
-        returns=sequences.returns[:, index],
-        episode_starts=sequences.episode_starts[:, index],
-        initial_state=sequences.initial_state[index],
-        next_state=sequences.next_state[index],
-    )
+    states = {name: getattr(sequences, name)[index] for name in ("initial_state", "next_state")}
+    steps: dict[str, Any] = {
+        name: map_observations(lambda x: x[:, index], x)
+        for name, x in sequences._asdict().items()
+        if name not in states and x is not None  # there may be no masks
+    }
+    return sequences._replace(**steps, **states)
 
 
 def _zeros(space: spaces.Space[Any], shape: tuple[int, int], device: torch.device) -> Tensor:
