@@ -1,7 +1,9 @@
 """Gradient checkpointing over time: memory for time, where sequences are long.
 
 Of a sequence only the memory's state before every piece of K steps is kept; the backward pass computes each piece once
-more when it gets there (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174).
+more when it gets there (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174).  The
+features extractor is part of a piece: that of images takes most of the memory.  So a batch norm in it normalises by the
+steps of a piece, not of a minibatch, and counts each piece twice in its running statistics.
 """
 
 from collections.abc import Callable
@@ -41,13 +43,9 @@ def recur_in_pieces(
     for first in range(0, len(episode_starts), steps):
         piece = slice(first, first + steps)
         part = map_observations(itemgetter(piece), observations)
+        # Numbers that a user's features extractor draws, for a dropout, are drawn the same again.
         of_actor, of_critic, state = checkpoint(
-            recur,
-            part,
-            state,
-            episode_starts[piece],
-            use_reentrant=False,
-            preserve_rng_state=False,  # nothing in the network draws numbers
+            recur, part, state, episode_starts[piece], use_reentrant=False, preserve_rng_state=True
         )
         actor.append(of_actor)
         critic.append(of_critic)

@@ -1,7 +1,8 @@
 """Learning with states kept every few steps is learning with all of them kept, in less memory.
 
 Mutations seen to fail: the state not carried from piece to piece; a piece's episode starts those of the first; the
-critic given the actor's features; pieces put together the other way round; no checkpoint, only pieces.
+critic given the actor's features; pieces put together the other way round; no checkpoint, only pieces;
+preserve_rng_state=False.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from s7rl import core_names
-from s7rl.agents import RecurrentPPO
+from s7rl.agents import RecurrentPPO, gradient_checkpointing
 from s7rl.agents.rollout_buffer import Sequences
 from tests.agents.clockwork import TERMINAL, TIME_OUT, Script, agent, clockworks
 
@@ -50,6 +52,26 @@ def test_values_and_gradients_are_the_same(core: str, steps: int, critic_core: s
             assert found is None
         else:
             torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-4)
+
+
+class Dropout(FlattenExtractor):
+    def forward(self, observations: Tensor) -> Tensor:
+        return nn.functional.dropout(observations, 0.5, self.training)
+
+
+def test_what_a_features_extractor_draws_is_drawn_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(checkpoint_steps=5, features_extractor_class=Dropout)
+    batch = model.rollout_buffer.sequences()
+
+    def found() -> list[Tensor | None]:
+        torch.manual_seed(1)
+        return gradients(model, batch)
+
+    computed_again = found()
+    monkeypatch.setattr(gradient_checkpointing, "checkpoint", lambda recur, *inputs, **options: recur(*inputs))
+    for found_one, expected in zip(computed_again, found(), strict=True):
+        assert expected is not None
+        torch.testing.assert_close(found_one, expected)
 
 
 def test_what_is_kept_for_the_gradient_is_less() -> None:
