@@ -149,8 +149,10 @@ def clip_gradients(policy: RecurrentActorCriticPolicy, max_grad_norm: float, tim
     """
     # Of what the optimiser moves: to go through all modules would take several times as long as the rest.
     gradients = [parameter.grad for parameter in policy.optimized_parameters() if parameter.grad is not None]
+    if not gradients:
+        return
     # One norm of all, and nothing scaled where nothing is too long: clip_grad_norm_ takes a norm and a product of each.
-    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
+    norm = torch.cat([_entries(gradient) for gradient in gradients]).norm().item()
     if math.isfinite(norm):
         if norm > max_grad_norm:
             for gradient in gradients:
@@ -165,6 +167,11 @@ def clip_gradients(policy: RecurrentActorCriticPolicy, max_grad_norm: float, tim
     raise NumericalError(
         f"the gradient of {who} of {len(norms)} parameters, though the loss is finite, {_when_learning(timesteps)}"
     )
+
+
+def _entries(gradient: Tensor) -> Float[Tensor, " N"]:
+    """All that are not 0 for certain: an ``nn.Embedding`` in a features extractor may have a sparse gradient."""
+    return (gradient.coalesce().values() if gradient.is_sparse else gradient).flatten()
 
 
 def _all_finite(array: NDArray[Any]) -> bool:

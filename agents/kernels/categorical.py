@@ -47,7 +47,8 @@ class _Categorical(torch.autograd.Function):
         log_prob, entropy = logits.new_empty(len(logits)), logits.new_empty(len(logits))
         p, slope = array(probabilities), array(slopes)
         shift(array(logits), slope)
-        np.exp(slope, out=p)
+        with np.errstate(under="ignore"):  # an unlikely action is no error, whatever the user made of numpy's
+            np.exp(slope, out=p)
         categorical_forward(array(actions), p, slope, array(log_prob), array(entropy))
         ctx.save_for_backward(actions, probabilities, slopes)
         return log_prob, entropy

@@ -2,12 +2,13 @@
 
 Mutations that were seen to fail these tests.  Of the distribution: logits not shifted by the highest; minus infinity
 left in the entropy, or the bound put on the log-probability too; the entropy left out of its own slope; the gradient of
-the action in place of the rest's; negative actions let through; numbers of actions not compared; masks passed by.  Of
-the loss: the surrogate by its maximum, or not clipped, or its gradient not; no gradient at a tie; nan taken for a gain;
-no gradient on the border of the value's range; a clamp that loses nan; the nan of an old value lost; values never
-clipped; the gradient of the entropy, estimated or not, with the other sign; that of the values halved; gradients not
-scaled; sums in float32; two statistics swapped, or with gradient; the border counted as clipped; approx_kl without 1;
-arrays in the order of memory.  A kernel that nobody calls; ``S7RL_SCAN=torch`` ignored.
+the action in place of the rest's; exponentials under the user's ``numpy.errstate``; negative actions let through;
+numbers of actions not compared; masks passed by.  Of the loss: the surrogate by its maximum, or not clipped, or its
+gradient not; no gradient at a tie; nan taken for a gain; no gradient on the border of the value's range; a clamp that
+loses nan; the nan of an old value lost; values never clipped; the gradient of the entropy, estimated or not, with the
+other sign; that of the values halved; gradients not scaled; sums in float32; two statistics swapped, or with gradient;
+the border counted as clipped; approx_kl without 1; arrays in the order of memory.  A kernel that nobody calls;
+``S7RL_SCAN=torch`` ignored.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -98,6 +100,13 @@ def test_an_action_that_hardly_ever_happens_has_its_log_probability_and_gradient
     assert entropy.item() == pytest.approx(51 * math.exp(-50), rel=1e-5)
     # The weight of the log-probability is -1: the gradient is p less what was taken.
     assert grad[0].tolist() == pytest.approx([1.0, -1.0, math.exp(-50)], abs=1e-12)
+
+
+def test_an_unlikely_action_is_no_error_where_the_user_has_numpy_raise_at_underflows() -> None:
+    with np.errstate(all="raise"):
+        log_prob, entropy, _ = judged(torch.tensor([[0.0, -200.0]]), torch.tensor([1]))
+    assert log_prob.item() == -200.0
+    assert entropy.item() == 0.0
 
 
 @pytest.mark.parametrize("row", [[0.0, math.nan, 1.0], [math.nan, 0.0, 1.0], [math.inf, 0.0, 1.0], [-math.inf] * 3])

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from torch import Tensor
 
 from s7rl.agents import BatchedVecEnv, NumericalError, RecurrentPPO
 from s7rl.agents.numerics import (
@@ -255,3 +256,26 @@ def test_gradients_are_scaled_together_to_the_norm_where_they_are_longer(most: f
     clip_gradients(model.policy, most, 0)
     after = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
     torch.testing.assert_close(after, before * min(1.0, most / before.double().square().sum().sqrt().item()))
+
+
+def test_where_nothing_has_a_gradient_there_is_nothing_to_scale() -> None:
+    # Seen to fail it: the norm taken all the same.
+    model = agent(clockworks(2), n_steps=6)
+    clip_gradients(model.policy, 0.5, 0)
+    assert all(parameter.grad is None for parameter in model.policy.parameters())
+
+
+# Seen to fail it: taken for a dense one; its entries counted before those of the same row are added up.
+@pytest.mark.parametrize("most", [0.5, 100.0])
+def test_a_sparse_gradient_is_scaled_as_the_dense_one_that_it_stands_for(most: float) -> None:
+    policy = agent(clockworks(2), n_steps=6).policy
+    weight, other = policy.action_net.weight, policy.value_net.weight
+    assert isinstance(weight, Tensor)
+    rows = torch.tensor([[2, 0, 2]])
+    weight.grad = torch.sparse_coo_tensor(rows, torch.randn(3, weight.shape[1]), weight.shape, check_invariants=True)
+    other.grad = torch.randn_like(other)
+    before = torch.cat([weight.grad.to_dense(), other.grad])
+    clip_gradients(policy, most, 0)
+    torch.testing.assert_close(
+        torch.cat([weight.grad.to_dense(), other.grad]), before * min(1.0, most / before.norm().item())
+    )
