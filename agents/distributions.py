@@ -133,7 +133,9 @@ class MaskableBernoulli(BernoulliDistribution):
 
     def sample(self) -> Float[Tensor, "N D"]:
         """Bits as 0.0 and 1.0."""
-        return self.logits.sigmoid().bernoulli()
+        # torch.bernoulli raises where a probability is nan, which is found and explained after the draw.
+        probabilities = self.logits.sigmoid()
+        return (torch.rand_like(probabilities) < probabilities).to(probabilities.dtype)
 
     def mode(self) -> Float[Tensor, "N D"]:
         """The most likely bits; 0 where both are."""

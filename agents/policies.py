@@ -16,13 +16,10 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from s7rl.agents.action_masks import check_action_masks
+from s7rl.agents.anomalies import NumericalError
 from s7rl.agents.arguments import POLICY_ARGUMENTS
 from s7rl.agents.distributions import Maskable, log_prob_and_entropy
-from s7rl.agents.encoders import (
-    ImageExtractor,
-    MultiInputExtractor,
-    VectorExtractor,
-)
+from s7rl.agents.encoders import ImageExtractor, MultiInputExtractor, VectorExtractor
 from s7rl.agents.gradient_checkpointing import recur_in_pieces
 from s7rl.agents.observations import Observations, check_shape, to_batch, to_tensors
 from s7rl.agents.recurrent_network import RecurrentNetwork
@@ -48,7 +45,8 @@ class RecurrentActorCriticPolicy(RecurrentNetwork):
         dynamics_lr_factor: learning rate of the parameters that set the core's time scales, as a share of that of all
             others; they are never decayed.  See :meth:`s7rl.Core.dynamics_parameters`.
         checkpoint_steps: K, keep only the memory's state every K steps of a sequence while learning, and compute what
-            lies between again for the gradient: less memory, more time; None: keep everything.
+            lies between again for the gradient: less memory, more time; None: keep everything.  A batch norm in the
+            features extractor then normalises by K steps.
         net_arch: hidden layers between core and heads, as in SB3; none by default: the core's block is deep enough.
         activation_fn: activation of those layers.
         ortho_init: orthogonal initialisation of encoder and heads, as in SB3.
@@ -269,6 +267,7 @@ class RecurrentActorCriticPolicy(RecurrentNetwork):
         Raises:
             ValueError: if state or episode starts belong to another policy or number of environments, or masks do not
                 fit the actions.
+            NumericalError: if the probabilities to choose by are nan, or infinite.
         """
         self.set_training_mode(False)
         obs, vectorized = self.obs_to_tensor(observation)
@@ -289,7 +288,9 @@ class RecurrentActorCriticPolicy(RecurrentNetwork):
             distribution, state_tensor = self.get_distribution(
                 obs, state_tensor, torch.as_tensor(starts, device=self.device), masks
             )
-            actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
+            chosen = distribution.get_actions(deterministic=deterministic)
+            _check_log_probs(distribution.log_prob(chosen).cpu().numpy())
+        actions = chosen.cpu().numpy()
         actions = self.to_action_space(actions.reshape(-1, *self._action_shape))
         return actions if vectorized else actions.squeeze(axis=0), state_tensor.cpu().numpy()
 
@@ -309,12 +310,23 @@ class RecurrentActorCriticPolicy(RecurrentNetwork):
         return to_tensors(batch, self.device), vectorized
 
     def _values(self, latent: Float[Tensor, "N H"]) -> Float[Tensor, " N"]:
-        values: Tensor = self.value_net(self.mlp_extractor.forward_critic(latent))
+        values: Tensor = self.value_net(self.mlp_extractor.forward_critic(latent) if self.net_arch else latent)
         return values.flatten()
 
     def _distribution(self, latent: Float[Tensor, "N H"], action_masks: Bool[Tensor, "N M"] | None) -> Distribution:
-        distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
+        distribution = self._get_action_dist_from_latent(
+            self.mlp_extractor.forward_actor(latent) if self.net_arch else latent
+        )
         if action_masks is not None:
             assert isinstance(distribution, Maskable)
             distribution.apply_masking(action_masks)
         return distribution
+
+
+def _check_log_probs(log_probs: NDArray[np.floating]) -> None:
+    bad = np.flatnonzero(~np.isfinite(log_probs))
+    if len(bad):
+        raise NumericalError(
+            f"the log-probability of the action for observation {bad[0]} is {log_probs[bad[0]]}: look for nan or "
+            "infinity in the observation, in the state that came with it and in the weights."
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from s7rl import core_names
-from s7rl.agents import RecurrentPPO
+from s7rl.agents import NumericalError, RecurrentPPO
 
 DISCRETE = spaces.Discrete(4)
 BOX = spaces.Box(-50.0, 50.0, (2,))
@@ -189,6 +191,56 @@ def test_episode_starts_of_another_number_are_refused_in_one_line(starts: NDArra
     message = r"^episode_start has shape \(\d,\), but 2 observation\(s\) need \(2,\): [^\n]+$"
     with pytest.raises(ValueError, match=message):
         agent().predict(np.zeros((2, 3), dtype=np.float32), None, starts)
+
+
+BITS = spaces.MultiBinary(5)
+# A bit of an infinite logit is certain.
+NO_NUMBERS = [*itertools.product([DISCRETE, BOX, spaces.MultiDiscrete([2, 3])], [math.nan, math.inf]), (BITS, math.nan)]
+
+
+# Seen to fail it: nothing checked; the first row alone looked at; bits drawn by torch.bernoulli.
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize(("action_space", "number"), NO_NUMBERS)
+def test_numbers_that_no_action_can_be_chosen_by_are_refused_in_one_line(
+    action_space: spaces.Space[Any], number: float, deterministic: bool
+) -> None:
+    model, (observations, _) = agent("s7", action_space), sequence()
+    _, state = model.predict(observations[0])
+    message = r"^the log-probability of the action for observation {} is (nan|-?inf): [^\n]+$"
+    shown = observations[1].copy()
+    shown[1, 2] = number
+    with pytest.raises(NumericalError, match=message.format(1)):
+        model.predict(shown, state, deterministic=deterministic)
+    state[2, 0] = number
+    with pytest.raises(NumericalError, match=message.format(2)):
+        model.predict(observations[1], state, deterministic=deterministic)
+    with torch.no_grad():
+        model.policy.get_parameter("action_net.bias").fill_(number)
+    with pytest.raises(NumericalError, match=message.format(0)):
+        model.predict(observations[1], deterministic=deterministic)
+
+
+# Seen to fail it: only nan looked for.
+def test_a_mean_without_a_finite_deviation_is_refused_too() -> None:
+    model, (observations, _) = agent("s7", BOX), sequence()
+    with torch.no_grad():
+        model.policy.log_std.fill_(math.inf)
+    with pytest.raises(NumericalError, match=r"^the log-probability of the action for observation 0 is -inf: "):
+        model.predict(observations[0], deterministic=True)
+
+
+# Seen to fail it: layers left out for the actor; for the critic.
+@pytest.mark.parametrize("net_arch", [[], [5], {"pi": [], "vf": [5]}])
+def test_hidden_layers_stand_between_core_and_heads(net_arch: Any) -> None:
+    kwargs = {"d_model": 8, "d_state": 6, "net_arch": net_arch}
+    policy = RecurrentPPO("MlpPolicy", Blank(DISCRETE), n_steps=4, seed=0, policy_kwargs=kwargs).policy
+    observations, starts = (torch.as_tensor(x[0]) for x in sequence())
+    state, layers = policy.initial_state(3), policy.mlp_extractor
+    latent, _ = policy.core.step(policy.encoder(observations), state, starts)
+    distribution: Any = policy.get_distribution(observations, state, starts)[0]
+    torch.testing.assert_close(distribution.logits, policy.action_net(layers.policy_net(latent)))
+    values = policy.predict_values(observations, state, starts)
+    torch.testing.assert_close(values, policy.value_net(layers.value_net(latent)).flatten())
 
 
 def test_predict_changes_no_state_that_it_was_given() -> None:

@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor, VecNormalize
 
-from s7rl.agents import RecurrentPPO, make_vec
+from s7rl.agents import RecurrentActorCriticPolicy, RecurrentPPO, make_vec
 
 SMALL = {"d_model": 8, "d_state": 6}
 
@@ -146,6 +146,30 @@ def test_the_checkpoint_callback_saves_agents_that_can_be_loaded(tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} >= {"agent_32_steps.zip", "agent_64_steps.zip"}
     loaded = RecurrentPPO.load(tmp_path / "agent_64_steps", env=env)
     assert loaded.num_timesteps == model.num_timesteps == 64
+
+
+# Seen to fail it: _get_constructor_parameters without ours, without one of them, or with SB3's None.
+def test_the_policy_alone_is_saved_and_loaded_with_all_its_options(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        **SMALL,
+        "core": "stack",
+        "n_blocks": 2,
+        "core_kwargs": {"n_frames": 3},
+        "critic_core": "separate",
+        "dynamics_lr_factor": 0.5,
+        "checkpoint_steps": 4,
+        "net_arch": [8],
+        "share_features_extractor": False,
+    }
+    model = RecurrentPPO("MlpPolicy", judges(), n_steps=16, seed=0, policy_kwargs=options)
+    perturb(model)
+    model.policy.save(str(tmp_path / "policy"))
+    loaded = RecurrentActorCriticPolicy.load(str(tmp_path / "policy"))
+    assert loaded._get_constructor_parameters().items() >= options.items()
+    observations = np.array([[1.0, 1.0], [-1.0, 1.0]], dtype=np.float32)
+    expected = model.policy.predict(observations, deterministic=True)
+    for found, value in zip(loaded.predict(observations, deterministic=True), expected, strict=True):
+        np.testing.assert_array_equal(found, value)
 
 
 def test_a_normalised_environment_is_learned_in_with_normalised_time_outs() -> None:
