@@ -36,9 +36,9 @@ class RecurrentNetwork(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         """Build encoders, cores and the layers before the heads.  Called by SB3 before it builds the optimiser."""
         self.preprocessor = Preprocessor(self.observation_space, self.normalize_images)
-        self._embeds = isinstance(self.observation_space, spaces.Discrete) and isinstance(
-            self.features_extractor, FlattenExtractor | VectorExtractor
-        )
+        # These two alone, not what a user derives from them, do nothing to a symbol's one-hot vector.
+        does_nothing = type(self.features_extractor) in (FlattenExtractor, VectorExtractor)
+        self._embeds = isinstance(self.observation_space, spaces.Discrete) and does_nothing
         self.encoder, self.core = self._make_encoder(), self._make_core()
         # A shared core is the only one; without memory the critic's is a core too, the one that remembers nothing.
         if self.critic_core_name != "shared":

@@ -1,7 +1,8 @@
 """What features extractors get and make of observations: every space, images of every size, either order of axes.
 
 Mutations seen to fail: a one-hot code that forgets ``start`` or ``offset``; no division by 255; no axis for a Box of
-shape (); convolutions without padding; the Nature CNN from 35 pixels on; images whose axes are never moved.
+shape (); convolutions without padding; the Nature CNN from 35 pixels on; images whose axes are never moved;
+a user's extractor passed by for its base class.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import preprocess_obs
-from stable_baselines3.common.torch_layers import NatureCNN
-from torch import nn
+from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
+from torch import Tensor, nn
 
+from s7rl.agents import RecurrentActorCriticPolicy
 from s7rl.agents.encoders import (
     ImageExtractor,
     MultiInputExtractor,
@@ -271,3 +273,15 @@ def test_what_does_not_fit_is_refused_in_one_line(make: Any, message: str) -> No
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
         make()
     assert caught.match(message)
+
+
+class Blinded(FlattenExtractor):
+    def forward(self, observations: Tensor) -> Tensor:
+        return torch.zeros_like(super().forward(observations))
+
+
+def test_an_extractor_that_is_derived_from_the_flat_one_sees_symbols_too() -> None:
+    space = spaces.Discrete(3)
+    policy = RecurrentActorCriticPolicy(space, space, lambda _: 1e-3, features_extractor_class=Blinded)
+    values = policy.predict_values(torch.arange(3), policy.initial_state(3), torch.ones(3, dtype=torch.bool))
+    assert values.unique().numel() == 1
