@@ -27,6 +27,7 @@ from s7rl.experiments.bench.trainers import (
     PRODUCTS,
     SB3,
     SB3_CONTRIB,
+    SHARED,
     RoundProbe,
     Run,
     Setting,
@@ -153,8 +154,8 @@ def runs_of(name: str, request: TrainBench) -> list[Run]:
     ours = [trainer_of(core, width, request.d_state) for core in chosen_cores(request.cores)]
     if len(SETTINGS[name]) > 1:
         return [Run(setting, ours[0]) for setting in SETTINGS[name]]
-    trainers = [*ours, *([Trainer(name=SB3_CONTRIB, d_model=width)] if has_contrib() else [])]
-    trainers.append(Trainer(name=SB3, d_model=width))
+    others = [SB3_CONTRIB, SHARED, SB3] if has_contrib() else [SB3]
+    trainers = [*ours, *(Trainer(name=other, d_model=width) for other in others)]
     if name in BOUNDS:
         # The network whose products are counted has as many modes as features.
         bound = trainer_of(REFERENCE, width, width)
