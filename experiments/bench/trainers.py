@@ -212,12 +212,6 @@ class ProductRounds:
             self._inputs.append(torch.randn(setting.batch_size, layer.in_features, device=device, requires_grad=True))
             self._gradients.append(torch.randn(setting.batch_size, layer.out_features, device=device))
 
-    @property
-    def flops(self) -> int:
-        """Multiplications and additions of a rollout and an update."""
-        weights = sum(layer.in_features * layer.out_features for layer in self.layers)
-        return 2 * weights * self._setting.steps * (1 + 3 * N_EPOCHS)
-
     def rollout(self) -> None:
         """Runs the products of a rollout."""
         with torch.no_grad():

@@ -6,7 +6,6 @@ environment counted for those of all; a ratio in the findings upside down, or of
 line of sb3-contrib with one LSTM, or its row left out.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from s7rl.experiments.bench.trainers import (
     trainer_of,
 )
 from s7rl.experiments.cli import main
+from tests.experiments.bench.results import rows
 
 MAZE = Setting.tmaze(n_steps=8, n_envs=4, episode=6)
 FLAT = tuple(Setting.tmaze(n_steps=steps, n_envs=32 // steps, episode=100) for steps in (4, 8))
@@ -38,20 +38,13 @@ TINY = "bench train --cores gru --d-model 8 --repeats 3 --out x"
 
 
 @pytest.fixture(autouse=True)
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Small settings, no processes, trainers that do nothing, and an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
+def tiny(empty_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small settings, no processes, trainers that do nothing; the folder that they leave."""
     settings = {"tmaze-500": (MAZE,), "tmaze-50": (MAZE,), "flat": FLAT}
     monkeypatch.setattr(train_module, "SETTINGS", settings)
     monkeypatch.setattr(train_module, "probe", lambda request: ProbeResult(seconds=1e-3, peak_bytes=2 * 10**6))
     monkeypatch.setattr(train_module, "make_rounds", lambda setting, _, device: ProductRounds([], setting, device))
-    return tmp_path
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "x" / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return empty_directory / "x"
 
 
 def test_train_leaves_three_lines_for_every_trainer(
@@ -59,7 +52,7 @@ def test_train_leaves_three_lines_for_every_trainer(
 ) -> None:
     monkeypatch.setattr(train_module, "make_rounds", make_rounds)
     assert main([*TINY.split(), "--settings", "tmaze-50", "flat", "--repeats", "1"]) == 0
-    assert sorted(path.name for path in (tiny / "x").iterdir()) == ["machine.json", "results.csv", "train.png"]
+    assert sorted(path.name for path in tiny.iterdir()) == ["machine.json", "results.csv", "train.png"]
     table = rows(tiny)
     trainers = [("s7", "128"), ("gru", ""), ("sb3-contrib", ""), ("sb3-contrib, shared", ""), ("sb3", "")]
     expected = [("tmaze-50", *trainer, "8") for trainer in [*trainers, ("s7", "8"), ("products of s7", "8")]]
@@ -147,7 +140,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(
 ) -> None:
     assert main([*TINY.split(), *words.split()]) == 2
     assert message in capsys.readouterr().err
-    assert not (tiny / "x").exists()
+    assert not tiny.exists()
 
 
 def figures(*seconds: tuple[Run, float]) -> dict[tuple[Run, str], Times]:

@@ -108,7 +108,6 @@ def test_the_products_have_the_flops_of_the_layers_by_hand_and_as_torch_counts_t
     forward = 2 * weights * 64
     assert counted(products.rollout) == forward
     assert counted(products.train) == 4 * 3 * forward
-    assert products.flops == 13 * forward
 
 
 def test_the_products_are_all_that_our_trainer_multiplies_while_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
