@@ -6,7 +6,6 @@ The shaded band reaches up to the best score of an agent without memory. A curve
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from s7rl.envs import Task
-from s7rl.files import write_atomically
+from s7rl.experiments.pictures import lighten, save_figure
 
 STEPS, RETURN, SUCCESS = "time/total_timesteps", "rollout/ep_rew_mean", "rollout/success_rate"
 BLUE, ORANGE, GREEN = "#1f5fa8", "#c4622d", "#3f7f3f"
@@ -61,9 +60,7 @@ def draw_learning_curve(progress: Path, picture: Path, *, task: Task, title: str
         panels[-1].set_ylim(-0.03, 1.08)
     panels[-1].set_xlabel("environment steps")
     panels[-1].xaxis.set_major_formatter(lambda steps, _: f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k")
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomically(picture, content.getvalue())
+    save_figure(figure, picture)
     return True
 
 
@@ -72,8 +69,7 @@ def _panel(axes: Axes, steps: NDArray[np.float64], values: NDArray[np.float64]) 
     marker = "o" if known.sum() == 1 else ""
     axes.plot(steps[known], values[known], color=BLUE, linewidth=2.2, marker=marker, zorder=3)
     axes.set_xlim(0, float(steps.max()) * 1.02)
-    axes.grid(color="0.92")
-    axes.spines[["top", "right"]].set_visible(False)
+    lighten(axes)
 
 
 def _label_return(axes: Axes, returns: NDArray[np.float64], task: Task) -> None:

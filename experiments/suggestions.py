@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -37,3 +37,29 @@ def named(kind: str, name: str, things: Mapping[str, Thing], where: str) -> Thin
     if name not in things:
         raise UsageError(f"there is no {kind} '{name}'{did_you_mean(name, things)} ({where})")
     return things[name]
+
+
+def chosen(kind: str, names: Sequence[str], known: Iterable[str], option: str) -> tuple[str, ...]:
+    """The names that an option was given, all that there are where it was given none.
+
+    Args:
+        kind: what they name, for the message.
+        names: what the user wrote.
+        known: all there are.
+        option: for the message.
+
+    Raises:
+        UsageError: there is none of a name, or it was given twice.
+    """
+    things = dict.fromkeys(known)
+    for name in names:
+        named(kind, name, things, f"{option} takes any of {', '.join(things)}")
+    check_once(names, option)
+    return tuple(names or things)
+
+
+def check_once(names: Sequence[str], option: str) -> None:
+    """Raises UsageError where an option was given a name, whose second time may stand for another that was meant."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{option} names '{name}' twice: give it once")

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from rich.console import Console
 from stable_baselines3.common.utils import get_device
 
 from s7rl.agents.allocator import keep_freed_memory
 from s7rl.agents.threads import torch_threads
-from s7rl.experiments.bench.config import BenchConfig, CoresBench, EnvsBench, RecallBench, ScanBench, quickened
+from s7rl.experiments.bench.config import (
+    BenchConfig,
+    CoresBench,
+    EnvsBench,
+    RecallBench,
+    ScanBench,
+    TrainBench,
+    quickened,
+)
 from s7rl.experiments.bench.cores import bench_cores
 from s7rl.experiments.bench.envs import bench_envs
 from s7rl.experiments.bench.recall import bench_recall
@@ -18,6 +29,18 @@ from s7rl.experiments.bench.scan import bench_scan
 from s7rl.experiments.bench.train import bench_train
 from s7rl.experiments.building import check_device
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.summary import say
+
+BENCHMARKS: Mapping[type, Callable[[Any, Sequence[str], Console], Path]] = MappingProxyType(
+    {
+        ScanBench: bench_scan,
+        CoresBench: bench_cores,
+        RecallBench: bench_recall,
+        EnvsBench: bench_envs,
+        TrainBench: bench_train,
+    }
+)
+"""By the request that each fulfils; it returns the folder that it leaves."""
 
 
 def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
@@ -40,17 +63,9 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
     keep_freed_memory()  # as the trainer does
     try:
         with torch_threads(request.common.threads):
-            if isinstance(request, ScanBench):
-                bench_scan(request, command, console)
-            elif isinstance(request, CoresBench):
-                bench_cores(request, command, console)
-            elif isinstance(request, RecallBench):
-                bench_recall(request, command, console)
-            elif isinstance(request, EnvsBench):
-                bench_envs(request, command, console)
-            else:
-                bench_train(request, command, console)
+            folder = BENCHMARKS[type(request)](request, command, console)
     except (MemoryError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"that does not fit this machine ({reason}): give smaller sizes or fewer cores") from error
+    say(console, f"results: {folder}")
     return 0

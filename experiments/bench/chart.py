@@ -6,7 +6,6 @@ for is told apart by the dashes, and every line by its name. Yardsticks are grey
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from s7rl.experiments.bench.measuring import Spread
-from s7rl.files import write_atomically
+from s7rl.experiments.pictures import lighten, save_figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5.0, 2.0)), (0, (1.0, 1.5)))
@@ -89,9 +88,7 @@ def draw(panels: Sequence[Sequence[Panel]], picture: Path, *, title: str) -> Non
     figure.set_layout_engine("none")
     for axes, panel in placed:
         _name_lines(axes, panel)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomically(picture, content.getvalue())
+    save_figure(figure, picture)
 
 
 def _panel(axes: Axes, panel: Panel) -> None:
@@ -121,8 +118,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=10, loc="left")
     axes.set_xlabel(panel.xlabel)
     axes.set_ylabel(panel.ylabel)
-    axes.grid(color="0.92")
-    axes.spines[["top", "right"]].set_visible(False)
+    lighten(axes)
     # Room for the names, on the right of the last point.
     left, right = axes.get_xlim()
     axes.set_xlim(left, right * (right / left) ** 0.32)

@@ -177,8 +177,8 @@ class EnvsBench:
 class TrainBench:
     """Whole trainers: environment steps per second of rollout and learning, together and alone, and their memory.
 
-    Ours with every core, sb3-contrib's RecurrentPPO where it is installed, and SB3's PPO without memory, on the same
-    environments, with minibatches and passes of the same size. All take turns.
+    Ours with every core, sb3-contrib's RecurrentPPO where it is installed, as it comes and with one LSTM, and SB3's PPO
+    without memory, on the same environments, with minibatches and passes of the same size. All take turns.
     """
 
     QUICK: ClassVar[Mapping[str, Any]] = MappingProxyType(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +30,7 @@ from s7rl.experiments.bench.models import (
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.probe import ProbeRequest, over_memory, probe
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
+from s7rl.experiments.bench.tables import in_short, number, with_spread
 from s7rl.experiments.summary import plural, say
 
 TRAIN, ACT = "train", "act"
@@ -65,13 +66,16 @@ class Results:
     """Why a cell has no times."""
 
 
-def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -> None:
+def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -> Path:
     """Measures, and leaves a folder.
 
     Args:
         request: the request.
         command: the words it was made of.
         console: where everything is shown.
+
+    Returns:
+        The folder.
 
     Raises:
         UsageError: a core is not known, or the folder cannot be made.
@@ -103,7 +107,7 @@ def bench_cores(request: CoresBench, command: Sequence[str], console: Console) -
     training = {(who, length): times for (what, who, length), times in results.times.items() if what == TRAIN}
     for line in findings(every, lengths, training):
         say(console, line)
-    say(console, ending(folder.path))
+    return folder.path
 
 
 def _measure_acting(request: CoresBench, every: Sequence[Contender], batch_size: int, results: Results) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ from matplotlib.ticker import FuncFormatter
 
 from s7rl.experiments.bench.chart import COLOURS, LABEL_SIZE
 from s7rl.experiments.bench.measuring import Spread
-from s7rl.files import write_atomically
+from s7rl.experiments.pictures import lighten, save_figure
 
 MARKERS = ("o", "<", ">")
+COLUMNS = 2
+"""So many panels stand side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,9 @@ class Dots:
     """By name, from top to bottom; the dots of the first row with some say which kinds there are."""
 
 
-def draw_dots(panels: Sequence[Dots], picture: Path, *, title: str, columns: int = 2) -> None:
+def draw_dots(panels: Sequence[Dots], picture: Path, *, title: str) -> None:
     """Draws panels side by side and below each other as a PNG, which is replaced in one step."""
-    columns = min(columns, len(panels))
+    columns = min(COLUMNS, len(panels))
     lines = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     heights = [1.2 + 0.25 * max(len(panel.rows) for panel in line) for line in lines]
     figure = Figure(figsize=(6.5 * columns, 0.8 + sum(heights)), dpi=120, layout="constrained")
@@ -53,9 +54,7 @@ def draw_dots(panels: Sequence[Dots], picture: Path, *, title: str, columns: int
     for axes, panel in zip(grid.flat, panels, strict=False):
         _panel(axes, panel)
     figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomically(picture, content.getvalue())
+    save_figure(figure, picture)
 
 
 def _panel(axes: Axes, panel: Dots) -> None:
@@ -73,5 +72,4 @@ def _panel(axes: Axes, panel: Dots) -> None:
     axes.tick_params(axis="x", which="both", labelsize=LABEL_SIZE)
     axes.set_title(panel.title, fontsize=10, loc="left")
     axes.set_xlabel(panel.xlabel)
-    axes.grid(color="0.92")
-    axes.spines[["top", "right"]].set_visible(False)
+    lighten(axes)

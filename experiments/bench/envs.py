@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -27,9 +28,10 @@ from s7rl.experiments.bench.models import SEED
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.random_play import RandomPlay, make_envs
-from s7rl.experiments.bench.tables import compact, ending
+from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.spaces import space_text
+from s7rl.experiments.suggestions import check_once
 from s7rl.experiments.summary import say
 
 AT_A_TIME = 8
@@ -64,13 +66,16 @@ class Contender:
     """With which actions, and what came of it."""
 
 
-def bench_envs(request: EnvsBench, command: Sequence[str], console: Console) -> None:
+def bench_envs(request: EnvsBench, command: Sequence[str], console: Console) -> Path:
     """Measures, and leaves a folder.
 
     Args:
         request: the request.
         command: the words it was made of.
         console: where everything is shown.
+
+    Returns:
+        The folder.
 
     Raises:
         UsageError: an environment is not known, or the folder cannot be made.
@@ -100,7 +105,7 @@ def bench_envs(request: EnvsBench, command: Sequence[str], console: Console) -> 
     for env_id, reason in left_out.items():
         its = reason if reason.startswith(env_id) else f"{env_id}: {reason}"
         say(console, f"left out: {its}")
-    say(console, ending(folder.path))
+    return folder.path
 
 
 def chosen_envs(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -110,10 +115,11 @@ def chosen_envs(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         Their ids, and why some cannot be made: their package is not installed.
 
     Raises:
-        UsageError: there is no such environment.
+        UsageError: there is no such environment, or it is named twice.
     """
+    check_once(wanted, "--envs")
     known = task_ids()
-    ids, left_out = list(dict.fromkeys(wanted or known)), {}
+    ids, left_out = list(wanted or known), {}
     for env_id in ids:
         try:
             find_spec(env_id)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from s7rl import Core, core_names, make_core
-from s7rl.experiments.errors import UsageError
-from s7rl.experiments.suggestions import named
+from s7rl.experiments.suggestions import chosen
 
 REFERENCE = "s7"
 """The core that all are compared with."""
@@ -39,13 +38,7 @@ def chosen_cores(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: there is no such core, or it is named twice.
     """
-    known = {name: name for name in core_names()}
-    for name in names:
-        named("core", name, known, f"--cores takes any of {', '.join(known)}")
-        if names.count(name) > 1:
-            raise UsageError(f"--cores names '{name}' twice: give it once")
-    chosen = [name for name in names or known if name != REFERENCE]
-    return (REFERENCE, *chosen)
+    return (REFERENCE, *(name for name in chosen("core", names, core_names(), "--cores") if name != REFERENCE))
 
 
 def make_module(name: str, d_model: int, length: int | None = None, n_blocks: int = 1) -> nn.Module:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from jaxtyping import Bool, Float
@@ -41,7 +38,7 @@ def make_envs(env_id: str, n_envs: int, budget_seconds: float) -> tuple[VectorEn
     began = time.perf_counter()
     while len(singles) < n_envs and time.perf_counter() - began < budget_seconds:
         singles.append(make_env(env_id))
-    makers: list[Callable[[], gym.Env[Any, Any]]] = [partial(_same, env) for env in singles]
+    makers = [lambda env=env: env for env in singles]
     return SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP), LOOP
 
 
@@ -111,7 +108,3 @@ class RandomPlay:
             at_ends = totals[ended[:, row], row]
             its += np.diff(at_ends, prepend=0.0).tolist()
             self._under_way[row] = totals[-1, row] - (at_ends[-1] if at_ends.size else 0.0)
-
-
-def _same(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    return env

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -27,10 +28,9 @@ from s7rl.experiments.bench.measuring import FAILED, Spread, failure
 from s7rl.experiments.bench.models import chosen_cores, make_module, parameter_count
 from s7rl.experiments.bench.output import BenchFolder, Cell
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.bench.tables import ending
 from s7rl.experiments.bench.tasks import NOT_ASKED, SEQUENCE_TASKS, SequenceTask
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.suggestions import named
+from s7rl.experiments.suggestions import chosen
 from s7rl.experiments.summary import plural, say
 
 SOLVED = 0.999
@@ -97,13 +97,16 @@ class SequenceModel(nn.Module):
         return logits
 
 
-def bench_recall(request: RecallBench, command: Sequence[str], console: Console) -> None:
+def bench_recall(request: RecallBench, command: Sequence[str], console: Console) -> Path:
     """Trains, and leaves a folder.
 
     Args:
         request: the request.
         command: the words it was made of.
         console: where everything is shown.
+
+    Returns:
+        The folder.
 
     Raises:
         UsageError: a task or a core is not known, a length is too short, or the folder cannot be made.
@@ -139,18 +142,16 @@ def bench_recall(request: RecallBench, command: Sequence[str], console: Console)
         console.print(_table(task, names, lengths, outcomes))
     for (task, length, name), reason in reasons.items():
         say(console, f"{name}, {task}, T = {length:,}: {reason}")
-    say(console, ending(folder.path))
+    return folder.path
 
 
-def chosen_tasks(request: RecallBench) -> list[str]:
+def chosen_tasks(request: RecallBench) -> tuple[str, ...]:
     """The tasks of an option ``--tasks``, all where it is empty.
 
     Raises:
-        UsageError: there is no such task, or a length has no room for it.
+        UsageError: there is no such task, it is named twice, or a length has no room for it.
     """
-    for name in request.tasks:
-        named("task", name, SEQUENCE_TASKS, f"--tasks takes any of {', '.join(SEQUENCE_TASKS)}")
-    tasks = list(dict.fromkeys(request.tasks or SEQUENCE_TASKS))
+    tasks = chosen("task", request.tasks, SEQUENCE_TASKS, "--tasks")
     for name in tasks:
         shortest = SEQUENCE_TASKS[name].shortest
         if min(request.lengths) < shortest:

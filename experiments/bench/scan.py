@@ -8,6 +8,7 @@ size: it reads four and writes four. It writes into memory that is there, where 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -25,8 +26,8 @@ from s7rl.experiments.bench.measuring import Forecast, Spread, Times, measure, r
 from s7rl.experiments.bench.models import SEED, synchronize
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.bench.tables import in_short, number, with_spread
+from s7rl.experiments.summary import plural
 
 Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 Scan: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -46,13 +47,16 @@ COLUMNS = (
 )
 
 
-def bench_scan(request: ScanBench, command: Sequence[str], console: Console) -> None:
+def bench_scan(request: ScanBench, command: Sequence[str], console: Console) -> Path:
     """Measures, and leaves a folder.
 
     Args:
         request: the request.
         command: the words it was made of.
         console: where everything is shown.
+
+    Returns:
+        The folder.
 
     Raises:
         UsageError: the folder cannot be made.
@@ -77,7 +81,7 @@ def bench_scan(request: ScanBench, command: Sequence[str], console: Console) -> 
         if results:
             _draw(folder, request, names, results)
     console.print(table)
-    say(console, ending(folder.path))
+    return folder.path
 
 
 def available_scans(device: torch.device) -> dict[str, Scan]:

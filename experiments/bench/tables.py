@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 from s7rl.experiments.bench.measuring import Spread
 
@@ -38,8 +37,3 @@ def between_quartiles(spread: Spread) -> str:
 def in_short(reason: str) -> str:
     """The kind of a reason why a cell was left out, which stands before its colon: ``over memory``."""
     return reason.partition(":")[0]
-
-
-def ending(folder: Path) -> str:
-    """Where to find it all."""
-    return f"results: {folder}"

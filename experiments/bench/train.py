@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from rich.console import Console
@@ -20,13 +21,14 @@ from s7rl.experiments.bench.models import REFERENCE, chosen_cores
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.probe import probe
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.bench.tables import ending, in_short, number, with_spread
+from s7rl.experiments.bench.tables import in_short, number, with_spread
 from s7rl.experiments.bench.train_findings import ROLLOUT, TRAINING, WHOLE, findings
 from s7rl.experiments.bench.trainers import (
     NO_CONTRIB,
     PRODUCTS,
     SB3,
     SB3_CONTRIB,
+    SHARED,
     RoundProbe,
     Run,
     Setting,
@@ -36,8 +38,7 @@ from s7rl.experiments.bench.trainers import (
     make_rounds,
     trainer_of,
 )
-from s7rl.experiments.errors import UsageError
-from s7rl.experiments.suggestions import named
+from s7rl.experiments.suggestions import chosen
 from s7rl.experiments.summary import plural, say
 
 BOUNDS, FLAT, MEMORY = ("tmaze-100", "tmaze-50"), "flat", "memory"
@@ -91,7 +92,7 @@ class Results:
     """Why a trainer has no times."""
 
 
-def bench_train(request: TrainBench, command: Sequence[str], console: Console) -> None:
+def bench_train(request: TrainBench, command: Sequence[str], console: Console) -> Path:
     """Measures, and leaves a folder.
 
     Args:
@@ -99,10 +100,13 @@ def bench_train(request: TrainBench, command: Sequence[str], console: Console) -
         command: the words it was made of.
         console: where everything is shown.
 
+    Returns:
+        The folder.
+
     Raises:
         UsageError: a core or a setting is not known, or the folder cannot be made.
     """
-    runs = {name: runs_of(name, request) for name in chosen_settings(request.settings)}
+    runs = {name: runs_of(name, request) for name in chosen("setting", request.settings, SETTINGS, "--settings")}
     folder = BenchFolder("train", COLUMNS, command, request.common)
     results = Results()
     measured: list[str] = []
@@ -127,20 +131,7 @@ def bench_train(request: TrainBench, command: Sequence[str], console: Console) -
     for name, its in runs.items():
         for line in findings(name, its, results.times, results.peak_bytes):
             say(console, line)
-    say(console, ending(folder.path))
-
-
-def chosen_settings(names: Sequence[str]) -> tuple[str, ...]:
-    """The settings of an option ``--settings``, all where it is empty.
-
-    Raises:
-        UsageError: there is no such setting, or it is named twice.
-    """
-    for name in names:
-        named("setting", name, SETTINGS, f"--settings takes any of {', '.join(SETTINGS)}")
-        if names.count(name) > 1:
-            raise UsageError(f"--settings names '{name}' twice: give it once")
-    return tuple(names or SETTINGS)
+    return folder.path
 
 
 def runs_of(name: str, request: TrainBench) -> list[Run]:
@@ -153,8 +144,8 @@ def runs_of(name: str, request: TrainBench) -> list[Run]:
     ours = [trainer_of(core, width, request.d_state) for core in chosen_cores(request.cores)]
     if len(SETTINGS[name]) > 1:
         return [Run(setting, ours[0]) for setting in SETTINGS[name]]
-    trainers = [*ours, *([Trainer(name=SB3_CONTRIB, d_model=width)] if has_contrib() else [])]
-    trainers.append(Trainer(name=SB3, d_model=width))
+    others = [SB3_CONTRIB, SHARED, SB3] if has_contrib() else [SB3]
+    trainers = [*ours, *(Trainer(name=other, d_model=width) for other in others)]
     if name in BOUNDS:
         # The network whose products are counted has as many modes as features.
         bound = trainer_of(REFERENCE, width, width)
@@ -202,7 +193,7 @@ def _measure(request: TrainBench, name: str, runs: Sequence[Run], results: Resul
 
 def _rows(name: str, run: Run, every: Sequence[Run], results: Results) -> Iterable[dict[str, Cell]]:
     setting, trainer = run.setting, run.trainer
-    reference = _reference(every)
+    reference = every[0]  # S7 as it comes; where it is compared with itself, in the shortest rollout.
     for measured in (WHOLE, ROLLOUT, TRAINING):
         row: dict[str, Cell] = {
             "setting": name,
@@ -228,11 +219,6 @@ def _rows(name: str, run: Run, every: Sequence[Run], results: Results) -> Iterab
         yield row
 
 
-def _reference(every: Sequence[Run]) -> Run:
-    """S7 as it comes; where it is compared with itself, in the shortest rollout."""
-    return every[0]
-
-
 def _table(name: str, runs: Sequence[Run], results: Results) -> Table:
     table = Table(title=f"{_title(name, runs)}: steps per second", title_justify="left")
     table.add_column("trainer")
@@ -246,7 +232,7 @@ def _table(name: str, runs: Sequence[Run], results: Results) -> Table:
         else:
             for measured in (WHOLE, ROLLOUT, TRAINING):
                 cells.append(with_spread(Spread.of(run.setting.steps / results.times[run, measured])))
-            beside = results.times.get((_reference(runs), WHOLE))
+            beside = results.times.get((runs[0], WHOLE))
             cells.append("" if beside is None else with_spread(ratio(whole, beside)))
             cells.append(number(results.peak_bytes[run] / 1e6) if run in results.peak_bytes else "")
         table.add_row(_label(name, run), *cells)

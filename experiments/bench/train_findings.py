@@ -9,11 +9,15 @@ import numpy as np
 from s7rl.experiments.bench.measuring import Spread, Times, ratio
 from s7rl.experiments.bench.models import REFERENCE
 from s7rl.experiments.bench.tables import between_quartiles
-from s7rl.experiments.bench.trainers import PRODUCTS, SB3, SB3_CONTRIB, Run
+from s7rl.experiments.bench.trainers import PRODUCTS, SB3, SB3_CONTRIB, SHARED, Run
 
 WHOLE, ROLLOUT, TRAINING = "whole", "rollout", "training"
 """What is measured: both together, or one of them alone."""
-WHO = {SB3: "SB3's PPO", SB3_CONTRIB: "sb3-contrib's RecurrentPPO"}
+WHO = {
+    SB3: "SB3's PPO",
+    SB3_CONTRIB: "sb3-contrib's RecurrentPPO",
+    SHARED: "sb3-contrib's RecurrentPPO with one LSTM and no hidden layers",
+}
 Figures = Mapping[tuple[Run, str], Times]
 """Seconds by run and what was measured; those of one setting were taken in the same rounds."""
 
@@ -33,7 +37,7 @@ def findings(name: str, runs: Sequence[Run], figures: Figures, peaks: Mapping[Ru
     first = runs[0]
     sevens = [run for run in runs if run.trainer.name == REFERENCE]
     for other in runs[1:]:
-        if other.trainer.name in (SB3, SB3_CONTRIB):
+        if other.trainer.name in WHO:
             yield from (_faster(name, seven, other, figures) for seven in sevens)
         elif other.trainer.name == PRODUCTS:
             yield _bound(name, runs, other, figures)

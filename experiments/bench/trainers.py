@@ -1,7 +1,8 @@
 """Whole trainers as things to measure: rounds of one rollout and one update, on environments that are the same for all.
 
-Ours with any core, sb3-contrib's RecurrentPPO and Stable-Baselines3's memoryless PPO; each by its own
-``collect_rollouts`` and ``train``. Beside them, as a yardstick, the matrix products of our network and nothing else.
+Ours with any core, sb3-contrib's RecurrentPPO, as it comes and built like ours, and Stable-Baselines3's memoryless PPO;
+each by its own ``collect_rollouts`` and ``train``. Beside them, as a yardstick, the matrix products of our network and
+nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from s7rl.experiments.bench.probe import Probed
 from s7rl.experiments.presets import AGENTS, SUITES
 from s7rl.experiments.settings import environments, reach_of, rollout_length
 
-SB3, SB3_CONTRIB, PRODUCTS = "sb3", "sb3-contrib", "products of s7"
+SB3, SB3_CONTRIB, SHARED, PRODUCTS = "sb3", "sb3-contrib", "sb3-contrib, shared", "products of s7"
 """What is measured beside our trainer with each core."""
 N_EPOCHS = 4
 MINIBATCHES = 4
@@ -86,7 +87,7 @@ class Trainer:
     """Who learns, and how large its network is."""
 
     name: str
-    """Of ``core_names()`` for ours, or ``SB3``, ``SB3_CONTRIB`` or ``PRODUCTS``."""
+    """Of ``core_names()`` for ours, or ``SB3``, ``SB3_CONTRIB``, ``SHARED`` or ``PRODUCTS``."""
     d_model: int
     """Width of the features, of the LSTM, of SB3's hidden layers."""
     d_state: int | None = None
@@ -171,10 +172,13 @@ def _algorithm(setting: Setting, trainer: Trainer, device: str) -> OnPolicyAlgor
     policy, hidden = policy_name(env.observation_space), [trainer.d_model, trainer.d_model]
     if trainer.name == SB3:
         return PPO(policy, env, policy_kwargs={"net_arch": hidden}, **common)
-    if trainer.name == SB3_CONTRIB:
+    if trainer.name in (SB3_CONTRIB, SHARED):
         import sb3_contrib
 
         sizes = {"net_arch": hidden, "lstm_hidden_size": trainer.d_model}
+        if trainer.name == SHARED:
+            # As ours: one memory for actor and critic, and their heads right behind it.
+            sizes |= {"net_arch": [], "shared_lstm": True, "enable_critic_lstm": False}
         return sb3_contrib.RecurrentPPO(policy.replace("Policy", "LstmPolicy"), env, policy_kwargs=sizes, **common)
     sizes = {"core": trainer.name, "d_model": trainer.d_model, "d_state": trainer.d_state}
     return RecurrentPPO(policy, env, policy_kwargs=sizes, **common)
@@ -190,7 +194,8 @@ class ProductRounds:
 
     A rollout is ``n_steps`` times each layer, forward, on the rows of all environments. Learning is three products of
     a layer and minibatch: forward, the gradient of the input, and that of the weight. The layers are taken over as they
-    are, without their biases, so that the same library multiplies here as in the network.
+    are, without their biases, so that the same library multiplies here as in the network while it learns. While it acts
+    on a CPU, a compiled kernel may do the products of a block, and no library.
     """
 
     def __init__(self, layers: Sequence[nn.Linear], setting: Setting, device: str = "cpu") -> None:
@@ -206,12 +211,6 @@ class ProductRounds:
             self._seen.append(torch.randn(setting.n_envs, layer.in_features, device=device))
             self._inputs.append(torch.randn(setting.batch_size, layer.in_features, device=device, requires_grad=True))
             self._gradients.append(torch.randn(setting.batch_size, layer.out_features, device=device))
-
-    @property
-    def flops(self) -> int:
-        """Multiplications and additions of a rollout and an update."""
-        weights = sum(layer.in_features * layer.out_features for layer in self.layers)
-        return 2 * weights * self._setting.steps * (1 + 3 * N_EPOCHS)
 
     def rollout(self) -> None:
         """Runs the products of a rollout."""

@@ -2,7 +2,7 @@
 
 Mutations that were tried: the first pair's value for every query; queries in the order of the pairs; keys or queries
 drawn with replacement; values taken from the keys' numbers; the delay forgotten or one longer; rewards where nothing
-is asked; no penalty; ``_right`` not set to 0 at a reset; success from 0.8 on; the wrong length in ``facts``.
+is asked; no penalty; success from 0.8 on; the wrong length in ``facts``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s7rl.envs import make_batched, make_env
+from s7rl.envs import make_env
 from s7rl.envs.engines.associative_recall import AssociativeRecall
 from tests.envs.one_episode import from_table, guess, oracle, play
 
@@ -139,17 +139,6 @@ def test_success_is_a_return_of_at_least_nine_tenths(wrong: int, success: bool) 
     episode = play(ID, kwargs, lambda s, _: (s[:, 0] + ((s[:, 1] >= 40) & (s[:, 1] < 40 + wrong))) % 4, range(3))
     assert episode.returns == pytest.approx(np.full(3, 1 - 2 * wrong / 20))
     assert (episode.success == success).all()
-
-
-def test_the_success_of_one_episode_is_not_carried_into_the_next() -> None:
-    envs = make_batched(ID, 2, SMALL)
-    envs.reset(seed=0)
-    for success in (True, False, True):
-        for _ in range(6):
-            due = envs.get_state()[:, 0]  # type: ignore[attr-defined]
-            _, _, terminated, _, infos = envs.step(due if success else 1 - due)
-        assert terminated.all()
-        assert (infos["is_success"] == success).all()
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,21 @@ def said(
     return verdict(evaluation, task, settings(agent), run=Path("my runs/x"), command=command, steps=400)
 
 
+def started(its: RunSettings) -> str:
+    text = io.StringIO()
+    print_settings(
+        Console(file=text, width=80),
+        its,
+        TASK,
+        spaces="some",
+        parameters=12_345,
+        threads=1,
+        device="cpu",
+        folder=Path("runs/x"),
+    )
+    return text.getvalue()
+
+
 @pytest.mark.parametrize(
     ("wins", "beginning"),
     [
@@ -89,23 +104,13 @@ def test_where_no_yardstick_is_known_the_comparison_is_named(monkeypatch: pytest
 
 @pytest.mark.parametrize(("n_steps", "told"), [(64, True), (256, False)])
 def test_the_start_says_when_the_gradient_cannot_reach_the_cue(n_steps: int, told: bool) -> None:
-    text = io.StringIO()
-    print_settings(
-        Console(file=text, width=80),
-        settings(ppo=PPOOptions(n_steps=n_steps)),
-        TASK,
-        spaces="some",
-        parameters=12_345,
-        threads=1,
-        device="cpu",
-        folder=Path("runs/x"),
-    )
+    text = started(settings(ppo=PPOOptions(n_steps=n_steps)))
     expected = (
         "up to 101 steps lie between a cue and its use; the gradient cannot reach a cue further back than 64 steps"
     )
-    assert (expected in text.getvalue()) == told
-    assert "12,345 parameters" in text.getvalue()
-    assert "1 thread on cpu" in text.getvalue()
+    assert (expected in text) == told
+    assert "12,345 parameters" in text
+    assert "1 thread on cpu" in text
 
 
 def test_a_program_that_the_shell_would_not_find_is_named_by_its_path(
@@ -122,15 +127,5 @@ def test_a_program_that_the_shell_would_not_find_is_named_by_its_path(
 
 @pytest.mark.parametrize(("steps", "told"), [(1000, True), (10_000_000, False)])
 def test_the_start_says_where_one_rollout_is_more_than_all_steps_that_were_asked_for(steps: int, told: bool) -> None:
-    text = io.StringIO()
-    print_settings(
-        Console(file=text, width=80),
-        settings(steps=steps),
-        TASK,
-        spaces="some",
-        parameters=12_345,
-        threads=1,
-        device="cpu",
-        folder=Path("runs/x"),
-    )
-    assert ("so it takes 8,192 steps instead of 1,000" in text.getvalue()) is told
+    text = started(settings(steps=steps))
+    assert ("so it takes 8,192 steps instead of 1,000" in text) is told

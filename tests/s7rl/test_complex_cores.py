@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from s7rl import LRU, S4D, S5, Core
 from s7rl.cores.modes import zero_order_hold
 from s7rl.cores.s5 import hippo_normal
+from tests.s7rl.core_runs import BATCH, STEPS, WIDTH, Array, build, numbers, run
 
-Array = NDArray[Any]
-WIDTH, MODES, STEPS, BATCH = 3, 4, 12, 2
-
-
-def numbers(core: Core) -> dict[str, Array]:
-    return {name: parameter.detach().numpy() for name, parameter in core.named_parameters()}
+MODES = 4
 
 
 def perturbed(core: Core) -> Core:
@@ -31,24 +25,6 @@ def perturbed(core: Core) -> Core:
         for parameter in core.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.double))
     return core
-
-
-def build(layer: Callable[..., Core], **options: Any) -> Core:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return layer(**options)
-
-
-def run(core: Core) -> tuple[Array, Array, Array, Array, Array]:
-    """Random inputs, state and resets, and what the core makes of them."""
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(STEPS, BATCH, WIDTH, generator=generator, dtype=torch.double)
-    state = torch.randn(BATCH, core.state_size, generator=generator, dtype=torch.double)
-    reset = torch.zeros(STEPS, BATCH, dtype=torch.bool)
-    reset[5, 0] = reset[0, 1] = reset[9, 1] = True
-    with torch.no_grad():
-        y, last = core.scan(x, state, reset)
-    return x.numpy(), state.numpy(), reset.numpy(), y.numpy(), last.numpy()
 
 
 def loop(x: Array, state: Array, reset: Array, a: Array, drive: Callable[[Array], Array]) -> tuple[Array, Array]:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from s7rl import GRU, LSTM, Core, MinGRU
-
-Array = NDArray[Any]
-WIDTH, STEPS, BATCH = 3, 12, 2
+from tests.s7rl.core_runs import BATCH, STEPS, WIDTH, Array, build, numbers, run
 
 
 def sigmoid(x: Array) -> Array:
@@ -45,33 +41,17 @@ def mingru_step(p: dict[str, Array], u: Array, h: Array) -> tuple[Array, Array]:
     return h, h
 
 
-def numbers(core: Core) -> dict[str, Array]:
-    return {name: parameter.detach().numpy() for name, parameter in core.named_parameters()}
-
-
-def build(layer: Callable[..., Core], d_model: int = WIDTH, **options: Any) -> Core:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return layer(d_model, **options)
-
-
 @pytest.mark.parametrize(("layer", "step"), [(GRU, gru_step), (LSTM, lstm_step), (MinGRU, mingru_step)])
 def test_a_gated_core_is_its_equations(
     layer: Callable[..., Core], step: Callable[[dict[str, Array], Array, Array], tuple[Array, Array]]
 ) -> None:
     core = build(layer).double()
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(STEPS, BATCH, WIDTH, generator=generator, dtype=torch.double)
-    state = torch.randn(BATCH, core.state_size, generator=generator, dtype=torch.double)
-    reset = torch.zeros(STEPS, BATCH, dtype=torch.bool)
-    reset[5, 0] = reset[0, 1] = reset[9, 1] = True
-    with torch.no_grad():
-        y, last = core.scan(x, state, reset)
+    x, state, reset, y, last = run(core)
     p = numbers(core)
     for row in range(BATCH):
-        h = state[row].numpy()
+        h = state[row]
         for k in range(STEPS):
-            expected, h = step(p, x[k, row].numpy(), np.zeros_like(h) if reset[k, row] else h)
+            expected, h = step(p, x[k, row], np.zeros_like(h) if reset[k, row] else h)
             np.testing.assert_allclose(y[k, row], expected, rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(last[row], h, rtol=1e-10, atol=1e-10)
 

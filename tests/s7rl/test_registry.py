@@ -10,18 +10,7 @@ import pytest
 
 import s7rl
 from s7rl import (
-    GRU,
-    LRU,
-    LSTM,
-    S4D,
-    S5,
-    S7,
     Core,
-    FrameStack,
-    GTrXL,
-    Mamba,
-    Memoryless,
-    MinGRU,
     ResidualBlock,
     Stack,
     core_names,
@@ -29,23 +18,19 @@ from s7rl import (
     make_core,
 )
 
+NAMED_OTHERWISE = {"framestack": "stack", "memoryless": "none"}
 LAYERS: dict[str, type[Core]] = {
-    "s7": S7,
-    "s5": S5,
-    "s4d": S4D,
-    "mamba": Mamba,
-    "lru": LRU,
-    "mingru": MinGRU,
-    "gru": GRU,
-    "lstm": LSTM,
-    "gtrxl": GTrXL,
-    "stack": FrameStack,
-    "none": Memoryless,
+    NAMED_OTHERWISE.get(name.lower(), name.lower()): thing
+    for name in s7rl.__all__
+    if inspect.isclass(thing := getattr(s7rl, name)) and issubclass(thing, Core)
+    if thing not in (Core, Stack, ResidualBlock)
 }
 
 
-def test_the_names_are_those_of_the_layers() -> None:
-    assert core_names() == tuple(LAYERS)
+def test_every_public_layer_has_a_name() -> None:
+    # Seen to fail it: the line of a layer left out of the registry. One that builds another layer fails the next test.
+    assert len(LAYERS) > 10
+    assert sorted(core_names()) == sorted(LAYERS)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -1,6 +1,9 @@
-"""The commands end to end, at sizes that take no time."""
+"""The commands end to end, at sizes that take no time.
 
-import csv
+Mutations that were seen to fail these tests: a benchmark without its function; the place of the results not said; a
+picture that is not written.
+"""
+
 import json
 from functools import partial
 from pathlib import Path
@@ -20,20 +23,9 @@ from s7rl.experiments.bench.probe import ProbeRequest, ProbeResult
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.cli import main, parse
 from s7rl.experiments.errors import UsageError
+from tests.experiments.bench.results import rows
 
 TINY_CORES = "bench cores --cores gru --lengths 8 4 --batch-size 2 --batch-sizes 1 --d-model 8 --repeats 2"
-
-
-@pytest.fixture(autouse=True)
-def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    return tmp_path
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_scan_leaves_a_table_a_picture_and_the_machine(
@@ -185,6 +177,12 @@ def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture
     output = capsys.readouterr()
     assert output.out.startswith("usage: s7rl bench")
     assert output.err == ""
+
+
+def test_every_benchmark_has_its_function() -> None:
+    assert {what: function.__name__ for what, function in benchmarks_module.BENCHMARKS.items()} == {
+        request: f"bench_{name}" for name, request in BENCHES.items()
+    }
 
 
 def test_quick_replaces_what_was_not_given() -> None:

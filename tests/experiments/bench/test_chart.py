@@ -1,4 +1,4 @@
-"""Names at the ends of lines do not cover each other, and numbers are short."""
+"""Names at the ends of lines do not cover each other."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import pytest
 
 from s7rl.experiments.bench.chart import Line, Panel, draw, spread_apart
 from s7rl.experiments.bench.measuring import Spread
-from s7rl.experiments.bench.tables import in_short, number, with_spread
 
 
 @pytest.mark.parametrize(
@@ -24,29 +23,6 @@ from s7rl.experiments.bench.tables import in_short, number, with_spread
 )
 def test_heights_are_moved_apart_in_their_order(wanted: list[float], placed: list[float]) -> None:
     assert spread_apart(wanted, 10.0, 0.0, 100.0) == placed
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (0.012345, "0.0123"),
-        (0.1, "0.100"),
-        (1.0, "1.00"),
-        (12.345, "12.3"),
-        (99.96, "100"),
-        (123.4, "123"),
-        (12345.6, "12,300"),
-    ],
-)
-def test_a_number_has_three_digits(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-def test_a_spread_is_half_the_distance_between_the_quartiles() -> None:
-    spread = Spread(median=0.002, lower=0.0019, upper=0.0021, minimum=0.0, maximum=1.0, repeats=9)
-    assert with_spread(spread, 1e6) == "2,000 ±5%"
-    assert in_short("over memory: more than 8 GB") == "over memory"
 
 
 def test_a_picture_is_written_also_where_a_line_has_one_point_or_none(tmp_path: Path) -> None:

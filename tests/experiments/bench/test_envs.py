@@ -2,14 +2,14 @@
 
 Mutations that were tried: all finished episodes counted, returns not told apart by episode, what was under way dropped
 or not set back, time-outs not counted as ends; actions drawn while the clock runs, drawn once for all rounds, without
-the seed; a first estimate of any size believed; all environments made whatever it takes; a rate of one environment, of
-the time of drawing, VizDoom by the processor's clock; a standard error without the root of n; an unknown id left out,
-an error other than ValueError not caught; a MultiDiscrete of two axes not flattened.
+the seed; a first estimate of any size believed; all environments made whatever it takes, the last in place of all; a
+rate of one environment, of the time of drawing, VizDoom by the processor's clock; a standard error without the root of
+n; an unknown id left out, one that is named twice measured once, an error other than ValueError not caught; a
+MultiDiscrete of two axes not flattened.
 """
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from s7rl.envs import EngineVectorEnv, task_ids
@@ -28,17 +28,11 @@ from s7rl.experiments.bench import envs as envs_module
 from s7rl.experiments.bench.random_play import BATCHED, LOOP, RandomPlay, make_envs
 from s7rl.experiments.cli import main
 from s7rl.experiments.spaces import space_text
+from tests.experiments.bench.results import rows
 
 
-@pytest.fixture(autouse=True)
-def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def rows(folder: Path) -> dict[str, dict[str, str]]:
-    with (folder / "results.csv").open(newline="") as file:
-        return {row["env"]: row for row in csv.DictReader(file)}
+def by_env(folder: Path) -> dict[str, dict[str, str]]:
+    return {row["env"]: row for row in rows(folder)}
 
 
 class Scripted(VectorEnv[Any, Any, Any]):
@@ -129,6 +123,8 @@ def test_environments_are_batched_where_they_can_be_and_fewer_where_they_take_lo
     for budget, number in ((60.0, 5), (1e-9, 1)):
         envs, stepped = make_envs("CartPole-v1", 5, budget)
         assert (envs.num_envs, stepped) == (number, LOOP)
+        assert isinstance(envs, SyncVectorEnv)
+        assert len(set(map(id, envs.envs))) == number
         assert envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
 
 
@@ -155,7 +151,7 @@ def test_a_rate_counts_every_environment_and_the_time_of_stepping_alone(
         "bench envs --envs s7rl/MemoryLength-v0 s7rl/Reverse-v0 --n-envs 3 --repeats 2 --budget-seconds 0.01 --out x"
     )
     assert main(words.split()) == 0
-    table = rows(empty_directory / "x")
+    table = by_env(empty_directory / "x")
     assert list(table) == ["s7rl/MemoryLength-v0", "s7rl/Reverse-v0"]
     for row in table.values():
         assert float(row["steps_per_second_median"]) == pytest.approx(3 / 0.25)
@@ -172,7 +168,7 @@ def test_vizdoom_whose_games_are_processes_of_their_own_is_timed_by_the_wall() -
 def test_random_actions_earn_what_theory_says(empty_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = "bench envs --envs s7rl/TMazePassive-v0 --n-envs 16 --repeats 2 --budget-seconds 0.1 --out x"
     assert main(words.split()) == 0
-    row = rows(empty_directory / "x")["s7rl/TMazePassive-v0"]
+    row = by_env(empty_directory / "x")["s7rl/TMazePassive-v0"]
     assert (row["observations"], row["actions"], row["left_out"]) == ("Discrete(4)", "Discrete(4)", "")
     assert float(row["known_random_return"]) == pytest.approx(-1.515)
     error = float(row["standard_error"])
@@ -200,7 +196,7 @@ def test_what_is_not_installed_or_fails_is_left_out_with_a_line(
     missing = "popgym-AutoencodeEasy-v0 needs popgym, which is not installed: pip install 's7rl[popgym]'"
     assert f"left out: {missing}\n" in output
     assert "left out: Broken-v0: failed: 'a piece'\n" in output
-    table = rows(empty_directory / "x")
+    table = by_env(empty_directory / "x")
     assert list(table) == names
     assert [bool(row["steps_per_second_median"]) for row in table.values()] == [False, True, False]
     assert table["popgym-AutoencodeEasy-v0"]["left_out"] == missing
@@ -213,6 +209,15 @@ def test_an_environment_that_does_not_exist_is_one_line(
     error = capsys.readouterr().err
     assert error.startswith("s7rl bench envs: unknown environment 's7rl/Revers-v0': did you mean 's7rl/Reverse-v0'?")
     assert error.count("\n") == 1
+    assert not (empty_directory / "x").exists()
+
+
+def test_an_environment_that_is_named_twice_is_refused_in_a_line(
+    empty_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["s7rl/Reverse-v0", "s7rl/Copy-v0", "s7rl/Reverse-v0"]
+    assert main(["bench", "envs", "--envs", *names, "--out", "x"]) == 2
+    assert capsys.readouterr().err.startswith("s7rl bench envs: --envs names 's7rl/Reverse-v0' twice: give it once")
     assert not (empty_directory / "x").exists()
 
 

@@ -1,6 +1,8 @@
-"""Training on tasks of pure memory: optimiser, schedule, stopping, and the command end to end."""
+"""Training on tasks of pure memory: optimiser, schedule, stopping, and the command end to end.
 
-import csv
+Mutations that were seen to fail these tests: a task that is named twice trained once.
+"""
+
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from s7rl.experiments.bench.recall import (
 )
 from s7rl.experiments.bench.tasks import SEQUENCE_TASKS, Batch, SequenceTask
 from s7rl.experiments.cli import main
+from tests.experiments.bench.results import rows
 
 PARITY = SEQUENCE_TASKS["parity"]
 REQUEST = RecallBench(steps=60, batch_size=8, d_model=8, n_blocks=1, learning_rate=0.05)
@@ -160,19 +163,7 @@ def test_an_answer_depends_on_nothing_later() -> None:
     assert not torch.allclose(first[6:], second[6:])
 
 
-@pytest.fixture
-def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    return tmp_path
-
-
 TINY = "bench recall --lengths 24 --seeds 2 --steps 2 --batch-size 2 --d-model 8 --n-blocks 1 --cores gru --out x"
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_recall_leaves_a_line_for_every_training(
@@ -218,6 +209,10 @@ def test_a_training_that_fails_is_marked_and_the_others_go_on(
         ("--tasks copy", "s7rl bench recall: there is no task 'copy'; did you mean copying?"),
         ("--cores gruu", "s7rl bench recall: there is no core 'gruu'; did you mean gru?"),
         ("--lengths 20 64", "s7rl bench recall: --lengths 20 has no room for the task 'recall': give 24 or more"),
+        (
+            "--tasks copying parity copying --lengths 24 --cores gru --steps 1",
+            "s7rl bench recall: --tasks names 'copying' twice: give it once",
+        ),
         ("--seeds 0", "s7rl bench recall: --seeds 0 must be positive"),
         ("--stepz 3", "s7rl bench recall: there is no option --stepz; did you mean --steps?"),
     ],

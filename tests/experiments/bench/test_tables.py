@@ -2,7 +2,8 @@
 
 import pytest
 
-from s7rl.experiments.bench.tables import compact, number
+from s7rl.experiments.bench.measuring import Spread
+from s7rl.experiments.bench.tables import compact, in_short, number, with_spread
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,13 @@ def test_numbers_have_three_digits_and_no_exponent(value: float, shown: str) -> 
 )
 def test_rates_have_two_digits_and_a_unit(value: float, shown: str) -> None:
     assert compact(value) == shown
+
+
+def test_a_spread_is_half_the_distance_between_the_quartiles() -> None:
+    spread = Spread(median=0.002, lower=0.0019, upper=0.0021, minimum=0.0, maximum=1.0, repeats=9)
+    assert with_spread(spread, 1e6) == "2,000 ±5%"
+
+
+def test_a_reason_in_short_is_what_stands_before_its_colon() -> None:
+    assert in_short("over memory: more than 8 GB") == "over memory"
+    assert in_short("failed") == "failed"
