@@ -223,12 +223,9 @@ from s7rl.cores import make_core
 torch.manual_seed(0)
 core = make_core("s7", d_model=8, d_state=4)
 x, reset = torch.randn(3, 2, 8, requires_grad=True), torch.zeros(3, 2, dtype=torch.bool)
-y, state = torch.compile(core.scan, backend="eager")(x, core.initial_state(2), reset)
+y, _ = torch.compile(core.scan, backend="eager")(x, core.initial_state(2), reset)
 torch.testing.assert_close(y, core.scan(x, core.initial_state(2), reset)[0])
 y.sum().backward()
-with torch.no_grad():
-    y, _ = torch.compile(core.step, backend="eager")(x[0], state, reset[0])
-    torch.testing.assert_close(y, core.step(x[0], state, reset[0])[0])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

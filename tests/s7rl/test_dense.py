@@ -99,9 +99,10 @@ def test_only_large_products_of_float32_go_to_one_dnn(calls: list[tuple[int, ...
 
 @available
 @pytest.mark.usefixtures("_however_small")
-def test_gradients_have_gradients() -> None:
+@pytest.mark.parametrize("outputs", [3, 7])
+def test_gradients_have_gradients(outputs: int) -> None:
     torch.manual_seed(0)
-    layer, x = Linear(6, 7), torch.randn(5, 6, requires_grad=True)
+    layer, x = Linear(6, outputs), torch.randn(5, 6, requires_grad=True)
     leaves = [x, *layer.parameters()]
 
     def second(y: Tensor) -> tuple[Tensor, ...]:
