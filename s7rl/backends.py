@@ -11,6 +11,9 @@ The environment variable ``S7RL_SCAN`` set to one of these names forces it; it i
 would have been chosen but cannot be imported, a RuntimeWarning says so once, with what is used instead.  Triton
 compiles at its first call and needs a C compiler then; ``S7RL_SCAN=torch`` does without.
 
+What ``torch.jit.trace`` or ``torch.export`` records is ``torch``, since a kernel's results would be recorded as
+constants.  ``torch.compile`` goes around the kernels.
+
 What a learning step does beside the scans has numba kernels on the CPU as well; :func:`fused` says where they serve.
 """
 
@@ -21,12 +24,14 @@ from importlib import import_module
 
 import torch
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from s7rl.checks import one_line
 
 VARIABLE = "S7RL_SCAN"
 BACKENDS = ("numba", "reference", "torch", "triton")
 _SERVES = {"numba": "float32 and float64 on the CPU", "triton": "CUDA"}
+_FUSED = ({(torch.float32, True)}, {(torch.float64, True)})
 
 
 def backend(x: Tensor) -> str:
@@ -36,6 +41,8 @@ def backend(x: Tensor) -> str:
         ValueError: if ``S7RL_SCAN`` names none, or one that cannot work here.
     """
     asked = os.environ.get(VARIABLE, "")
+    if _is_recorded():
+        return asked if asked == "reference" else "torch"
     if not asked:
         preferred = "triton" if x.device.type == "cuda" else "numba"
         if not _serves(preferred, x):
@@ -66,15 +73,22 @@ def fused(*tensors: Tensor) -> bool:
     """Whether a numba kernel may stand in for tensor operations on these, beside the scans.
 
     That is on the CPU, all of one dtype, float32 or float64, unless ``S7RL_SCAN`` names something else; nothing is said
-    where numba is missing, since those operations are fast too.  ``torch.compile`` fuses them itself.
+    where numba is missing, since those operations are fast too.  ``torch.compile`` fuses them itself, and what records
+    them finds nothing in a kernel.
     """
-    first = tensors[0]
+    # One microsecond, not two: it is asked at every step of an agent that acts.
     return (
-        not torch.compiler.is_compiling()
+        {(x.dtype, x.is_cpu) for x in tensors} in _FUSED
         and os.environ.get(VARIABLE, "") in ("", "numba")
-        and all(x.dtype == first.dtype and _serves("numba", x) for x in tensors)
+        and not torch.compiler.is_compiling()
+        and not is_tracing()
         and not missing("numba")
     )
+
+
+def _is_recorded() -> bool:
+    # The other way to compile is dynamo, which also records for torch.export(strict=True), and then refuses kernels.
+    return is_tracing() or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling())
 
 
 def _serves(name: str, x: Tensor) -> bool:
@@ -84,9 +98,14 @@ def _serves(name: str, x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # the compiler shall not follow the import
 def missing(name: str) -> str:
     """Why a kernel's library cannot be imported, in one line; empty if it can."""
+    return _import_problem(name)
+
+
+@functools.cache
+def _import_problem(name: str) -> str:
     try:
         import_module(name)
     except Exception as problem:  # a broken installation raises anything: OSError, AttributeError, RuntimeError

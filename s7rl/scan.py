@@ -15,6 +15,7 @@ the tensors: numba on the CPU (float32 and float64), Triton on CUDA, a parallel 
 :mod:`s7rl.backends` chooses, and ``S7RL_SCAN=numba|triton|torch|reference`` in the environment forces one.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 
 import torch
@@ -70,8 +71,7 @@ def linear_scan(
     name = backend(b)
     if name == "reference":
         return linear_scan_reference(a.expand(steps, batch, -1), b, initial, reset, angle)
-    # Imported when it is needed: numba and triton take a while, and either may be missing.
-    states: Tensor = import_module(_KERNELS[name]).scan(a, b, initial, reset, angle)
+    states: Tensor = _kernel(name)(a, b, initial, reset, angle)
     return states
 
 
@@ -113,6 +113,13 @@ def _advance(
     cosine, sine = angle.cos(), angle.sin()
     rotated = [a_still * still, a_rotating * (cosine * real - sine * imag), a_rotating * (sine * real + cosine * imag)]
     return torch.cat(rotated, dim=-1) + b
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # the compiler shall not follow the import
+def _kernel(name: str) -> Callable[..., Tensor]:
+    # Imported when it is needed: numba and triton take a while, and either may be missing.
+    scan: Callable[..., Tensor] = import_module(_KERNELS[name]).scan
+    return scan
 
 
 def check_shapes(

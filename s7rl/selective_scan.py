@@ -17,8 +17,9 @@ from torch import Tensor
 from s7rl.backends import backend
 from s7rl.scan import check_shapes, linear_scan
 
-INPUT_SCALES = (0.0, 0.5, 0.25)
-"""The powers p that the kernel knows."""
+SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
+"""How many of 1 - a make each power p of it that the kernel knows."""
+INPUT_SCALES = tuple(SQUARE_ROOTS)
 
 
 def selective_scan(
@@ -59,9 +60,11 @@ def selective_scan(
     if backend(driven) == "numba":
         from s7rl.kernels import cpu_selective_scan  # only now: numba takes a while, and may be missing
 
-        return cpu_selective_scan.scan(
-            selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale, offset=offset
+        roots = SQUARE_ROOTS[input_scale]
+        result: tuple[Tensor, Tensor, Tensor] = cpu_selective_scan.scan(
+            selection, driven, u, w_0, skip, angle, initial, reset, square_roots=roots, offset=offset
         )
+        return result
     return selective_scan_reference(
         selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale, offset=offset
     )

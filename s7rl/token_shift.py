@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from s7rl.backends import backend
+from s7rl.backends import fused
+from s7rl.scan import check_shapes
 
 
 def token_shift(
@@ -22,10 +23,18 @@ def token_shift(
         mu: the share of the input before.
         before: the input before the first.
         reset: true where a step is the first of an episode.
+
+    Raises:
+        ValueError: if the shapes do not fit together, or T is 0.
     """
-    if backend(u) == "numba" and u.dtype == mu.dtype == before.dtype:
+    steps, batch, width = u.shape
+    check_shapes(steps, batch, width, before, reset)
+    if mu.shape != (width,):
+        raise ValueError(f"u has width {width}, but mu has shape {tuple(mu.shape)}: pass one share for each feature.")
+    if fused(u, mu, before):
         from s7rl.kernels import cpu_token_shift  # only now: numba takes a while, and may be missing
 
-        return cpu_token_shift.shift(u, mu, before, reset)
+        shifted: Tensor = cpu_token_shift.shift(u, mu, before, reset)
+        return shifted
     previous = torch.cat([before[None], u[:-1]]).masked_fill(reset[..., None], 0.0)
     return torch.addcmul(u, mu, previous, value=-1)

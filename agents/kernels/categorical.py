@@ -14,15 +14,12 @@ from typing import Any, no_type_check
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
 from s7rl.kernels.arrays import array, empty_like
-
-Array = NDArray[np.floating]
+from s7rl.kernels.compiling import Array, kernel
 
 
 def log_prob_and_entropy(
@@ -63,7 +60,7 @@ class _Categorical(torch.autograd.Function):
         return grad_logits, None
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def shift(logits: Array, shifted: Array) -> None:
     """Fill ``shifted`` [N, A], logits less the highest of their row: no exponential of theirs overflows."""
@@ -77,7 +74,7 @@ def shift(logits: Array, shifted: Array) -> None:
             y[j] = x[j] - highest
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def categorical_forward(
     actions: NDArray[np.int64], probabilities: Array, slopes: Array, log_prob: Array, entropy: Array
@@ -105,7 +102,7 @@ def categorical_forward(
         entropy[i] = h
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def categorical_backward(
     actions: NDArray[np.int64],

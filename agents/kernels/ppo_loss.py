@@ -13,15 +13,11 @@ from typing import Any, no_type_check
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
 from s7rl.kernels.arrays import array
-
-Array = NDArray[np.floating]
+from s7rl.kernels.compiling import Array, kernel
 
 
 def loss_and_statistics(
@@ -78,7 +74,7 @@ class _PPOLoss(torch.autograd.Function):
         return grad_values, grad_log_probs, None if ctx.estimated else grad_entropies, None, None
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def ppo_loss(
     values: Array,
@@ -128,7 +124,7 @@ def ppo_loss(
     statistics[5] = policy_loss + ent_coef * entropy_loss + vf_coef * value_loss
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 @no_type_check
 def _clamp(x, low, high):
     return low if x < low else high if x > high else x

@@ -28,9 +28,8 @@ class ResidualBlock(Core):
         self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
         """See :meth:`Core.step`."""
-        # Who watches what goes in and out of the parts sees nothing of a step that is made all at once.
-        watched = torch.is_grad_enabled() or self.norm._forward_hooks
-        whole = None if watched else self.layer.step_within(self.norm, self.gate, x, state, reset)
+        learning = torch.is_grad_enabled()
+        whole = None if learning else self.layer.step_within(self.norm, self.gate, x, state, reset)
         return super().step(x, state, reset) if whole is None else whole
 
     def scan(

@@ -1,5 +1,7 @@
 """Tensors as the CPU kernels see them, and memory for what they return."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ def empty_like(x: Tensor) -> Tensor:
     """A contiguous tensor of this shape, dtype and device that nobody has written to.
 
     The first touch of fresh memory, page by page, costs more than a scan of it.  numpy asks Linux for huge pages, where
-    the system offers them (``madvise``), and torch does not: 16 MiB take 1 ms instead of 6.
+    the system offers them (``madvise``), and torch does not.
     """
     size = x.numel() * x.element_size()
     if x.device.type != "cpu" or size < _LARGE:
@@ -26,15 +28,26 @@ def empty_like(x: Tensor) -> Tensor:
 
 
 class Arrays:
-    """The memory of some parameters as numpy arrays, looked up again only where one of them has moved."""
+    """The memory of some parameters as numpy arrays, looked up again only where one of them has moved.
+
+    A copy starts with none, since the memory is that of the original's parameters.
+    """
 
     def __init__(self) -> None:
-        self._places: list[int] = []
+        self.forget()
+
+    def __reduce__(self) -> tuple[type[Arrays], tuple[()]]:
+        return Arrays, ()
+
+    def forget(self) -> None:
+        """Let go of the memory."""
+        self._places: list[Any] = []
         self._arrays: list[Any] = []
 
     def of(self, tensors: Sequence[Tensor]) -> list[Any]:
         """One array for each, as :func:`array`."""
-        places = [tensor.data_ptr() for tensor in tensors]
+        # With strides, since `p.data = p.data.t()` moves nothing; a layer whose sizes fit has the same shapes there.
+        places = [(tensor.data_ptr(), tensor.stride()) for tensor in tensors]
         # What stands at a place is what stood there: the arrays keep their memory from being given to others.
         if places != self._places:
             self._places, self._arrays = places, [array(tensor) for tensor in tensors]

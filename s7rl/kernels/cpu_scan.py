@@ -19,17 +19,15 @@ from typing import Any, no_type_check
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
 from s7rl.kernels.arrays import array, empty_like
+from s7rl.kernels.compiling import Array, kernel
 
-Array = NDArray[np.floating]
 
-
+@torch.compiler.disable
 def scan(
     a: Float[Tensor, "#T #B N"],
     b: Float[Tensor, "T B W"],
@@ -66,7 +64,7 @@ class _NumbaScan(torch.autograd.Function):
         return grad_a, grad_b, grad_initial, None, grad_angle
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def scan_forward(
     a: Array, b: Array, cosine: Array, sine: Array, initial: Array, reset: NDArray[np.bool_], states: Array
@@ -97,7 +95,7 @@ def scan_forward(
                 x_v[r] = a_r[r] * (sine[r] * u[r] + cosine[r] * v[r]) + b_v[r]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def scan_backward(
     a: Array,

@@ -5,17 +5,15 @@ from typing import Any, no_type_check
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from s7rl.kernels import cache  # noqa: F401 - chooses numba's cache folder
 from s7rl.kernels.arrays import array, empty_like
+from s7rl.kernels.compiling import Array, kernel
 
-Array = NDArray[np.floating]
 
-
+@torch.compiler.disable
 def shift(
     u: Float[Tensor, "T B H"], mu: Float[Tensor, " H"], before: Float[Tensor, "B H"], reset: Bool[Tensor, "T B"]
 ) -> Float[Tensor, "T B H"]:
@@ -42,7 +40,7 @@ class _TokenShift(torch.autograd.Function):
         return *results, None
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def token_shift_forward(u: Array, mu: Array, before: Array, reset: NDArray[np.bool_], shifted: Array) -> None:
     """Fill ``shifted`` [T, B, H]."""
@@ -59,7 +57,7 @@ def token_shift_forward(u: Array, mu: Array, before: Array, reset: NDArray[np.bo
                     result[h] = now[h] - mu[h] * previous[h]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 @no_type_check
 def token_shift_backward(
     u: Array,

@@ -1,11 +1,13 @@
 """Which backend serves which tensors, and what is said where it cannot.
 
 Mutations of :func:`s7rl.backends.fused` that were seen to fail these tests: kernels while torch compiles; for tensors
-of several dtypes; without numba.
+of several dtypes; without numba; while torch records.  And of :func:`s7rl.backends.backend`: kernels while torch
+records; a kernel that the compiler follows.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from s7rl import backends, linear_scan
 from s7rl.backends import backend, fused
+from s7rl.cores import make_core
 from s7rl.selective_scan import selective_scan
 
 
@@ -25,16 +28,16 @@ from s7rl.selective_scan import selective_scan
 def nothing_asked_and_nothing_said(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("S7RL_SCAN", raising=False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    for cached in (backends.missing, backends._say_once):
+    for cached in (backends._import_problem, backends._say_once):
         cached.cache_clear()
     yield
-    for cached in (backends.missing, backends._say_once):
+    for cached in (backends._import_problem, backends._say_once):
         cached.cache_clear()
 
 
 def on(device: str, dtype: torch.dtype = torch.float32) -> Any:
     """What looks like a tensor there: most machines have no such device."""
-    return Mock(spec=Tensor, device=torch.device(device), dtype=dtype)
+    return Mock(spec=Tensor, device=torch.device(device), is_cpu=device == "cpu", dtype=dtype)
 
 
 @pytest.fixture
@@ -183,3 +186,47 @@ def test_beside_the_scans_nothing_is_said_of_a_missing_numba(monkeypatch: pytest
 def test_while_torch_compiles_it_gets_the_tensor_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
     assert not fused(on("cpu"))
+
+
+class Steps(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = make_core("s7", d_model=8, d_state=4)
+
+    def forward(self, x: Tensor, state: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+        x, state = self.core.step(x, state, reset)
+        y, state = self.core.scan(x[None], state, reset[None])
+        return y[0], state
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    "record", [torch.jit.trace, lambda module, example: torch.export.export(module, example).module()]
+)
+def test_what_torch_records_depends_on_its_inputs(record: Any) -> None:
+    torch.manual_seed(0)
+    module = Steps()
+    x, state, reset = torch.randn(3, 8), module.core.initial_state(3), torch.zeros(3, dtype=torch.bool)
+    with torch.no_grad():
+        recorded = record(module, (x, state, reset))
+        others = x + 1, torch.randn_like(state), ~reset
+        for example in ((x, state, reset), others, (x + 1, others[1], reset)):
+            torch.testing.assert_close(recorded(*example), module(*example))
+
+
+def test_the_compiler_goes_around_kernels_that_nobody_has_called_yet() -> None:
+    # In a process of its own: kernels that are loaded are no trouble.
+    code = """
+import torch
+from s7rl.cores import make_core
+torch.manual_seed(0)
+core = make_core("s7", d_model=8, d_state=4)
+x, reset = torch.randn(3, 2, 8, requires_grad=True), torch.zeros(3, 2, dtype=torch.bool)
+y, _ = torch.compile(core.scan, backend="eager")(x, core.initial_state(2), reset)
+torch.testing.assert_close(y, core.scan(x, core.initial_state(2), reset)[0])
+y.sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "recompile_limit" not in done.stderr

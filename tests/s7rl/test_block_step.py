@@ -3,11 +3,18 @@
 Mutations seen to fail: the shift by the state where an episode starts; mu left out; what was shifted kept in the state
 instead of the input; the rows behind the last four left out; the gate's bias; the norm's bias; GELU without its root; a
 kernel that is used for other selections, many sequences, under autocast, past S7RL_SCAN, while gradients are kept, or
-past who watches; arrays of a parameter that has moved.
+past who watches; arrays of a parameter that has moved; arrays that are copied with the layer;
+arrays of another device's weights kept; a part replaced by one of another class; inputs, states and resets that do not
+fit.
 """
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,10 +24,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from s7rl.cores import S7, ResidualBlock, Stack
+from s7rl.cores.dense import Linear
 from s7rl.cores.s7 import MOST_AT_ONCE
-from s7rl.kernels import cpu_block_step
+from s7rl.kernels import cpu_s7
 
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-4}
+STATE = 23
+"""Numbers of state of `block_of`: 7 modes of which 4 rotate, and the input before."""
 
 
 def block_of(dtype: torch.dtype = torch.float32, **options: Any) -> ResidualBlock:
@@ -36,13 +46,13 @@ def block_of(dtype: torch.dtype = torch.float32, **options: Any) -> ResidualBloc
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many sequences each call of the kernel had."""
     seen: list[int] = []
-    kernel = cpu_block_step.block_step
+    kernel = cpu_s7.block_step
 
     def counted(x: Any, *arguments: Any) -> None:
         seen.append(len(x))
         kernel(x, *arguments)
 
-    monkeypatch.setattr(cpu_block_step, "block_step", counted)
+    monkeypatch.setattr(cpu_s7, "block_step", counted)
     return seen
 
 
@@ -96,6 +106,11 @@ def test_a_stack_steps_in_the_kernel_block_by_block(calls: list[int]) -> None:
     torch.testing.assert_close(found, after)
 
 
+def parts(block: ResidualBlock) -> list[nn.Module]:
+    layer: Any = block.layer
+    return [block.norm, block.gate, layer.selection, layer.input, layer.output]
+
+
 def test_where_the_kernel_does_not_serve_the_step_is_a_scan(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     def step(block: ResidualBlock, batch: int = 3) -> None:
         x, state, reset = inputs(block, batch)
@@ -116,12 +131,22 @@ def test_where_the_kernel_does_not_serve_the_step_is_a_scan(calls: list[int], mo
         monkeypatch.setenv("S7RL_SCAN", "torch")
         step(block)
         monkeypatch.delenv("S7RL_SCAN")
-        watched = block.norm.register_forward_hook(lambda *_: None)
-        step(block)
+        for part in parts(block):
+            for watch in (part.register_forward_hook, part.register_forward_pre_hook):
+                watched = watch(lambda *_: None)
+                step(block)
+                watched.remove()
+        replaced = block_of()
+        replaced.gate = Doubled(12, 12)
+        step(replaced)
         assert not calls
-        watched.remove()
         step(block)
     assert calls == [3]
+
+
+class Doubled(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
 
 
 def test_parameters_that_have_changed_or_moved_are_read_where_they_are() -> None:
@@ -140,7 +165,53 @@ def test_parameters_that_have_changed_or_moved_are_read_where_they_are() -> None
             torch.testing.assert_close(y, block.scan(x[None], state, reset[None])[0][0])
 
 
-def test_a_state_of_another_size_is_refused_in_one_line() -> None:
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda block: pickle.loads(pickle.dumps(block))])
+def test_a_copy_acts_on_its_own_parameters(copied: Callable[[ResidualBlock], ResidualBlock]) -> None:
+    torch.manual_seed(0)
+    block = block_of(torch.float64)
+    x, state, reset = inputs(block, 3)
+    with torch.no_grad():
+        block.step(x, state, reset)
+        follower = copied(block)
+        follower.load_state_dict(block.state_dict(), assign=True)
+        block.gate.weight.mul_(2)
+        y, _ = follower.step(x, state, reset)
+        torch.testing.assert_close(y, block.scan(x[None], state, reset[None])[0][0])
+
+
+def test_weights_are_let_go_of_where_the_kernel_does_not_serve() -> None:
     block = block_of()
-    with torch.no_grad(), pytest.raises(ValueError, match=r"^initial has shape \(3, 5\), but [^\n]+$"):
-        block.step(torch.zeros(3, 12), torch.zeros(3, 5), torch.zeros(3, dtype=torch.bool))
+    with torch.no_grad():
+        block.step(*inputs(block, 3))
+        memory = weakref.ref(block.gate.weight.untyped_storage())
+        block.to("meta").step(*(tensor.to("meta") for tensor in inputs(block, 3)))
+    gc.collect()
+    assert memory() is None
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("x", "state", "reset", "message"),
+    [
+        ((3, 20), (3, STATE), (3,), r"Given normalized_shape=\[12\], [^\n]+"),  # torch's
+        ((3, 12), (3, 5), (3,), r"initial has shape \(3, 5\), but [^\n]+"),
+        ((3, 12), (2, STATE), (3,), rf"initial has shape \(2, {STATE}\), but [^\n]+"),
+        ((3, 12), (3, STATE), (2,), r"reset has shape \(1, 2\), but [^\n]+"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    x: tuple[int, ...], state: tuple[int, ...], reset: tuple[int, ...], message: str
+) -> None:
+    block = block_of()
+    assert block.state_size == STATE
+    with torch.no_grad(), pytest.raises((ValueError, RuntimeError), match=f"^{message}$"):
+        block.step(torch.zeros(x), torch.zeros(state), torch.zeros(reset, dtype=torch.bool))
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(("batch", "steps"), [(1, 2), (2, 1)])
+def test_what_does_not_fit_a_sequence_is_refused_before_any_kernel_reads_it(batch: int, steps: int) -> None:
+    layer = S7(12, d_state=7)
+    x, reset = torch.zeros(2, 60_000, 12), torch.zeros(steps, 60_000, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"^(initial|reset) has shape [^\n]+$"):
+        layer.scan(x, layer.initial_state(batch), reset)

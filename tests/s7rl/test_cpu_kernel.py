@@ -1,4 +1,7 @@
-"""What is particular to the CPU kernels of the scan: the memory that they read and write."""
+"""What is particular to the CPU kernels of the scan: the memory that they read and write.
+
+Mutations of :class:`s7rl.kernels.arrays.Arrays` seen to fail: places without strides; places that are not compared.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import torch
 
 from s7rl import linear_scan, linear_scan_reference
 from s7rl.kernels import cpu_scan
-from s7rl.kernels.arrays import empty_like
+from s7rl.kernels.arrays import Arrays, empty_like
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 3), (7, 1)])
@@ -40,6 +43,17 @@ def test_fresh_memory_is_like_what_it_is_for(steps: int, dtype: torch.dtype) -> 
     other.fill_(2.0)
     assert fresh.sum() == x.numel()
     assert fresh.untyped_storage().nbytes() == x.numel() * x.element_size()
+
+
+def test_arrays_are_looked_up_again_where_a_parameter_moves_or_turns() -> None:
+    weight, arrays = torch.nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]])), Arrays()
+    (kept,) = arrays.of([weight])
+    assert arrays.of([weight])[0] is kept
+    weight.data = weight.data.t()
+    assert arrays.of([weight])[0].tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    weight.data = torch.zeros(2, 2)
+    assert arrays.of([weight])[0].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert kept.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_a_long_scan_in_large_memory_is_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:

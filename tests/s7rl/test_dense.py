@@ -2,7 +2,8 @@
 
 Mutations seen to fail: the bias left out; its gradient a mean; the gradient of the weight transposed; that of the input
 by the weight instead of its transpose, where it is square; other types, autocast or small products sent to oneDNN; the
-gradient of a weight that needs none.
+gradient of a weight that needs none; the gradient of the gradient left out, or without the weight; what lies there with
+strides of 0 sent on as it is; oneDNN where it is switched off.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from s7rl.cores import dense
-from s7rl.cores.dense import WORTHWHILE, Linear
+from s7rl.cores.dense import MIN_MULTIPLICATIONS, Linear
 
 available = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),
@@ -29,7 +30,7 @@ def _on_a_processor_that_mkl_holds_back(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def _however_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense, "WORTHWHILE", 0)
+    monkeypatch.setattr(dense, "MIN_MULTIPLICATIONS", 0)
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def scale(x: Tensor) -> float:
 
 
 def test_only_large_products_of_float32_go_to_one_dnn(calls: list[tuple[int, ...]]) -> None:
-    layer, rows = Linear(64, 64), -(-WORTHWHILE // 64**2)
+    layer, rows = Linear(64, 64), -(-MIN_MULTIPLICATIONS // 64**2)
     layer(torch.zeros(rows - 1, 64))
     layer.double()(torch.zeros(rows, 64, dtype=torch.float64))
     layer.float()
@@ -94,6 +95,58 @@ def test_only_large_products_of_float32_go_to_one_dnn(calls: list[tuple[int, ...
     assert not calls
     layer(torch.zeros(rows, 64, requires_grad=True)).sum().backward()
     assert calls == [(rows, 64), (rows, 64), (64, rows)]
+
+
+@available
+@pytest.mark.usefixtures("_however_small")
+@pytest.mark.parametrize("outputs", [3, 7])
+def test_gradients_have_gradients(outputs: int) -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(6, outputs), torch.randn(5, 6, requires_grad=True)
+    leaves = [x, *layer.parameters()]
+
+    def second(y: Tensor) -> tuple[Tensor, ...]:
+        first = torch.autograd.grad(y.pow(3).sum(), leaves, create_graph=True)
+        return torch.autograd.grad([grad.square().sum() for grad in first], leaves)
+
+    expected = second(nn.functional.linear(x, layer.weight, layer.bias))
+    for of, value in zip(second(layer(x)), expected, strict=True):
+        close(of, value.double())
+    by_function = torch.func.grad(lambda x: layer(x).square().sum())(x.detach())
+    close(by_function, (2 * layer(x) @ layer.weight).detach().double())
+
+
+@available
+@pytest.mark.usefixtures("_however_small")
+def test_a_single_input_without_a_batch_has_gradients_too() -> None:
+    layer, x = Linear(3, 2), torch.ones(3, requires_grad=True)
+    layer(x).sum().backward()
+    for leaf, expected in zip(
+        [x, *layer.parameters()], [layer.weight.detach().sum(0), torch.ones(2, 3), torch.ones(2)], strict=True
+    ):
+        assert leaf.grad is not None
+        close(leaf.grad, expected.double())
+
+
+def test_one_dnn_gets_no_strides_of_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    strides = []
+
+    def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        strides.append(x.stride())
+        return nn.functional.linear(x, weight, bias)
+
+    monkeypatch.setattr(dense, "_product", product)
+    layer = Linear(64, 64)
+    layer(torch.zeros(64, requires_grad=True).expand(1000, 64)).sum().backward()
+    assert strides == [(64, 1), (64, 1), (1, 64)]
+
+
+@available
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_where_one_dnn_is_switched_off_torch_multiplies(calls: list[tuple[int, ...]]) -> None:
+    with torch.backends.mkldnn.flags(enabled=False):
+        Linear(64, 64)(torch.zeros(1000, 64))
+    assert not calls
 
 
 def test_no_gradient_is_computed_that_nobody_asked_for(calls: list[tuple[int, ...]]) -> None:

@@ -1,7 +1,7 @@
 """The token shift by hand, and the kernel against the tensor operations, values and gradients.
 
 Mutations seen to fail: the reset ignored forward, or backward; the input before taken from the wrong sequence; mu's
-gradient with the other sign; the gradient of the input before the first left at zero.
+gradient with the other sign; the gradient of the input before the first left at zero; shapes that nobody checks.
 """
 
 from __future__ import annotations
@@ -38,6 +38,22 @@ def test_the_kernel_gives_values_and_gradients_of_the_tensor_operations(
     gradients = (torch.autograd.grad(result, [u, mu, before], sent) for result in (found, expected))
     for of, value in zip(*gradients, strict=True):
         torch.testing.assert_close(of, value, rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("mu", "before", "reset", "message"),
+    [
+        (5, (3, 4), (2, 3), r"u has width 4, but mu has shape \(5,\): [^\n]+"),
+        (4, (2, 4), (2, 3), r"initial has shape \(2, 4\), but [^\n]+"),
+        (4, (3, 4), (2, 1), r"reset has shape \(2, 1\), but [^\n]+"),
+    ],
+)
+def test_shapes_that_the_kernel_would_read_beyond_are_refused(
+    mu: int, before: tuple[int, int], reset: tuple[int, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        token_shift(torch.zeros(2, 3, 4), torch.zeros(mu), torch.zeros(before), torch.zeros(reset, dtype=torch.bool))
 
 
 def test_an_input_that_is_not_a_number_does_not_pass_the_start_of_an_episode() -> None:
