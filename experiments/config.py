@@ -220,24 +220,26 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """Run a grid of agents, tasks and seeds, and report what came of it.
+    """Run every one of some agents on every one of some tasks, several times, and show what came of it.
 
-    Every run is a folder of its own. Ctrl-C, or anything worse, stops it; the same command goes on where it was, and
-    ends with the same scores.
+    Each run is what `s7rl train` does, in a process and a folder of its own; results.csv has their scores. Ctrl-C, or
+    anything worse, stops them; the same command goes on where they were, and ends with the same scores.
     """
 
     grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|FILE.toml")]
-    """One of `s7rl list experiments`, or a file; README.md shows one."""
+    """One that `s7rl list experiments` shows with this command, or a file of agents, tasks and seeds; README.md shows
+    one."""
     out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: --runs/NAME)")] = None
-    """The experiment's folder, new or to go on in."""
+    """The experiment's folder: a new one, or that of the same grid, to go on in."""
     runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
     """Where the folder is made, unless --out says it."""
     processes: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: one for each core)")] = None
-    """Runs side by side, with one torch thread each."""
+    """Runs side by side, with one torch thread each unless the grid says otherwise."""
     retry: bool = False
-    """Take up the runs that failed, too, where their last checkpoints stand."""
+    """Take up the runs that failed, too, where their last checkpoints stand; otherwise they are left as they are."""
     controls: bool = True
-    """Whether the agents without memory and with the last 4 observations are added where they are missing."""
+    """Whether the agents none, without memory, and stack, which sees the last 4 steps, are added where they are
+    missing: without them a score says nothing of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

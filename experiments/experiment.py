@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.console import Console
 
+from s7rl.envs import Task
 from s7rl.experiments.cells_table import CellsTable
 from s7rl.experiments.config import ExperimentConfig, TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import FEWEST_SEEDS, Cell, Grid, read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
-from s7rl.experiments.interruption import stop_on_signals
-from s7rl.experiments.local_launcher import Job, run_locally
-from s7rl.experiments.plan import plan
-from s7rl.experiments.presets import GRIDS
+from s7rl.experiments.interruption import Interruption, stop_on_signals
+from s7rl.experiments.local_launcher import POLL_SECONDS, Job, run_locally
+from s7rl.experiments.plan import named_task, plan
+from s7rl.experiments.presets import EXPERIMENTS, GRIDS
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.suggestions import named
 from s7rl.experiments.summary import plural, say
 
-LOCK_SECONDS = 120
+SAVING_SECONDS = 120
 """How long a process of an experiment that was killed may take to save what it is at."""
 
 
@@ -42,35 +43,45 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
     Raises:
         UsageError: the request cannot be fulfilled.
     """
+    if config.processes is not None and config.processes < 1:
+        raise UsageError(f"--processes {config.processes} must be at least 1, or left out")
     grid = chosen_grid(config)
-    runs = {cell: planned(cell) for cell in grid.cells()}  # before anything begins: each may be mistyped
+    runs = planned(grid)  # before anything begins: each may be mistyped
     folder = open_grid_folder(Path(config.out or Path(config.runs) / Path(config.grid).stem), grid, command)
-    cells = list(runs)
-    failed = [cell for cell in cells if folder.state(cell) is State.FAILED]
-    if config.retry:
-        for cell in failed:
-            folder.forget_ending(cell)
-    left = [cell for cell in cells if folder.state(cell) in (State.NEW, State.STOPPED)]
-    processes = min(config.processes or len(os.sched_getaffinity(0)), max(len(left), 1))
-    say(console, f"{folder.path}: {plural(len(cells), 'run')}, {len(left)} to do, {processes} at a time")
-    if len(grid.seeds) < FEWEST_SEEDS:
-        say(console, f"with {plural(len(grid.seeds), 'seed')} little is known of the next: take {FEWEST_SEEDS} or more")
-    with stop_on_signals(lambda line: say(console, line)) as interruption:
-        with CellsTable(folder, {cell: run.settings.steps for cell, run in runs.items()}, processes, console) as table:
+    with folder.locked():
+        if config.retry:
+            for cell in runs:
+                folder.forget_failure(cell)
+        left = [cell for cell in runs if folder.state(cell) in (State.NEW, State.STOPPED)]
+        processes = config.processes or cores()
+        say(console, _introduction(folder, grid, len(runs), len(left), processes))
+        with stop_on_signals(lambda line: say(console, line)) as interruption:
+            _wait_until_saved(folder, left, interruption, console)
             jobs = [_job(folder, cell, runs[cell]) for cell in left]
-            run_locally(jobs, processes, watch=table.show, stop=lambda: interruption.requested)
+            with CellsTable(folder, {cell: run.settings.steps for cell, run in runs.items()}, console) as table:
+                run_locally(jobs, processes, watch=table.show, stop=lambda: interruption.requested)
+        folder.write_results(grid)
         if interruption.requested:
-            say(console, f"stopped; to go on: the same command again. Finished runs are in {folder.path}")
+            say(console, f"stopped; to go on: the same command again. Scores so far: {folder.results}")
             return interruption.exit_code
-    folder.write_results(grid)
-    return _conclude(folder, grid, console)
+        return _conclude(folder, grid, console)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def chosen_grid(config: ExperimentConfig) -> Grid:
     """The grid that a request names: a preset, or a TOML file."""
-    grid = read_grid(Path(config.grid)) if config.grid.endswith(".toml") else None
-    if grid is None:
-        grid = named("experiment", config.grid, GRIDS, "see `s7rl list experiments`, or give a file that ends in .toml")
+    if config.grid.endswith(".toml"):
+        grid = read_grid(Path(config.grid))
+    elif config.grid in EXPERIMENTS:
+        raise UsageError(
+            f"'{config.grid}' is a single run and no grid; to start it: {EXPERIMENTS[config.grid].command}"
+        )
+    else:
+        grid = named("grid", config.grid, GRIDS, "see `s7rl list experiments`, or give a file that ends in .toml")
     return grid.with_controls() if config.controls else grid
 
 
@@ -84,58 +95,82 @@ class Planned:
     """What follows from them."""
 
 
-def planned(cell: Cell) -> Planned:
-    """What a cell's run is to do.
+def planned(grid: Grid) -> dict[Cell, Planned]:
+    """What every cell's run is to do.
 
     Raises:
         UsageError: a word is mistyped, a name unknown, a value out of range, or there would be no score.
+        TrainingError: an environment dies or hangs where one is made.
     """
+    find = cache(named_task)  # to make an environment may take seconds, and every agent and seed has the same ones
+    plans: dict[tuple[str, str], Planned] = {}
+    runs = {}
+    for cell in grid.cells():
+        if (cell.task, cell.agent) not in plans:
+            plans[cell.task, cell.agent] = _planned(cell, find)
+        runs[cell] = plans[cell.task, cell.agent]
+    return runs
+
+
+def _planned(cell: Cell, find: Callable[..., Task]) -> Planned:
     from s7rl.experiments.cli import parse  # which imports this module, too, when its turn comes
 
     try:
         request = parse(["train", *cell.words])
         if not isinstance(request, TrainConfig):
             raise UsageError(f"{' '.join(cell.words)} asks for help")
-        if request.out is not None:
-            raise UsageError(f"--out {request.out}: a grid chooses its folders itself, leave it out")
         if request.eval_episodes < 1:
             raise UsageError(f"--eval-episodes {request.eval_episodes}: a grid needs scores, give at least 1")
-        return Planned(request, plan(request)[0])
+        return Planned(request, plan(request, find)[0])
     except UsageError as error:
-        raise UsageError(f"{cell}: {error}") from error
+        raise UsageError(f"{cell.task}/{cell.agent}: {error}") from error
+
+
+def _introduction(folder: GridFolder, grid: Grid, runs: int, left: int, processes: int) -> str:
+    if not left:
+        return f"{folder.path}: {plural(runs, 'run')}, none to do"
+    line = f"{folder.path}: {plural(runs, 'run')}, {left} to do, {min(processes, left)} at a time"
+    if len(grid.seeds) >= FEWEST_SEEDS:
+        return line
+    return f"{line}; scores of {plural(len(grid.seeds), 'seed')} say little of the next: take {FEWEST_SEEDS} or more"
+
+
+def _wait_until_saved(folder: GridFolder, cells: Sequence[Cell], interruption: Interruption, console: Console) -> None:
+    """Waits for processes whose experiment was killed: they stop after the update that they are at, and save."""
+    given_up = time.monotonic() + SAVING_SECONDS
+    said = False
+    for cell in cells:
+        while folder.state(cell) is State.STOPPED and not interruption.requested:
+            try:
+                with folder.run(cell).locked():
+                    break
+            except UsageError:
+                if time.monotonic() > given_up:
+                    raise
+                if not said:
+                    say(console, f"waiting for {cell}, which still runs, to stop and save")
+                    said = True
+                time.sleep(POLL_SECONDS)
 
 
 def _job(folder: GridFolder, cell: Cell, run: Planned) -> Job:
-    path = folder.run(cell).path
-    if folder.state(cell) is State.STOPPED:
-        _wait_until_saved(folder, cell)
-        words = ["resume", str(path), "--eval-episodes", str(run.request.eval_episodes)]
+    its = folder.run(cell)
+    if folder.state(cell) is not State.NEW:
+        words = ["resume", str(its.path), "--eval-episodes", str(run.request.eval_episodes)]
     else:
-        if path.is_dir():
-            path.rmdir()  # made by a process that was killed before it wrote anything
+        if its.path.is_dir():  # made by a process that was killed before it had written config.json
+            its.remove_unfinished()
+            its.path.rmdir()
         threads = () if run.request.threads is not None else ("--threads", "1")
-        words = ["train", *cell.words, *threads, "--out", str(path)]
+        words = ["train", *cell.words, *threads, "--out", str(its.path)]
     return Job(name=str(cell), words=words, log=folder.log(cell), note_ending=partial(folder.note_ending, cell))
-
-
-def _wait_until_saved(folder: GridFolder, cell: Cell) -> None:
-    """Waits for a process whose experiment was killed: it stops after the update that it is at, and saves."""
-    given_up = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            with folder.run(cell).locked():
-                return
-        except UsageError:
-            if time.monotonic() > given_up:
-                raise
-            time.sleep(1)
 
 
 def _conclude(folder: GridFolder, grid: Grid, console: Console) -> int:
     failed = [cell for cell in grid.cells() if folder.state(cell) is State.FAILED]
     for cell in failed:
-        say(console, f"failed   {cell}: {folder.error(cell)}")
+        say(console, f"failed: {cell}: {folder.error(cell)} ({folder.log(cell)})")
     if failed:
-        say(console, f"{plural(len(failed), 'run')} failed; --retry takes them up again; logs lie beside their folders")
+        say(console, f"{plural(len(failed), 'run')} failed; the same command with --retry takes them up again")
     say(console, f"results: {folder.results}")
     return 1 if failed else 0

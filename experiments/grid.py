@@ -8,7 +8,8 @@
     tmaze-50 = "s7rl/TMazePassive-v0 --env-kwargs corridor_length=50 --steps 3e5"
     cartpole = "s7rl/CartPolePositionOnly-v0"
 
-Tasks, agents and options are what one would type behind `s7rl train`.
+Tasks, agents and options are what one would type behind `s7rl train`. An option that is given more than once holds as
+the agent has it, else as the task, else as the options of every run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,17 +34,22 @@ CONTROLS: Mapping[str, str] = MappingProxyType({"none": "--agent none", "stack":
 """Agents that every grid gets: what can be had without memory, and with the last four observations."""
 FEWEST_SEEDS = 3
 """Fewer say next to nothing about the next one."""
+MOST_SEED = 2**31 - 1
+"""Every environment of a run gets a seed of its own, counted from the run's."""
+KEYS = ("summary", "tasks", "agents", "seeds", "options")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OURS = ("--seed", "--out", "--runs")
+"""Options that a grid sets itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """Every agent on every task, once for each seed."""
 
-    summary: str = ""
+    summary: str = field(default="", compare=False)
     """What it is to show, in one line."""
     tasks: Mapping[str, str]
-    """By name, what stands behind `s7rl train`: an environment and, perhaps, options."""
+    """By name, what stands behind `s7rl train`: an environment and, perhaps, options behind it."""
     agents: Mapping[str, str]
     """By name, the options that make it: "--agent gru --d-model 128"."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -52,30 +58,43 @@ class Grid:
     """Of every run."""
 
     def __post_init__(self) -> None:
-        """Checks names and numbers; what the words mean is found out where they are parsed."""
+        """Checks names and numbers; what the words mean is found out where they are parsed.
+
+        Raises:
+            UsageError: one cannot be used.
+        """
         for kind, names in (("tasks", self.tasks), ("agents", self.agents)):
             if not names:
                 raise UsageError(f"{kind} is empty: name at least one")
-            for name in names:
+            for name, words in names.items():
                 if not _NAME.fullmatch(name):
                     raise UsageError(f"{kind}: '{name}' cannot name a folder: take letters, digits, '.', '_' and '-'")
+                _check_words(f"{kind}: {name} = ", words)
+        _check_words("options = ", self.options)
+        for name, words in self.tasks.items():
+            if not words.strip() or words.lstrip().startswith("-"):
+                raise UsageError(f'tasks: {name} = "{words}" must begin with an environment, as `s7rl list envs` shows')
         if not self.seeds:
             raise UsageError("seeds is empty: name at least one")
+        for seed in self.seeds:
+            if not 0 <= seed <= MOST_SEED:
+                raise UsageError(f"seeds {list(self.seeds)} has {seed}: they lie between 0 and {MOST_SEED}")
         if len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds {list(self.seeds)} has one twice: name each once")
 
     def with_controls(self) -> Grid:
         """The grid with the agents beside which memory shows, as far as they are not in it."""
-        there = {name for name, words in CONTROLS.items() if words in self.agents.values()}
-        return replace(self, agents={**self.agents, **{n: w for n, w in CONTROLS.items() if n not in there}})
+        missing = {name: words for name, words in CONTROLS.items() if words not in self.agents.values()}
+        return replace(self, agents={**self.agents, **missing, **self.agents})  # of two with one name, the grid's own
 
     def cells(self) -> Iterator[Cell]:
         """All runs: the first seed of every agent on every task first, so that early results say something."""
         for seed in self.seeds:
             for task, its in self.tasks.items():
+                env, *behind = shlex.split(its)
                 for agent, words in self.agents.items():
-                    every = f"{its} {words} {self.options} --seed {seed}"
-                    yield Cell(task=task, agent=agent, seed=seed, words=tuple(shlex.split(every)))
+                    options = (*shlex.split(self.options), *behind, *shlex.split(words), "--seed", str(seed))
+                    yield Cell(task=task, agent=agent, seed=seed, words=(env, *options))
 
     def as_dict(self) -> dict[str, Any]:
         """For a file."""
@@ -111,40 +130,38 @@ def grid_from(content: Mapping[str, Any], where: str) -> Grid:
     Raises:
         UsageError: a key is unknown, missing, or of the wrong kind.
     """
-    known = {"summary", "tasks", "agents", "seeds", "options"}
     for key in content:
-        if key not in known:
-            raise UsageError(f"{where} has the key '{key}': a grid has {', '.join(sorted(known))}")
+        if key not in KEYS:
+            raise UsageError(f"{where} has the key '{key}': a grid has {', '.join(KEYS)}")
     for key in ("tasks", "agents"):
         if key not in content:
             raise UsageError(f"{where} has no {key}: name at least one")
-    agents, seeds = content["agents"], content.get("seeds", 3)
+    tasks, agents, seeds = content["tasks"], content["agents"], content.get("seeds", FEWEST_SEEDS)
     if isinstance(agents, list) and all(isinstance(agent, str) for agent in agents):
+        if len(set(agents)) < len(agents):
+            raise UsageError(f"{where}: agents {agents} has one twice: name each once")
         agents = {agent: f"--agent {agent}" for agent in agents}
-    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
+    if type(seeds) is int and seeds > 0:
         seeds = list(range(seeds))
-    texts = {"tasks": content["tasks"], "agents": agents}
-    for key, table in texts.items():
-        if not (isinstance(table, dict) and all(isinstance(words, str) for words in table.values())):
-            raise UsageError(f'{where}: {key} must be a table of texts, as in [{key}] and name = "..."')
-    if not (isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)):
+    if not _is_table(tasks):
+        raise UsageError(
+            f'{where}: tasks must be a table of texts, as in [tasks] and name = "ENV --steps 1e5"; all else above it'
+        )
+    if not _is_table(agents):
+        raise UsageError(
+            f'{where}: agents must be a list of names, as in ["s7", "gru"], or a table of texts, as in [agents] and '
+            'name = "--agent gru --d-model 128"'
+        )
+    if not (isinstance(seeds, list) and all(type(seed) is int for seed in seeds)):
         raise UsageError(f"{where}: seeds {seeds!r} must be a number above 0, or a list of numbers from 0 on")
     for key in ("summary", "options"):
         if not isinstance(content.get(key, ""), str):
             raise UsageError(f"{where}: {key} {content[key]!r} must be a text")
+    texts = {key: content.get(key, "") for key in ("summary", "options")}
     try:
-        for words in (*texts["tasks"].values(), *agents.values(), content.get("options", "")):
-            shlex.split(words)
-        return Grid(
-            **texts,
-            seeds=tuple(seeds),
-            summary=content.get("summary", ""),
-            options=content.get("options", ""),
-        )
+        return Grid(tasks=tasks, agents=agents, seeds=tuple(seeds), **texts)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
-    except ValueError as error:
-        raise UsageError(f"{where}: {words!r} cannot be read: {error}") from None
 
 
 def read_grid(path: Path) -> Grid:
@@ -160,3 +177,17 @@ def read_grid(path: Path) -> Grid:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     return grid_from(content, str(path))
+
+
+def _check_words(where: str, words: str) -> None:
+    try:
+        found = [word.partition("=")[0] for word in shlex.split(words)]
+    except ValueError as error:
+        raise UsageError(f"{where}{words!r} cannot be read: {error}") from None
+    for option in _OURS:
+        if option in found:
+            raise UsageError(f"{where}{words!r} has {option}, which a grid sets itself: leave it out")
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(words, str) for words in value.values())

@@ -1,21 +1,23 @@
-"""The folder of an experiment: the grid, a run folder for every cell, and how each of them ended.
+"""The folder of an experiment: the grid, a run folder for every cell, and which of them failed.
 
     experiment.json                 the grid, the command and the versions that made it
     runs/TASK/AGENT/seedN/          the run folder of a cell, as `s7rl train` makes it
-    runs/TASK/AGENT/seedN.json      how it ended; not there while it has not
     runs/TASK/AGENT/seedN.log       what it printed
+    runs/TASK/AGENT/seedN.failed    why it failed, as JSON; not there unless it did
     results.csv                     a line for each cell that is finished
 
-Nothing else is kept: where an experiment stands is read from there, whatever happened to the process that ran it.
+Nothing else is kept: where an experiment stands is read from there, whatever happened to the process that ran it. A
+cell is finished once it has a score, the last thing that a run writes.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any
 
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import Cell, Grid, grid_from
-from s7rl.experiments.run_folder import RunFolder, versions, write_json
+from s7rl.experiments.run_folder import RunFolder, locked, read_json, versions, write_json
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-experiment"
@@ -67,23 +69,29 @@ class GridFolder:
 
     def state(self, cell: Cell) -> State:
         """Where a cell stands."""
-        ending = self._ending(cell)
-        if ending is not None:
-            return State.FINISHED if ending["exit_code"] == 0 else State.FAILED
-        return State.STOPPED if self.run(cell).config.is_file() else State.NEW
+        run = self.run(cell)
+        if run.evaluation.is_file():
+            return State.FINISHED
+        if self._failure(cell).is_file():
+            return State.FAILED
+        return State.STOPPED if run.config.is_file() else State.NEW
+
+    def score(self, cell: Cell) -> dict[str, Any]:
+        """The score of a finished cell, as its run wrote it."""
+        return read_json(self.run(cell).evaluation)
 
     def error(self, cell: Cell) -> str:
-        """Why a cell failed, in one line."""
-        return str((self._ending(cell) or {}).get("error", ""))
+        """Why a cell failed, in one line; empty where it did not."""
+        return str(read_json(self._failure(cell))["error"]) if self.state(cell) is State.FAILED else ""
 
     def note_ending(self, cell: Cell, exit_code: int) -> None:
-        """Writes down that a cell's process has ended by itself, and why if it failed."""
-        error = {"error": self._why(cell, exit_code)} if exit_code else {}
-        write_json(self._beside(cell, ".json"), {"exit_code": exit_code, **error})
+        """Writes down why a cell failed, if it did, once its process has ended by itself."""
+        if self.state(cell) is not State.FINISHED:
+            write_json(self._failure(cell), {"exit_code": exit_code, "error": self._why(cell, exit_code)})
 
-    def forget_ending(self, cell: Cell) -> None:
+    def forget_failure(self, cell: Cell) -> None:
         """Has a cell that failed be taken up again where its last checkpoint stands."""
-        self._beside(cell, ".json").unlink(missing_ok=True)
+        self._failure(cell).unlink(missing_ok=True)
 
     def write_results(self, grid: Grid) -> None:
         """Writes the scores of all finished cells."""
@@ -92,8 +100,7 @@ class GridFolder:
         writer.writeheader()
         for cell in grid.cells():
             if self.state(cell) is State.FINISHED:
-                score = read_json(self.run(cell).evaluation)
-                writer.writerow({**score, "task": cell.task, "agent": cell.agent, "seed": cell.seed})
+                writer.writerow({**self.score(cell), "task": cell.task, "agent": cell.agent, "seed": cell.seed})
         write_atomically(self.results, content.getvalue().encode())
 
     def grid(self) -> Grid:
@@ -105,19 +112,30 @@ class GridFolder:
         content = read_json(self.config) if self.config.is_file() else {}
         if content.get("format") != FORMAT or content.get("format_version") != FORMAT_VERSION:
             raise UsageError(f"{self.path} is not the folder of an experiment: give one that `s7rl experiment` made")
-        return grid_from(content["grid"], str(self.config))
+        return grid_from(content.get("grid", {}), str(self.config))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from running this experiment during a block.
+
+        Raises:
+            UsageError: another process is at it.
+        """
+        with locked(self.path, str(self.path)):
+            yield
 
     def _why(self, cell: Cell, exit_code: int) -> str:
-        if exit_code > 128:
-            hint = ", perhaps for want of memory" if exit_code - 128 == signal.SIGKILL else ""
-            return f"ended by {signal.Signals(exit_code - 128).name}{hint}"
+        number = exit_code - 128
+        if number in set(signal.Signals):
+            hint = ", perhaps for want of memory" if number == signal.SIGKILL else ""
+            return f"ended by {signal.Signals(number).name}{hint}"
         lines = self.log(cell).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        # "s7rl train: what went wrong"
-        return lines[-1].partition(": ")[2] or lines[-1] if lines else "it printed nothing"
+        if exit_code and lines:
+            return re.sub(r"^s7rl \w+: ", "", lines[-1])
+        return f"ended with exit code {exit_code} and without a score"
 
-    def _ending(self, cell: Cell) -> dict[str, Any] | None:
-        path = self._beside(cell, ".json")
-        return read_json(path) if path.is_file() else None
+    def _failure(self, cell: Cell) -> Path:
+        return self._beside(cell, ".failed")
 
     def _beside(self, cell: Cell, suffix: str) -> Path:
         run = self.run(cell).path
@@ -138,7 +156,8 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
                 f"{path} holds an experiment with {_difference(there, grid)}: give another folder with --out"
             )
         return folder
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    # A process that was killed while it wrote experiment.json leaves a file that begins with a dot.
+    if path.exists() and (not path.is_dir() or any(not inside.name.startswith(".") for inside in path.iterdir())):
         raise UsageError(f"{path} exists already and is not the folder of an experiment: give another one with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -149,18 +168,16 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
     return folder
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that this package wrote."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
 def _difference(there: Grid, here: Grid) -> str:
-    for what in ("tasks", "agents", "seeds", "options"):
-        if getattr(there, what) != getattr(here, what):
-            return f"other {what} ({_shown(getattr(there, what))})"
-    return "another summary"
+    for what in ("tasks", "agents"):
+        old, new = getattr(there, what), getattr(here, what)
+        for name in {**old, **new}:
+            if old.get(name) != new.get(name):
+                return f"other {what} ({name} = {_quoted(old, name)}, now {_quoted(new, name)})"
+    if there.seeds != here.seeds:
+        return f"other seeds ({list(there.seeds)}, now {list(here.seeds)})"
+    return f'other options ("{there.options}", now "{here.options}")'
 
 
-def _shown(value: Iterable[Any]) -> str:
-    return value if isinstance(value, str) else ", ".join(map(str, value))
+def _quoted(words: Mapping[str, str], name: str) -> str:
+    return f'"{words[name]}"' if name in words else "nothing"

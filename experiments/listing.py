@@ -17,7 +17,7 @@ from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.config import ListConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.measured import measured_envs
-from s7rl.experiments.presets import AGENTS, EXPERIMENTS
+from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
 from s7rl.experiments.suggestions import named
 
 STEPS_A_SECOND = (
@@ -132,9 +132,11 @@ def _agents(config: ListConfig) -> Listing:
 
 def _experiments(config: ListConfig) -> Listing:
     listing = Listing("experiment", "its command\nwhat it shows")
-    for name, experiment in EXPERIMENTS.items():
-        if _is_asked_for(config, name, experiment.command, experiment.shows):
-            listing.rows.append((name, f"{experiment.command}\n{experiment.shows}"))
+    single = [(name, experiment.command, experiment.shows) for name, experiment in EXPERIMENTS.items()]
+    grids = [(name, f"s7rl experiment {name}", grid.summary) for name, grid in GRIDS.items()]
+    for name, command, shows in single + grids:
+        if _is_asked_for(config, name, command, shows):
+            listing.rows.append((name, f"{command}\n{shows}"))
     return listing
 
 

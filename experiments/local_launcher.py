@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POLL_SECONDS = 0.2
+PROGRAM = (sys.executable, "-m", "s7rl")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -36,7 +37,8 @@ def run_locally(
 ) -> None:
     """Runs all jobs, and returns when each has ended.
 
-    If this process dies, however it does, theirs are asked to stop, which they do after the update they are at.
+    If this process dies, however it does, theirs are asked to stop, which they do after the update they are at (on
+    Linux; elsewhere they go on to their end).
 
     Args:
         jobs: in the order in which they begin.
@@ -48,31 +50,35 @@ def run_locally(
     running: dict[subprocess.Popen[bytes], Job] = {}
     asked = False
     try:
-        while running or (waiting and not asked):
-            while waiting and len(running) < processes and not asked:
+        while waiting or running:
+            if not asked and stop():
+                asked = True
+                waiting.clear()
+                for process in running:
+                    process.terminate()
+            while waiting and len(running) < processes:
                 job = waiting.popleft()
                 running[_start(job)] = job
+            watch(frozenset(job.name for job in running.values()))
             time.sleep(POLL_SECONDS)
-            if stop() and not asked:
-                asked = True
-                for process in running:
-                    process.send_signal(signal.SIGTERM)
             for process in [process for process in running if process.poll() is not None]:
                 job, code = running.pop(process), process.returncode
                 code = code if code >= 0 else 128 - code  # as a shell says that a signal ended it
                 if not (asked and code > 128):
                     job.note_ending(code)
-            watch(frozenset(job.name for job in running.values()))
     finally:
         for process in running:
-            process.kill()
+            # Only who was asked and could not wait loses anything: a second Ctrl-C.
+            process.kill() if asked else process.terminate()
+        for process in running:
+            process.wait()
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "s7rl", *job.words],
+            [*PROGRAM, *job.words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -87,5 +93,12 @@ def _end_with_parent() -> Callable[[], None] | None:
     """What a new process calls to get a SIGTERM when this one dies; None where the system has no such thing."""
     if not sys.platform.startswith("linux"):
         return None
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: afterwards only the simplest calls are safe
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # Looked up before the fork: afterwards only the simplest calls are safe.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def end_with_parent() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # It has died since the fork.
+            os._exit(128 + signal.SIGTERM)
+
+    return end_with_parent

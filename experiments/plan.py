@@ -5,6 +5,7 @@ Importing torch takes seconds; a mistyped name should not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from s7rl.envs import Task
@@ -19,8 +20,22 @@ from s7rl.experiments.settings import RunSettings, settings_for
 from s7rl.experiments.suggestions import named
 
 
-def plan(config: TrainConfig) -> tuple[RunSettings, Task]:
+def named_task(env: str, env_kwargs: tuple[str, ...], wrappers: tuple[str, ...], worker_timeout: int) -> Task:
+    """The task that a request names, by what it says of it.
+
+    Raises:
+        UsageError: an argument is no assignment.
+        ValueError, TypeError, ImportError, TrainingError: as ``task_of_run``.
+    """
+    return task_of_run(env, read_assignments("--env-kwargs", env_kwargs), wrappers, worker_timeout)
+
+
+def plan(config: TrainConfig, find: Callable[..., Task] = named_task) -> tuple[RunSettings, Task]:
     """Finds the task and derives the run's settings.
+
+    Args:
+        config: the request.
+        find: ``named_task``, or what remembers its answers: making an environment may take seconds.
 
     Raises:
         UsageError: a name is unknown, a value is out of range, or the run folder exists.
@@ -32,8 +47,7 @@ def plan(config: TrainConfig) -> tuple[RunSettings, Task]:
     if config.out is not None:
         check_is_free(Path(config.out))
     try:
-        kwargs = read_assignments("--env-kwargs", config.env_kwargs)
-        task = task_of_run(config.env, kwargs, config.wrappers, config.worker_timeout)
+        task = find(config.env, config.env_kwargs, config.wrappers, config.worker_timeout)
         settings = settings_for(task, agent, config)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(str(error)) from error

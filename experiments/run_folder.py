@@ -81,16 +81,16 @@ class RunFolder:
 
     @property
     def steps_done(self) -> int:
-        """Environment steps in the last line of the log, 0 where there is none."""
+        """Environment steps in the last whole line of the log, 0 where there is none."""
         text = self.progress.read_text(encoding="utf-8", errors="replace") if self.progress.exists() else ""
-        lines = text.splitlines()
+        lines = text.split("\n")[:-1]  # the last line may be half written
         last = dict(zip(*csv.reader([lines[0], lines[-1]]), strict=False)) if len(lines) > 1 else {}
-        return int(float(last.get(STEPS) or 0))
+        return int(last.get(STEPS) or 0)
 
     @property
     def command(self) -> list[str]:
         """The words that started the run."""
-        return [str(word) for word in _read_json(self.config).get("command", [])]
+        return [str(word) for word in read_json(self.config).get("command", [])]
 
     @property
     def has_begun(self) -> bool:
@@ -104,7 +104,7 @@ class RunFolder:
         Raises:
             UsageError: the file was written by another version of s7rl, or changed by hand.
         """
-        stored = _read_json(self.config).get("settings")
+        stored = read_json(self.config).get("settings")
         names = {field.name for field in fields(RunSettings)}
         if not isinstance(stored, dict) or set(stored) != names:
             raise UsageError(f"{self.config} was written by another version of s7rl: train the agent again")
@@ -124,15 +124,8 @@ class RunFolder:
         Raises:
             UsageError: another process is at it.
         """
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"RUN {self.path} is in use by another process: wait, or stop that one") from None
+        with locked(self.path, f"RUN {self.path}"):
             yield
-        finally:
-            os.close(handle)
 
     def remove_unfinished(self) -> None:
         """Removes what a process left that was killed while it wrote a file. Only in ``locked``."""
@@ -148,12 +141,34 @@ class RunFolder:
             command: the words that resumed it.
             steps: environment steps that were done.
         """
-        config = _read_json(self.config)
+        config = read_json(self.config)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         note = {"resumed": now, "steps": steps, "command": list(command), "versions": versions()}
         config["settings"] = asdict(settings)
         config["resumptions"] = [*config.get("resumptions", []), note]
         write_json(self.config, config)
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Keeps other processes from working in a folder during a block; the lock ends with the process.
+
+    Args:
+        path: the folder.
+        what: it is, for the message.
+
+    Raises:
+        UsageError: another process is at it.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{what} is in use by another process: wait, or stop that one") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_is_free(path: Path) -> None:
@@ -230,7 +245,7 @@ def open_run_folder(name: str) -> RunFolder:
         raise UsageError(f"RUN {name} is a file, not a run folder: give the folder that it lies in")
     if not folder.config.is_file():
         raise UsageError(f"RUN {name} is not a run folder, it has no config.json: give one that `s7rl train` made")
-    config = _read_json(folder.config)
+    config = read_json(folder.config)
     if config.get("format") != FORMAT:
         raise UsageError(
             f"RUN {name} is not a run folder, its config.json is of another program: give one of `s7rl train`"
@@ -257,11 +272,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that ``write_json`` wrote.
+
+    Raises:
+        UsageError: it is none any more.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as JSON ({error}): give another run folder") from error
+        raise UsageError(f"{path} cannot be read as JSON ({error}): give another folder") from error
     return content if isinstance(content, dict) else {}
 
 

@@ -1,0 +1,302 @@
+"""`s7rl experiment` from one end to the other: it goes on wherever it was stopped, and ends with the same scores.
+
+Most tests put a program of a few lines in the place of `s7rl train` and `s7rl resume`, which keeps a run folder's
+promises without training.
+
+Mutations that were seen to fail:
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from s7rl.experiments import cells_table, experiment, local_launcher
+from s7rl.experiments.cli import main
+from s7rl.experiments.grid_folder import GridFolder, State
+from s7rl.experiments.run_folder import RunFolder, locked
+
+STAND_IN = """
+import json, os, signal, sys, time
+from pathlib import Path
+command, words = sys.argv[1], sys.argv[2:]
+folder = Path(words[0] if command == "resume" else words[words.index("--out") + 1])
+print("s7rl", *sys.argv[1:])
+if command == "train":
+    folder.mkdir(parents=True)
+    given = lambda name: words[len(words) - words[::-1].index(name)]
+    config = {"agent": given("--agent"), "seed": int(given("--seed"))}
+    (folder / "config.json").write_text(json.dumps(config))
+config = json.loads((folder / "config.json").read_text())
+trouble = Path("trouble", config["agent"])
+signal.signal(signal.SIGTERM, lambda *arguments: sys.exit(143))
+if trouble.exists():
+    exec(trouble.read_text())
+episodes = int(words[words.index("--eval-episodes") + 1])
+score = {"episodes": episodes, "mean_return": config["seed"] + 0.5, "standard_error": 0.0, "mean_length": 7.0}
+(folder / ".evaluation.json.1").write_text(json.dumps({**score, "success_rate": None}))
+(folder / ".evaluation.json.1").rename(folder / "evaluation.json")
+"""
+GRID = """
+agents = ["s7", "gru"]
+seeds = 2
+options = "--n-envs 8 --n-steps 16 --d-model 8 --steps 2000 --eval-episodes 5"
+[tasks]
+maze = "s7rl/TMazePassive-v0 --env-kwargs corridor_length=5"
+"""
+CELLS = [f"maze/{agent}/seed{seed}" for seed in (0, 1) for agent in ("s7", "gru")]
+WORDS = ["experiment", "grid.toml", "--no-controls", "--out", "x"]
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local_launcher, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(cells_table, "REDRAW_SECONDS", 0.0)
+    Path("grid.toml").write_text(GRID)
+    return tmp_path
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_launcher, "PROGRAM", (sys.executable, "-I", "-S", "-c", STAND_IN))
+    Path("trouble").mkdir()
+
+
+def states(out: str = "x") -> dict[str, State]:
+    folder = GridFolder(Path(out))
+    return {str(cell): folder.state(cell) for cell in folder.grid().cells()}
+
+
+def logs(out: str = "x") -> dict[str, list[str]]:
+    """Lines of every log, by cell."""
+    return {
+        "/".join(path.with_suffix("").parts[-3:]): path.read_text().splitlines() for path in Path(out).rglob("*.log")
+    }
+
+
+def trouble(agent: str, program: str) -> Path:
+    """Has a program run in every run of an agent."""
+    path = Path("trouble", agent)
+    path.write_text(program)
+    return path
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_grid_is_run_and_what_is_finished_is_not_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WORDS, "--processes", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "x: 4 runs, 4 to do, 1 at a time; scores of 2 seeds say little of the next: take 3 or more",
+        "1/4  maze/s7/seed0: 0.50",
+        "2/4  maze/gru/seed0: 0.50",
+        "3/4  maze/s7/seed1: 1.50",
+        "4/4  maze/gru/seed1: 1.50",
+        "results: x/results.csv",
+    ]
+    common = "--n-envs 8 --n-steps 16 --d-model 8 --steps 2000 --eval-episodes 5 --env-kwargs corridor_length=5"
+    printed = logs()
+    assert printed["maze/gru/seed1"] == [
+        f"s7rl train s7rl/TMazePassive-v0 {common} --agent gru --seed 1 --threads 1 --out x/runs/maze/gru/seed1"
+    ]
+    results = Path("x/results.csv").read_bytes()
+    lines = list(csv.DictReader(results.decode().splitlines()))
+    assert [f"{line['task']}/{line['agent']}/seed{line['seed']}" for line in lines] == CELLS
+    assert [line["mean_return"] for line in lines] == ["0.5", "0.5", "1.5", "1.5"]
+    Path("x/results.csv").unlink()
+    assert main(WORDS) == 0
+    assert capsys.readouterr().out.splitlines() == ["x: 4 runs, none to do", "results: x/results.csv"]
+    assert logs() == printed
+    assert Path("x/results.csv").read_bytes() == results
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_that_failed_is_named_and_taken_up_again_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    path = trouble("gru", "print('s7rl train: the door is stuck'); sys.exit(1)")
+    assert main([*WORDS, "--processes", "1"]) == 1
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "failed: maze/gru/seed0: the door is stuck (x/runs/maze/gru/seed0.log)",
+        "failed: maze/gru/seed1: the door is stuck (x/runs/maze/gru/seed1.log)",
+        "2 runs failed; the same command with --retry takes them up again",
+        "results: x/results.csv",
+    ]
+    assert Path("x/results.csv").read_text().count("\n") == 3
+    path.unlink()
+    assert main(WORDS) == 1
+    assert "none to do" in capsys.readouterr().out
+    assert main([*WORDS, "--retry"]) == 0
+    assert "4 runs, 2 to do" in capsys.readouterr().out
+    assert logs()["maze/gru/seed1"][-1] == "s7rl resume x/runs/maze/gru/seed1 --eval-episodes 5"
+    assert set(states().values()) == {State.FINISHED}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_that_ends_well_but_without_a_score_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    trouble("s7", "os._exit(0)")
+    assert main(WORDS) == 1
+    assert "maze/s7/seed0: ended with exit code 0 and without a score" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_that_a_signal_ended_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    trouble("s7", "os.kill(os.getpid(), signal.SIGKILL)")
+    assert main(WORDS) == 1
+    assert "maze/s7/seed0: ended by SIGKILL, perhaps for want of memory" in capsys.readouterr().out
+    assert states()["maze/gru/seed1"] is State.FINISHED
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_stopped_experiment_says_so_and_the_same_command_goes_on(
+    number: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The second agent's first run sends the signal to the experiment, and waits until it is asked to stop.
+    path = trouble("gru", f"os.kill(os.getppid(), signal.{number}); time.sleep(100)")
+    assert main([*WORDS, "--processes", "1"]) == code
+    output = capsys.readouterr().out.splitlines()
+    assert output[2].startswith("stopping after this update")
+    assert output[-1] == "stopped; to go on: the same command again. Scores so far: x/results.csv"
+    assert list(states().values()) == [State.FINISHED, State.STOPPED, State.NEW, State.NEW]
+    assert Path("x/results.csv").read_text().count("\n") == 2
+    path.unlink()
+    assert main(WORDS) == 0
+    assert "4 runs, 3 to do" in capsys.readouterr().out
+    assert [line.split()[1] for line in logs()["maze/gru/seed0"]] == ["train", "resume"]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_killed_before_it_had_written_anything_begins_again() -> None:
+    left = Path("x/runs/maze/s7/seed0")
+    trouble("gru", "sys.exit(1)")
+    assert main(WORDS) == 1
+    for path in left.iterdir():
+        path.unlink()
+    (left / ".config.json.123").touch()
+    assert main(WORDS) == 1
+    assert states()["maze/s7/seed0"] is State.FINISHED
+    assert not (left / ".config.json.123").exists()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_that_still_saves_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trouble("s7", "sys.exit(0)")
+    assert main(WORDS) == 1
+    capsys.readouterr()
+    run = RunFolder(Path("x/runs/maze/s7/seed1"))
+    with run.locked():
+        monkeypatch.setattr(experiment, "SAVING_SECONDS", 0.1)
+        assert main([*WORDS, "--retry"]) == 2
+    output = capsys.readouterr()
+    assert "waiting for maze/s7/seed1, which still runs, to stop and save\n" in output.out
+    assert output.err == f"s7rl experiment: RUN {run.path} is in use by another process: wait, or stop that one\n"
+    Path("trouble/s7").unlink()
+    assert main(WORDS) == 0
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_another_grid_and_a_second_process_in_the_same_folder_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(WORDS) == 0
+    before = Path("x/results.csv").read_bytes()
+    Path("grid.toml").write_text(GRID.replace("seeds = 2", "seeds = 3"))
+    capsys.readouterr()
+    assert main(WORDS) == 2
+    assert capsys.readouterr().err == (
+        "s7rl experiment: x holds an experiment with other seeds ([0, 1], now [0, 1, 2]): "
+        "give another folder with --out\n"
+    )
+    assert Path("x/results.csv").read_bytes() == before
+    Path("grid.toml").write_text(GRID)
+    with locked(Path("x"), "x"):
+        assert main(WORDS) == 2
+    assert "x is in use by another process" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_controls_are_run_and_the_folder_is_named_after_the_grid() -> None:
+    assert main(["experiment", "grid.toml", "--runs", "here"]) == 0
+    agents = dict.fromkeys(cell.split("/")[1] for cell in states("here/grid"))
+    assert list(agents) == ["s7", "gru", "none", "stack"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("grid.toml --processes 0", "--processes 0 must be at least 1, or left out"),
+        ("grid.toml --processes -1", "--processes -1 must be at least 1, or left out"),
+        ("none.toml", "none.toml cannot be read: No such file or directory"),
+        ("basic", "there is no grid 'basic'; did you mean basics? (see `s7rl list experiments`, or give a file that"),
+        ("tmaze-50", "'tmaze-50' is a single run and no grid; to start it: s7rl train s7rl/TMazePassive-v0"),
+        ("missing.toml", "nook/s7: "),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_and_leaves_nothing(
+    words: str, message: str, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "missing.toml").write_text(GRID + 'nook = "no_such_package:Nook-v0"')
+    before = set(directory.iterdir())
+    assert main(["experiment", *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"s7rl experiment: {message}")
+    assert error.count("\n") == 1
+    assert set(directory.iterdir()) == before
+
+
+def start(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """The real program, in a process of its own."""
+    program = "import sys; from s7rl.experiments.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL)
+
+
+def wait_for_rollouts(process: subprocess.Popen[bytes], log: Path) -> None:
+    while not log.exists() or log.read_bytes().count(b"\n") < 10:
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.01)
+
+
+def outcome(out: str) -> dict[str, bytes]:
+    """The scores, byte for byte, of all cells and of the experiment."""
+    paths = [*Path(out).rglob("evaluation.json"), Path(out, "results.csv")]
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+
+def test_a_run_whose_experiment_was_killed_ends_as_the_same_words_behind_train() -> None:
+    grid = GRID.replace('["s7", "gru"]', '["s7"]').replace("seeds = 2", "seeds = [1]").replace("2000", "6000")
+    Path("grid.toml").write_text(grid)
+    with start(WORDS) as process:
+        wait_for_rollouts(process, Path("x/runs/maze/s7/seed1/progress.csv"))
+        process.kill()
+    assert list(states().values()) == [State.STOPPED]
+    assert main(WORDS) == 0
+    words = "--n-envs 8 --n-steps 16 --d-model 8 --steps 6000 --eval-episodes 5 --env-kwargs corridor_length=5"
+    assert main(["train", *words.split(), "--seed", "1", "--threads", "1", "--out", "y"]) == 0
+    score = Path("y/evaluation.json").read_bytes()
+    assert Path("x/runs/maze/s7/seed1/evaluation.json").read_bytes() == score
+    (line,) = csv.DictReader(Path("x/results.csv").read_text().splitlines())
+    assert float(line["mean_return"]) == json.loads(score)["mean_return"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_experiment_ends_byte_for_byte_as_one_that_was_not(number: signal.Signals) -> None:
+    Path("grid.toml").write_text(GRID.replace("2000", "20000"))
+    assert main([*WORDS[:-1], "straight"]) == 0
+    # Once among the first runs, and once among the last ones.
+    for cell in ("maze/s7/seed0", "maze/gru/seed1"):
+        with start(WORDS) as process:
+            wait_for_rollouts(process, Path("x/runs", cell, "progress.csv"))
+            os.kill(process.pid, number)
+            assert process.wait() == (-9 if number == signal.SIGKILL else 130)
+        assert State.STOPPED in states().values()
+    assert main(WORDS) == 0
+    assert outcome("x") == outcome("straight")
+    assert len(outcome("x")) == 5

@@ -1,0 +1,219 @@
+"""The folder of an experiment: where every cell stands follows from what lies there.
+
+Mutations that were seen to fail:
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.grid import Cell, Grid
+from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
+from s7rl.experiments.run_folder import STEPS, write_json
+
+GRID = Grid(
+    tasks={"m": "Maze-v0 --steps 9", "n": "Nook-v0"},
+    agents={"s7": "--agent s7"},
+    seeds=(0, 1),
+    options="--n-envs 4",
+    summary="who",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> GridFolder:
+    return open_grid_folder(tmp_path / "x", GRID, ["s7rl", "experiment", "x.toml"])
+
+
+@pytest.fixture
+def cell() -> Cell:
+    return next(GRID.cells())
+
+
+def finish(folder: GridFolder, cell: Cell, **score: Any) -> None:
+    folder.run(cell).path.mkdir(parents=True, exist_ok=True)
+    write_json(folder.run(cell).config, {})
+    write_json(folder.run(cell).evaluation, score)
+
+
+def printed(folder: GridFolder, cell: Cell, text: str) -> None:
+    folder.log(cell).parent.mkdir(parents=True, exist_ok=True)
+    folder.log(cell).write_bytes(text.encode("latin-1"))
+
+
+def test_a_cell_is_new_then_stopped_then_finished(folder: GridFolder, cell: Cell) -> None:
+    assert folder.run(cell).path == folder.path / "runs" / "m" / "s7" / "seed0"
+    assert folder.state(cell) is State.NEW
+    folder.run(cell).path.mkdir(parents=True)
+    assert folder.state(cell) is State.NEW, "it was killed before it had written what it is to do"
+    write_json(folder.run(cell).config, {})
+    assert folder.state(cell) is State.STOPPED
+    write_json(folder.run(cell).evaluation, {"mean_return": 0.5})
+    assert folder.state(cell) is State.FINISHED
+    assert folder.score(cell) == {"mean_return": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "error"),
+    [
+        (2, "a line\ns7rl train: --steps 0 must be: more\n", "--steps 0 must be: more"),
+        (1, "Traceback\ns7rl resume: the door\n\n", "the door"),
+        (1, "Traceback ...\nValueError: stuck \xff", "ValueError: stuck \N{REPLACEMENT CHARACTER}"),
+        (3, "", "ended with exit code 3 and without a score"),
+        (0, "a line\n", "ended with exit code 0 and without a score"),
+        (137, "a line\n", "ended by SIGKILL, perhaps for want of memory"),
+        (139, "a line\n", "ended by SIGSEGV"),
+        (255, "s7rl train: gone", "gone"),
+    ],
+)
+def test_a_cell_that_fails_says_why(folder: GridFolder, cell: Cell, code: int, output: str, error: str) -> None:
+    printed(folder, cell, output)
+    assert folder.error(cell) == ""
+    folder.note_ending(cell, code)
+    assert folder.state(cell) is State.FAILED
+    assert folder.error(cell) == error
+    assert json.loads((folder.path / "runs" / "m" / "s7" / "seed0.failed").read_text())["exit_code"] == code
+    folder.forget_failure(cell)
+    assert folder.state(cell) is State.NEW
+    assert folder.error(cell) == ""
+
+
+def test_a_failed_cell_is_failed_whatever_it_left_until_it_has_a_score(folder: GridFolder, cell: Cell) -> None:
+    printed(folder, cell, "s7rl train: no\n")
+    folder.run(cell).path.mkdir(parents=True)
+    write_json(folder.run(cell).config, {})
+    folder.note_ending(cell, 1)
+    assert folder.state(cell) is State.FAILED
+    finish(folder, cell)
+    assert folder.state(cell) is State.FINISHED
+    assert folder.error(cell) == ""
+
+
+def test_a_cell_with_a_score_is_finished_whatever_its_process_came_to(folder: GridFolder, cell: Cell) -> None:
+    finish(folder, cell)
+    for code in (0, 1, 137):
+        folder.note_ending(cell, code)
+        assert folder.state(cell) is State.FINISHED
+    assert not (folder.path / "runs" / "m" / "s7" / "seed0.failed").exists()
+
+
+def test_results_has_a_line_for_each_finished_cell_in_the_order_of_the_grid(folder: GridFolder) -> None:
+    first, second, third, _ = GRID.cells()
+    score = {"episodes": 5, "mean_return": 0.1 + 0.2, "standard_error": 0.0, "mean_length": 9.5, "returns": [1.0]}
+    finish(folder, third, **score, success_rate=None)
+    finish(folder, first, **score, success_rate=0.25)
+    printed(folder, second, "")
+    folder.note_ending(second, 1)
+    folder.write_results(GRID)
+    assert folder.results == folder.path / "results.csv"
+    assert folder.results.read_text().splitlines() == [
+        "task,agent,seed,episodes,mean_return,standard_error,success_rate,mean_length",
+        "m,s7,0,5,0.30000000000000004,0.0,0.25,9.5",
+        "m,s7,1,5,0.30000000000000004,0.0,,9.5",
+    ]
+    with folder.results.open() as file:
+        assert [float(line["mean_return"]) for line in csv.DictReader(file)] == [0.1 + 0.2] * 2
+
+
+def test_an_experiment_is_taken_up_again_and_keeps_what_made_it(folder: GridFolder) -> None:
+    before = folder.config.read_bytes()
+    config = json.loads(before)
+    assert config["command"] == ["s7rl", "experiment", "x.toml"]
+    assert "torch" in config["versions"]
+    again = open_grid_folder(folder.path, Grid(**{**vars(GRID), "summary": "others"}), ["other"])
+    assert again.grid() == GRID
+    assert again.grid().summary == "who"
+    assert folder.config.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"tasks": {**GRID.tasks, "m": "Maze-v0"}}, 'other tasks (m = "Maze-v0 --steps 9", now "Maze-v0")'),
+        ({"tasks": {"m": GRID.tasks["m"]}}, 'other tasks (n = "Nook-v0", now nothing)'),
+        ({"agents": {**GRID.agents, "gru": "--agent gru"}}, 'other agents (gru = nothing, now "--agent gru")'),
+        ({"seeds": (0, 2)}, "other seeds ([0, 1], now [0, 2])"),
+        ({"options": ""}, 'other options ("--n-envs 4", now "")'),
+    ],
+)
+def test_another_grid_is_refused_and_named(folder: GridFolder, change: dict[str, Any], difference: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        open_grid_folder(folder.path, Grid(**{**vars(GRID), **change}), [])
+    assert str(refusal.value) == f"{folder.path} holds an experiment with {difference}: give another folder with --out"
+
+
+def test_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes").touch()
+    for name in ("file", "full"):
+        with pytest.raises(UsageError, match=f"{name} exists already and is not the folder of an experiment: give"):
+            open_grid_folder(tmp_path / name, GRID, [])
+    with pytest.raises(UsageError, match="inside cannot be made: Not a directory; choose another with --out"):
+        open_grid_folder(tmp_path / "file" / "inside", GRID, [])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".experiment.json.123").touch()  # of a process that was killed
+    assert open_grid_folder(tmp_path / "empty", GRID, []).grid() == GRID
+
+
+def test_a_folder_that_is_no_experiment_is_named(tmp_path: Path) -> None:
+    for content in (None, "{}", '{"format": "s7rl-run"}', '{"format": "s7rl-experiment", "format_version": 2}'):
+        if content is not None:
+            (tmp_path / "experiment.json").write_text(content)
+        with pytest.raises(UsageError, match="is not the folder of an experiment: give one that `s7rl experiment`"):
+            GridFolder(tmp_path).grid()
+    (tmp_path / "experiment.json").write_text("{")
+    with pytest.raises(UsageError, match=r"experiment\.json cannot be read as JSON"):
+        GridFolder(tmp_path).grid()
+
+
+def test_one_process_at_a_time_runs_an_experiment(folder: GridFolder) -> None:
+    with (
+        folder.locked(),
+        pytest.raises(UsageError, match="x is in use by another process: wait, or stop that one"),
+        folder.locked(),
+    ):
+        pass
+    with folder.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("log", "steps"),
+    [
+        (None, 0),
+        ("", 0),
+        (f"time/fps,{STEPS}\n", 0),
+        (f"time/fps,{STEPS}\n7,128\n", 128),
+        (f'time/fps,"a, b",{STEPS}\n7,,128\n8,"x, y",256\n', 256),
+        (f"time/fps,{STEPS}\n7,128\n8,25", 128),
+        (f"time/fps,{STEPS}\n7,128\n8", 128),
+        (f"time/fps,{STEPS}\n8,25", 0),
+        (f"time/fps,{STEPS}\n7,\n", 0),
+        ("time/fps,ti", 0),
+    ],
+)
+def test_steps_are_read_from_a_log_that_is_being_written(
+    folder: GridFolder, cell: Cell, log: str | None, steps: int
+) -> None:
+    if log is not None:
+        folder.run(cell).path.mkdir(parents=True)
+        folder.run(cell).progress.write_text(log)
+    assert folder.run(cell).steps_done == steps
+
+
+def test_a_lock_ends_with_its_process(folder: GridFolder) -> None:
+    child = os.fork()
+    if child == 0:
+        with folder.locked():
+            os._exit(0)
+    os.waitpid(child, 0)
+    with folder.locked():
+        pass
