@@ -233,6 +233,12 @@ class ExperimentConfig:
     """The experiment's folder: a new one, or that of the same grid, to go on in."""
     runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
     """Where the folder is made, unless --out says it."""
+    launcher: Literal["local", "ray"] = "local"
+    """Where runs run: in processes of this machine, or as tasks of Ray, whose nodes must all see the folder."""
+    address: Annotated[
+        OptionalText, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="(default: a Ray of its own, here)")
+    ] = None
+    """The cluster of --launcher ray."""
     processes: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: one for each core)")] = None
     """Runs side by side, with one torch thread each unless the grid says otherwise."""
     retry: bool = False

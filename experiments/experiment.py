@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from s7rl.experiments.config import ExperimentConfig, TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import FEWEST_SEEDS, Cell, Grid, read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
-from s7rl.experiments.interruption import Interruption, stop_on_signals
+from s7rl.experiments.interruption import stop_on_signals
 from s7rl.experiments.local_launcher import POLL_SECONDS, Job, run_locally
 from s7rl.experiments.plan import named_task, plan
 from s7rl.experiments.presets import EXPERIMENTS, GRIDS
@@ -45,6 +46,7 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
     """
     if config.processes is not None and config.processes < 1:
         raise UsageError(f"--processes {config.processes} must be at least 1, or left out")
+    launch = _launcher(config)
     grid = chosen_grid(config)
     runs = planned(grid)  # before anything begins: each may be mistyped
     folder = open_grid_folder(Path(config.out or Path(config.runs) / Path(config.grid).stem), grid, command)
@@ -56,15 +58,27 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
         processes = config.processes or cores()
         say(console, _introduction(folder, grid, len(runs), len(left), processes))
         with stop_on_signals(lambda line: say(console, line)) as interruption:
-            _wait_until_saved(folder, left, interruption, console)
+            _wait_until_saved(folder, left, lambda: interruption.requested, lambda line: say(console, line))
             jobs = [_job(folder, cell, runs[cell]) for cell in left]
             with CellsTable(folder, {cell: run.settings.steps for cell, run in runs.items()}, console) as table:
-                run_locally(jobs, processes, watch=table.show, stop=lambda: interruption.requested)
+                launch(jobs, processes, watch=table.show, stop=lambda: interruption.requested)
         folder.write_results(grid)
         if interruption.requested:
             say(console, f"stopped; to go on: the same command again. Scores so far: {folder.results}")
             return interruption.exit_code
         return _conclude(folder, grid, console)
+
+
+def _launcher(config: ExperimentConfig) -> Callable[..., None]:
+    if config.launcher == "local":
+        if config.address is not None:
+            raise UsageError(f"--address {config.address} is that of a Ray cluster: give it with --launcher ray")
+        return run_locally
+    if find_spec("ray") is None:
+        raise UsageError("--launcher ray needs ray, which is not installed: pip install 's7rl[ray]'")
+    from s7rl.experiments.ray_launcher import run_on_ray
+
+    return partial(run_on_ray, address=config.address)
 
 
 def cores() -> int:
@@ -135,12 +149,17 @@ def _introduction(folder: GridFolder, grid: Grid, runs: int, left: int, processe
     return f"{line}; scores of {plural(len(grid.seeds), 'seed')} say little of the next: take {FEWEST_SEEDS} or more"
 
 
-def _wait_until_saved(folder: GridFolder, cells: Sequence[Cell], interruption: Interruption, console: Console) -> None:
+def _wait_until_saved(
+    folder: GridFolder,
+    cells: Sequence[Cell],
+    stop: Callable[[], bool] = lambda: False,
+    announce: Callable[[str], None] = lambda line: None,
+) -> None:
     """Waits for processes whose experiment was killed: they stop after the update that they are at, and save."""
     given_up = time.monotonic() + SAVING_SECONDS
     said = False
     for cell in cells:
-        while folder.state(cell) is State.STOPPED and not interruption.requested:
+        while folder.state(cell) is State.STOPPED and not stop():
             try:
                 with folder.run(cell).locked():
                     break
@@ -148,22 +167,31 @@ def _wait_until_saved(folder: GridFolder, cells: Sequence[Cell], interruption: I
                 if time.monotonic() > given_up:
                     raise
                 if not said:
-                    say(console, f"waiting for {cell}, which still runs, to stop and save")
+                    announce(f"waiting for {cell}, which still runs, to stop and save")
                     said = True
                 time.sleep(POLL_SECONDS)
 
 
 def _job(folder: GridFolder, cell: Cell, run: Planned) -> Job:
+    return Job(
+        name=str(cell),
+        words=partial(_words, folder, cell, run),
+        log=folder.log(cell),
+        note_ending=partial(folder.note_ending, cell),
+    )
+
+
+def _words(folder: GridFolder, cell: Cell, run: Planned) -> list[str]:
+    """What is left of a cell, as a command."""
     its = folder.run(cell)
     if folder.state(cell) is not State.NEW:
-        words = ["resume", str(its.path), "--eval-episodes", str(run.request.eval_episodes)]
-    else:
-        if its.path.is_dir():  # made by a process that was killed before it had written config.json
-            its.remove_unfinished()
-            its.path.rmdir()
-        threads = () if run.request.threads is not None else ("--threads", "1")
-        words = ["train", *cell.words, *threads, "--out", str(its.path)]
-    return Job(name=str(cell), words=words, log=folder.log(cell), note_ending=partial(folder.note_ending, cell))
+        _wait_until_saved(folder, [cell])
+        return ["resume", str(its.path), "--eval-episodes", str(run.request.eval_episodes)]
+    if its.path.is_dir():  # made by a process that was killed before it had written config.json
+        its.remove_unfinished()
+        its.path.rmdir()
+    threads = () if run.request.threads is not None else ("--threads", "1")
+    return ["train", *cell.words, *threads, "--out", str(its.path)]
 
 
 def _conclude(folder: GridFolder, grid: Grid, console: Console) -> int:

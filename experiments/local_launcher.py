@@ -24,8 +24,8 @@ class Job:
 
     name: str
     """For messages."""
-    words: Sequence[str]
-    """Behind `s7rl`."""
+    words: Callable[[], Sequence[str]]
+    """What stands behind `s7rl`, asked for when the job begins, or begins again: a part of it may have been done."""
     log: Path
     """Where its output goes, behind what is there already."""
     note_ending: Callable[[int], None]
@@ -58,12 +58,11 @@ def run_locally(
                     process.terminate()
             while waiting and len(running) < processes:
                 job = waiting.popleft()
-                running[_start(job)] = job
+                running[start(job)] = job
             watch(frozenset(job.name for job in running.values()))
             time.sleep(POLL_SECONDS)
             for process in [process for process in running if process.poll() is not None]:
-                job, code = running.pop(process), process.returncode
-                code = code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+                job, code = running.pop(process), exit_code(process)
                 if not (asked and code > 128):
                     job.note_ending(code)
     finally:
@@ -74,11 +73,12 @@ def run_locally(
             process.wait()
 
 
-def _start(job: Job) -> subprocess.Popen[bytes]:
+def start(job: Job) -> subprocess.Popen[bytes]:
+    """Begins a job in a process of its own, which stops when this one dies."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         return subprocess.Popen(
-            [*PROGRAM, *job.words],
+            [*PROGRAM, *job.words()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -87,6 +87,12 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
             start_new_session=True,
             preexec_fn=_end_with_parent(),
         )
+
+
+def exit_code(process: subprocess.Popen[bytes]) -> int:
+    """That of a process that has ended; 128 and the signal's number where one ended it, as in a shell."""
+    code = process.wait()
+    return code if code >= 0 else 128 - code
 
 
 def _end_with_parent() -> Callable[[], None] | None:

@@ -46,7 +46,9 @@ class Codes(dict[str, int]):
     """Exit codes by job, in the order in which the jobs ended."""
 
     def job(self, folder: Path, name: str, *words: str) -> Job:
-        return Job(name=name, words=words, log=folder / "logs" / name, note_ending=partial(self.__setitem__, name))
+        return Job(
+            name=name, words=lambda: words, log=folder / "logs" / name, note_ending=partial(self.__setitem__, name)
+        )
 
 
 def wait_for(path: Path, writer: subprocess.Popen[bytes] | None = None) -> None:
@@ -165,7 +167,12 @@ from s7rl.experiments.local_launcher import Job, run_locally
 local_launcher.PROGRAM = (sys.executable, "-I", "-S", "-c")
 program, folder = sys.argv[1], Path(sys.argv[2])
 jobs = [
-    Job(name=name, words=[program, str(folder / name), "143"], log=folder / f"{name}.log", note_ending=print)
+    Job(
+        name=name,
+        words=lambda name=name: [program, str(folder / name), "143"],
+        log=folder / f"{name}.log",
+        note_ending=print,
+    )
     for name in "abc"
 ]
 run_locally(jobs, 2, watch=lambda names: None, stop=lambda: False)
