@@ -15,7 +15,7 @@ import pytest
 from s7rl.envs import task_ids
 from s7rl.experiments.cli import main, parse
 from s7rl.experiments.config import EvaluateConfig, TrainConfig
-from s7rl.experiments.presets import AGENTS, EXPERIMENTS
+from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +164,7 @@ def test_every_option_of_train_has_a_sentence(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("what", "names"), [("envs", task_ids()), ("agents", tuple(AGENTS)), ("experiments", tuple(EXPERIMENTS))]
+    ("what", "names"), [("envs", task_ids()), ("agents", tuple(AGENTS)), ("experiments", (*EXPERIMENTS, *GRIDS))]
 )
 def test_lists_have_every_name(what: str, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0

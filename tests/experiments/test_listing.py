@@ -3,7 +3,8 @@
 Mutations that were tried: the filter by suite left out, the one by text case-sensitive, a suite without settings, a
 speed of 0 where none was measured, observations without actions, a suite's package imported; the table in a pipe, lines
 in a terminal, spaces for tabs, empty parts left out, the note before the figures; ids in alphabetical order, or as they
-come; only the first of several suites, or the last.
+come; only the first of several suites, or the last;
+grids left out of the experiments, or not filtered.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from s7rl.envs.registry import SUITES as ENVIRONMENTS
 from s7rl.experiments import listing
 from s7rl.experiments.cli import main
 from s7rl.experiments.measured import MeasuredEnv, measured_envs
-from s7rl.experiments.presets import SUITES
+from s7rl.experiments.presets import GRIDS, SUITES
 
 
 def test_every_suite_of_environments_has_settings_to_learn_with() -> None:
@@ -108,6 +109,14 @@ def test_a_pipe_gets_lines_with_tabs_that_are_neither_wrapped_nor_coloured(
         "experiment\tits command\twhat it shows",
         "tmaze-500\ts7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=500\tthe same for 500 steps",
     ]
+
+
+def test_grids_stand_among_the_experiments_with_their_own_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "experiments", "--text", "s7rl experiment"]) == 0
+    rows = [tuple(line.split("\t")) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [(name, f"s7rl experiment {name}", grid.summary) for name, grid in GRIDS.items()]
+    assert main(["list", "experiments", "--text", "TMAZE-1000"]) == 0
+    assert "basics" not in capsys.readouterr().out
 
 
 def test_sizes_are_in_natural_order_and_all_else_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
