@@ -67,7 +67,7 @@ def interquartile_mean_difference(ours: Scores, theirs: Scores) -> Estimate:
 
     def difference(*tasks: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         first, second = tasks[: len(ours)], tasks[len(ours) :]
-        return _interquartile_mean(*first, axis=axis) - _interquartile_mean(*second, axis=axis)
+        return np.asarray(_interquartile_mean(*first, axis=axis) - _interquartile_mean(*second, axis=axis))
 
     return _estimate(difference, [*ours, *theirs])
 

@@ -33,6 +33,8 @@ class Run:
     """What made it."""
     command: tuple[str, ...]
     """The words that started it."""
+    created: str
+    """When it began, in ISO 8601."""
     versions: tuple[Mapping[str, str], ...]
     """Those that it began with, and those of each resumption."""
     score: float
@@ -158,6 +160,7 @@ def _read_run(cell: Cell, folder: RunFolder) -> Run:
         cell=cell,
         settings=folder.settings(),
         command=tuple(map(str, config["command"])),
+        created=str(config["created"]),
         versions=(config["versions"], *(its["versions"] for its in resumptions)),
         score=float(score["mean_return"]),
         success_rate=score["success_rate"],

@@ -97,7 +97,7 @@ def _cautions(analysis: Analysis) -> Iterator[str]:
     fewest = min(map(len, analysis.scores.values()))
     if fewest < FEWEST_SEEDS:
         yield (
-            f"With {plural(fewest, 'seed')}, as there are for some agent and task, nothing is claimed: "
+            f"With {plural(fewest, 'seed')}, as there are for some agent and task, nothing is claimed of it: "
             f"that takes {FEWEST_SEEDS} or more."
         )
     elif fewest < ENOUGH_SEEDS:

@@ -14,7 +14,6 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
@@ -137,15 +136,19 @@ def _extent(record: Record) -> str:
 
 
 def _machine(record: Record) -> dict[str, str]:
-    machine: Mapping[str, Any] = record.machine
-    if not machine:
-        return {"processor": "not written down by the s7rl that began this"}
-    return {
-        "processor": str(machine["processor"]),
-        "cores": str(machine["cores"]),
-        "memory": f"{machine['memory_gb']} GB",
-        "devices asked for": listed(sorted({run.settings.device for run in record.runs})),
+    found = {"processor": "not known: begun by an s7rl that did not write it down"}
+    if record.machine:
+        memory = f"{record.machine['memory_gb']} GB"
+        found = {
+            "processor": str(record.machine["processor"]),
+            "cores": str(record.machine["cores"]),
+            "memory": memory,
+        }
+    return found | {
+        "device asked for": listed(sorted({run.settings.device for run in record.runs})),
         "threads of a run": listed(sorted({_threads(run) for run in record.runs})),
+        "first run": min(run.created for run in record.runs),
+        "last run": max(run.created for run in record.runs),
     }
 
 
