@@ -68,7 +68,7 @@ def settings_of(words: tuple[str, ...]) -> RunSettings:
 
 def start(folder: GridFolder, cell: Cell) -> RunFolder:
     """A run folder as it is before the first rollout."""
-    *words, _, seed = cell.words
+    *words, _, seed = cell.words  # "--seed 3" stands last
     settings = replace(settings_of(tuple(words)), seed=int(seed))
     return create_run_folder(settings, ["s7rl", "train", *cell.words], out=str(folder.run(cell).path), runs="runs")
 

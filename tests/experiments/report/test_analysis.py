@@ -65,7 +65,8 @@ def test_a_curve_is_interpolated_where_all_seeds_have_returns(tmp_path: Path) ->
 
 
 def test_the_line_of_a_curve_leaves_out_a_quarter_of_the_seeds_at_each_end(tmp_path: Path) -> None:
-    drawn = curve(runs_with(tmp_path, *([(0, r, 1, 10), (10, r, 1, 10)] for r in (0.0, 1.0, 2.0, 100.0))))
+    logs: list[list[Line]] = [[(0, reward, 1, 10), (10, reward, 1, 10)] for reward in (0.0, 1.0, 2.0, 100.0)]
+    drawn = curve(runs_with(tmp_path, *logs))
     assert drawn is not None
     np.testing.assert_allclose(drawn.middle, 1.5)
 
