@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from s7rl.checks import error_line
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.grid import Cell, Grid
 from s7rl.experiments.grid_folder import GridFolder, State, read_json
@@ -135,7 +136,7 @@ def read_record(path: Path) -> Record:
             else:
                 unfinished.append(Unfinished(cell=cell, state=state.value, error=folder.error(cell)))
         except (OSError, ValueError, KeyError, UsageError) as error:
-            unfinished.append(Unfinished(cell=cell, state="damaged", error=str(error)))
+            unfinished.append(Unfinished(cell=cell, state="damaged", error=error_line(error)))
     if not runs:
         raise UsageError(f"DIR {path} has no finished run yet: begin or go on with `s7rl experiment`")
     content = read_json(folder.config)

@@ -100,7 +100,7 @@ def draw_bands(
         axes.text(1.01, level, name.replace(", ", ",\n"), transform=right, color=GREY, fontsize=7.5, va="center")
     for agent, band in bands.items():
         its = style[agent]
-        axes.fill_between(band.x, band.low, band.high, color=its.colour, alpha=0.16, linewidth=0)
+        axes.fill_between(band.x, band.low, band.high, color=its.colour, alpha=0.13, linewidth=0)
         axes.plot(band.x, band.middle, color=its.colour, linestyle=its.dashes, linewidth=1.9, label=agent)
     if in_steps:
         axes.set_xlim(left=0)
@@ -155,16 +155,17 @@ def draw_rows(
         in_steps: whether they are written 20k, on an axis from 0.
         logarithmic: whether the axis is.
     """
-    heights = [len(group.rows) + 1.1 for group in groups]
+    heights = [len(group.rows) + 1.3 for group in groups]
     figure = Figure(figsize=(6.2, 0.7 + 0.3 * sum(heights)), dpi=DPI, layout="constrained")
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, group in zip(panels, groups, strict=True):
         if logarithmic:
             axes.set_xscale("log")
-        for name, level in group.levels.items():
+        for place, (name, level) in enumerate(sorted(group.levels.items(), key=lambda its: its[1])):
             axes.axvline(level, color=GREY, linewidth=0.8, linestyle=":")
-            top = axes.get_xaxis_transform()
-            axes.text(level, 1.0, name, transform=top, color=GREY, fontsize=7, ha="center", va="bottom")
+            # Every other one stands higher: neighbours may be near.
+            up = {"xy": (level, 1.0), "xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(name, xytext=(0, 1 + 8 * (place % 2)), color=GREY, fontsize=7, ha="center", **up)
         for height, row in enumerate(reversed(group.rows)):
             _row(axes, height, row, style[row.agent], group.limit)
         axes.set_ylim(-0.6, len(group.rows) - 0.4)
@@ -179,7 +180,7 @@ def draw_rows(
             axes.set_xlim(0, group.limit and group.limit * 1.04)
         _plain(axes)
         axes.spines["left"].set_visible(False)
-        axes.set_title(group.title, fontsize=9.5, loc="left", pad=14 if group.levels else 5)
+        axes.set_title(group.title, fontsize=9.5, loc="left", pad=(5, 13, 21)[min(len(group.levels), 2)])
     panels[-1].set_xlabel(xlabel)
     return _png(figure)
 

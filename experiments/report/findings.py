@@ -17,6 +17,9 @@ from s7rl.experiments.summary import plural
 ENOUGH_SEEDS = 10
 """From here on an interval says something of the next seed, too."""
 
+NAMED = 3
+"""More than so many of a kind are counted."""
+
 
 def findings(analysis: Analysis) -> Iterator[str]:
     """The sentences: all tasks together, agents with memory against each other, memory against none, and what is amiss.
@@ -40,20 +43,19 @@ def _overall(analysis: Analysis) -> Iterator[str]:
 
 def _comparisons(analysis: Analysis) -> Iterator[str]:
     ours = [agent.name for agent in analysis.agents if not agent.is_control]
+    ahead: dict[str, list[str]] = {agent: [] for agent in ours}
     undecided = []
-    for index, first in enumerate(ours):
-        for second in ours[index + 1 :]:
-            ahead = analysis.improvement.get((first, second))
-            if ahead is None:
-                continue
-            enough = _enough(analysis, [first, second], analysis.tasks)
-            if enough and ahead.low > 0.5:
-                yield f"A run of {first} beats one of {second} on the same task with probability {shown(ahead)}."
-            elif enough and ahead.high < 0.5:
-                behind = analysis.improvement[second, first]
-                yield f"A run of {second} beats one of {first} on the same task with probability {shown(behind)}."
-            else:
-                undecided.append(f"{first} and {second} ({first} is ahead with probability {shown(ahead)})")
+    for (first, second), estimate in analysis.improvement.items():
+        if first not in ours or second not in ours:
+            continue
+        enough = _enough(analysis, [first, second], analysis.tasks)
+        if enough and estimate.low > 0.5:
+            ahead[first].append(f"{second} with probability {shown(estimate)}")
+        elif ours.index(first) < ours.index(second) and not (enough and estimate.high < 0.5):
+            undecided.append(f"{first} and {second} ({first} is ahead with probability {shown(estimate)})")
+    for agent, beaten in ahead.items():
+        if beaten:
+            yield f"On the same task, a run of {agent} beats one of {listed(beaten)}."
     if undecided:
         yield f"Undecided, by these runs: {listed(undecided)}."
 
@@ -94,12 +96,12 @@ def _cautions(analysis: Analysis) -> Iterator[str]:
     left_out = [agent for agent in analysis.names if analysis.scaled_tasks and agent not in analysis.overall]
     if left_out:
         yield f"Without a finished run on every task, and left out of what is taken over tasks: {listed(left_out)}."
-    fewest = min(map(len, analysis.scores.values()))
-    if fewest < FEWEST_SEEDS:
-        yield (
-            f"With {plural(fewest, 'seed')}, as there are for some agent and task, nothing is claimed of it: "
-            f"that takes {FEWEST_SEEDS} or more."
-        )
+    seeds = {f"{agent} on {task}": len(scores) for (task, agent), scores in analysis.scores.items()}
+    few = [what for what, its in seeds.items() if its < FEWEST_SEEDS]
+    fewest = min(seeds.values())
+    if few:
+        which = f"{', '.join(few[:NAMED])} and {len(few) - NAMED} more" if len(few) > NAMED + 1 else listed(few)
+        yield f"Nothing is claimed of fewer than {FEWEST_SEEDS} seeds, as there are of {which}."
     elif fewest < ENOUGH_SEEDS:
         yield (
             f"With {plural(fewest, 'seed')} an interval says how far these runs lie apart, not how far the next one "

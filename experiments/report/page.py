@@ -96,7 +96,8 @@ def render(analysis: Analysis, parts: Sequence[Section]) -> str:
         summary=record.grid.summary,
         extent=_extent(record),
         findings=list(findings(analysis)),
-        unfinished=record.unfinished,
+        failed=[run for run in record.unfinished if run.state in ("failed", "damaged")],
+        waiting=[run for run in record.unfinished if run.state in ("stopped", "new")],
         sections=parts,
         command=shlex.join(record.command),
         grid=[
@@ -117,13 +118,17 @@ def data_url(content: bytes | str, kind: str) -> str:
 
 
 def as_csv(figure: Figure) -> str:
-    """The numbers of a figure; what is not known, and intervals of one seed, are empty."""
+    """The numbers of a figure, to eight digits; what is not known, and intervals of one seed, are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(figure.columns)
     for line in figure.lines:
-        writer.writerow(["" if isinstance(value, float) and math.isnan(value) else value for value in line])
+        writer.writerow([_written(value) if isinstance(value, float) else value for value in line])
     return text.getvalue()
+
+
+def _written(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.8g}"
 
 
 def _extent(record: Record) -> str:

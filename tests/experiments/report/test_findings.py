@@ -30,7 +30,7 @@ def test_a_difference_beyond_the_intervals_is_claimed_with_its_numbers(tmp_path:
         "On maze, with 0 for random actions and 1 for the optimum: s7 1.00 (1.00 to 1.00), gru 0.91"
     )
     assert said[1:4] == [
-        "A run of s7 beats one of gru on the same task with probability 1.00 (1.00 to 1.00).",
+        "On the same task, a run of s7 beats one of gru with probability 1.00 (1.00 to 1.00).",
         "maze: compared with none, which has no memory, s7 gets 0.50 (0.50 to 0.50) more, gru gets 0.25 (0.25 to 0.25) "
         "more and stack (the last observations only) gets 0.25 (0.25 to 0.25) less.",
         "With 3 seeds an interval says how far these runs lie apart, not how far the next one may lie.",
@@ -39,7 +39,7 @@ def test_a_difference_beyond_the_intervals_is_claimed_with_its_numbers(tmp_path:
 
 def test_who_is_ahead_is_named_first(tmp_path: Path) -> None:
     said = sentences(tmp_path, {"s7": [0.5] * 3, "gru": [1.0] * 3})
-    assert said[1] == "A run of gru beats one of s7 on the same task with probability 1.00 (1.00 to 1.00)."
+    assert said[1] == "On the same task, a run of gru beats one of s7 with probability 1.00 (1.00 to 1.00)."
 
 
 def test_nothing_is_claimed_where_intervals_leave_it_open(tmp_path: Path) -> None:
@@ -55,15 +55,16 @@ def test_nothing_is_claimed_of_two_seeds(few: str, tmp_path: Path) -> None:
         tmp_path,
         {agent: [score] * (2 if agent == few else 3) for agent, score in {"s7": 1.0, "gru": 0.75, "none": 0.5}.items()},
     )
-    assert not [line for line in said if "s7 beats" in line and few == "s7"]
+    assert not [line for line in said if "beats" in line and few == "s7"]
     assert not [line for line in said if "compared with none" in line and (few == "none" or "s7 gets" in line)]
-    assert "With 2 seeds, as there are for some agent and task, nothing is claimed of it: that takes 3 or more." in said
+    assert said[-1] == f"Nothing is claimed of fewer than 3 seeds, as there are of {few} on maze."
 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     said = sentences(tmp_path, {"s7": [1.0], "none": [0.5]})
     assert said[0] == "On maze, with 0 for random actions and 1 for the optimum: s7 1.00 and none 0.82."
     assert "maze: no difference is shown between none and s7 (0.50)." in said
+    assert said[-1] == "Nothing is claimed of fewer than 3 seeds, as there are of s7 on maze and none on maze."
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
