@@ -18,6 +18,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from s7rl.experiments.bench.chart import COLOURS, GREY
+from s7rl.experiments.pictures import lighten
 from s7rl.experiments.report.analysis import Agent
 from s7rl.experiments.statistics import Estimate
 
@@ -201,10 +202,9 @@ def _row(axes: Axes, height: int, row: Row, style: Style, limit: float | None) -
 
 
 def _plain(axes: Axes) -> None:
-    axes.grid(color="0.92")
+    lighten(axes)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8.5)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _png(figure: Figure) -> bytes:
