@@ -27,6 +27,7 @@ from s7rl.experiments.config import (
     ListConfig,
     NetworkOptions,
     PPOOptions,
+    ReportConfig,
     ResumeConfig,
     RewardOptions,
     TrainConfig,
@@ -38,12 +39,15 @@ DESCRIPTION = """Agents that remember: train, test and compare them on tasks tha
 
 Begin with `s7rl train`, and see `s7rl list envs`.
 """
-AnyConfig: TypeAlias = TrainConfig | ResumeConfig | EvaluateConfig | ExperimentConfig | BenchConfig | ListConfig
+AnyConfig: TypeAlias = (
+    TrainConfig | ResumeConfig | EvaluateConfig | ExperimentConfig | ReportConfig | BenchConfig | ListConfig
+)
 COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
     "resume": ResumeConfig,
     "evaluate": EvaluateConfig,
     "experiment": ExperimentConfig,
+    "report": ReportConfig,
     "bench": BenchConfig,
     "list": ListConfig,
 }
@@ -52,6 +56,7 @@ Request: TypeAlias = (
     | Annotated[ResumeConfig, tyro.conf.subcommand("resume")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
     | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
+    | Annotated[ReportConfig, tyro.conf.subcommand("report")]
     | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
     | Annotated[ListConfig, tyro.conf.subcommand("list")]
 )
@@ -151,6 +156,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.experiment import experiment
 
         return experiment(request, ["s7rl", *words], console)
+    if isinstance(request, ReportConfig):
+        from s7rl.experiments.report.page import report
+
+        return report(request, console)
     if isinstance(request, BenchConfig):
         from s7rl.experiments.bench.benchmarks import bench
 
@@ -188,7 +197,7 @@ def _flags(command: Sequence[str]) -> list[str]:
     if len(command) > 1:
         groups = (BENCHES[command[1]], CommonOptions)
     names = {field.name for group in groups for field in fields(group)}
-    names -= {"env", "run", "grid", "what", "ppo", "further", "rewards", "network", "common"}
+    names -= {"env", "run", "grid", "folder", "what", "ppo", "further", "rewards", "network", "common"}
     return sorted(f"--{name.replace('_', '-')}" for name in names)
 
 

@@ -249,6 +249,23 @@ class ExperimentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Write what came of an experiment as one HTML page, with figures, tables and what they say.
+
+    `s7rl experiment` does it at its end. Figures and their numbers go into the folder, too, as PNG and CSV. Runs
+    that failed or are not finished are named, and left out.
+    """
+
+    folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")]
+    """The folder that `s7rl experiment` made."""
+    out: Annotated[
+        OptionalText,
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: DIR/report.html, even if it is there)"),
+    ] = None
+    """The page. The file must not exist yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListConfig:
     """List what there is: tasks, agents, or experiments worth running.
 

@@ -22,6 +22,7 @@ from s7rl.experiments.interruption import stop_on_signals
 from s7rl.experiments.local_launcher import POLL_SECONDS, Job, run_locally
 from s7rl.experiments.plan import named_task, plan
 from s7rl.experiments.presets import EXPERIMENTS, GRIDS
+from s7rl.experiments.report.page import write_report
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.suggestions import named
 from s7rl.experiments.summary import plural, say
@@ -201,4 +202,6 @@ def _conclude(folder: GridFolder, grid: Grid, console: Console) -> int:
     if failed:
         say(console, f"{plural(len(failed), 'run')} failed; the same command with --retry takes them up again")
     say(console, f"results: {folder.results}")
+    if len(failed) < len(list(grid.cells())):
+        say(console, f"report: {write_report(folder.path)}")
     return 1 if failed else 0

@@ -1,10 +1,11 @@
 """The folder of an experiment: the grid, a run folder for every cell, and which of them failed.
 
-    experiment.json                 the grid, the command and the versions that made it
+    experiment.json                 the grid, the command, the machine and the versions that made it
     runs/TASK/AGENT/seedN/          the run folder of a cell, as `s7rl train` makes it
     runs/TASK/AGENT/seedN.log       what it printed
     runs/TASK/AGENT/seedN.failed    why it failed, as JSON; not there unless it did
     results.csv                     a line for each cell that is finished
+    report.html, report/            what came of it, and the figures in it as PNG and CSV
 
 Nothing else is kept: where an experiment stands is read from there, whatever happened to the process that ran it. A
 cell is finished once it has a score, the last thing that a run writes.
@@ -25,6 +26,7 @@ from typing import Any
 
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import Cell, Grid, grid_from
+from s7rl.experiments.machine import machine
 from s7rl.experiments.run_folder import RunFolder, locked, read_json, versions, write_json
 from s7rl.files import write_atomically
 
@@ -164,7 +166,7 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
     except OSError as error:
         raise UsageError(f"the folder {path} cannot be made: {error.strerror}; choose another with --out") from error
     facts = {"format": FORMAT, "format_version": FORMAT_VERSION, "command": list(command), "versions": versions()}
-    write_json(folder.config, {**facts, "grid": grid.as_dict()})
+    write_json(folder.config, {**facts, "machine": machine(), "grid": grid.as_dict()})
     return folder
 
 

@@ -6,6 +6,7 @@ The shaded band reaches up to the best score of an agent without memory. A curve
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,14 @@ def read_curve(progress: Path) -> dict[str, NDArray[np.float64]]:
     Returns:
         Steps, mean return and success rate by their log keys, one entry per line; missing values are NaN.
     """
+    return read_columns(progress, (STEPS, RETURN, SUCCESS))
+
+
+def read_columns(progress: Path, keys: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Reads columns of SB3's progress.csv, one entry per line; missing values are NaN."""
     with progress.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    return {key: np.array([float(line.get(key) or "nan") for line in lines]) for key in (STEPS, RETURN, SUCCESS)}
+    return {key: np.array([float(line.get(key) or "nan") for line in lines]) for key in keys}
 
 
 def draw_learning_curve(progress: Path, picture: Path, *, task: Task, title: str) -> bool:

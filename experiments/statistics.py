@@ -56,6 +56,22 @@ def interquartile_mean(scores: Scores) -> Estimate:
     return _estimate(_interquartile_mean, scores)
 
 
+def interquartile_mean_difference(ours: Scores, theirs: Scores) -> Estimate:
+    """How much more ours have than theirs, by their interquartile means; the seeds of both are drawn anew.
+
+    Raises:
+        ValueError: if there are no tasks, or no scores for one.
+    """
+    _check(ours)
+    _check(theirs)
+
+    def difference(*tasks: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        first, second = tasks[: len(ours)], tasks[len(ours) :]
+        return np.asarray(_interquartile_mean(*first, axis=axis) - _interquartile_mean(*second, axis=axis))
+
+    return _estimate(difference, [*ours, *theirs])
+
+
 def probability_of_improvement(ours: Scores, theirs: Scores) -> Estimate:
     """Probability that a run of ours is better than a run of theirs on the same task, ties counting half.
 

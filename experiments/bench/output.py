@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +21,7 @@ import torch
 from s7rl.backends import backend
 from s7rl.experiments.bench.config import CommonOptions
 from s7rl.experiments.bench.measuring import Spread
+from s7rl.experiments.machine import machine as local_machine
 from s7rl.experiments.run_folder import make_folder, versions, write_json
 from s7rl.files import write_atomically
 
@@ -79,24 +79,13 @@ def machine(common: CommonOptions) -> dict[str, object]:
     """What ran where, as far as it decides how fast."""
     on_gpu = torch.device(common.device).type == "cuda"
     return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        **local_machine(),
         "load_at_start": round(os.getloadavg()[0], 2),
         "device": torch.cuda.get_device_name(common.device) if on_gpu else common.device,
         "threads": common.threads,
         "scan": backend(torch.empty(0, device=common.device)),
         "versions": versions(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
 
 
 def _short(number: float) -> float:

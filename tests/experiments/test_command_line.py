@@ -28,7 +28,7 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
-    ("--halp", "s7rl: expected one of {train, resume, evaluate, experiment, bench, list}. (see `s7rl --help`)"),
+    ("--halp", "s7rl: expected one of {train, resume, evaluate, experiment, report, bench, list}. (see `s7rl --help`)"),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
     (
         "train --lerning-rate=3",
@@ -66,6 +66,10 @@ MISTAKES = [
     ("evaluate nowhere", "s7rl evaluate: RUN nowhere does not exist: give a folder that `s7rl train` made"),
     ("evaluate .", "s7rl evaluate: RUN . is not a run folder, it has no config.json"),
     ("evaluate . --checkpoint worst", "s7rl evaluate: invalid choice 'worst'"),
+    ("report", "s7rl report: missing from s7rl report: DIR"),
+    ("report nowhere", "s7rl report: DIR nowhere does not exist: give the folder of an experiment"),
+    ("report .", "s7rl report: . is not the folder of an experiment: give one that `s7rl experiment` made"),
+    ("report . --otu x", "s7rl report: there is no option --otu; did you mean --out? (see `s7rl report --help`)"),
     ("list env", "s7rl list: invalid choice 'env'"),
     ("bench scn", "s7rl bench: there is no benchmark 'scn'; did you mean scan? (see `s7rl bench --help`)"),
     ("bench --quick", "s7rl bench: expected one of {"),

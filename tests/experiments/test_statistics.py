@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from s7rl.experiments.statistics import (
     interquartile_mean,
+    interquartile_mean_difference,
     normalized,
     performance_profile,
     probability_of_improvement,
@@ -35,6 +36,18 @@ def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
     assert interquartile_mean(scores([0.0, 1.0, 2.0, 100.0])).value == 1.5
     # Eight scores of two tasks together: 3, 4, 5 and 6 are in the middle.
     assert interquartile_mean(scores([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 80.0])).value == 4.5
+
+
+def test_a_difference_is_that_of_the_interquartile_means_and_both_sides_are_resampled() -> None:
+    ours, theirs = scores([0.0, 1.0, 2.0, 100.0]), scores([0.25] * 4)
+    alone = interquartile_mean(ours)
+    assert interquartile_mean_difference(ours, theirs) == pytest.approx([end - 0.25 for end in alone])
+    turned = interquartile_mean_difference(theirs, ours)
+    assert turned.value == -1.25
+    assert turned.low < -1.25 < turned.high
+    assert interquartile_mean_difference(scores([3.0] * 3, [5.0] * 3), scores([1.0] * 2, [1.0] * 2)) == (3.0, 3.0, 3.0)
+    with pytest.raises(ValueError, match="scores has no task"):
+        interquartile_mean_difference(scores([1.0]), [])
 
 
 def test_a_resample_keeps_the_seeds_of_a_task_together() -> None:

@@ -72,6 +72,11 @@ def test_the_wheel_has_the_figures_that_the_list_of_environments_shows(wheel: zi
     assert wheel.read(figures) == (ROOT / "experiments" / "results" / "bench" / "envs.csv").read_bytes()
 
 
+def test_the_wheel_has_the_template_of_the_report(wheel: zipfile.ZipFile) -> None:
+    name = "report/page.html.jinja"
+    assert wheel.read(f"s7rl/experiments/{name}") == (ROOT / "experiments" / name).read_bytes()
+
+
 def test_every_folder_with_modules_is_a_package() -> None:
     folders = {module.rpartition("/")[0] for module in modules_of_the_tree()}
     assert {f"{folder}/__init__.py" for folder in folders} <= modules_of_the_tree()

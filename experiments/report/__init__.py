@@ -1,0 +1,1 @@
+"""The page that says what came of an experiment: read (data), reckon (analysis), say (findings), draw, write."""

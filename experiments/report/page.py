@@ -1,0 +1,172 @@
+"""`s7rl report`: the page and the files beside it.
+
+report.html          everything, in one file that loads nothing from anywhere
+report/NAME.png      each figure
+report/NAME.csv      its numbers
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from rich.console import Console
+
+from s7rl.experiments.config import ReportConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.report.analysis import Analysis
+from s7rl.experiments.report.data import Record, Run, read_record
+from s7rl.experiments.report.figures import styles
+from s7rl.experiments.report.findings import findings, listed
+from s7rl.experiments.report.parts import Figure, Section, Table
+from s7rl.experiments.report.score_sections import score_sections
+from s7rl.experiments.report.training_sections import training_sections
+from s7rl.experiments.summary import plural, say
+from s7rl.files import write_atomically
+
+TEMPLATE = "page.html.jinja"
+
+
+def report(config: ReportConfig, console: Console) -> int:
+    """Writes the report of an experiment's folder, and says where.
+
+    Args:
+        config: the request.
+        console: where it is said.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: there is nothing to report of, or it cannot be written where it was asked for.
+    """
+    page = None if config.out is None else Path(config.out)
+    if page is not None and page.exists():
+        raise UsageError(f"--out {page} exists already, and nothing is overwritten: give another file")
+    if page is not None and not page.parent.is_dir():
+        raise UsageError(f"--out {page} lies in a folder that does not exist: make it first")
+    say(console, f"report: {write_report(Path(config.folder), page)}")
+    return 0
+
+
+def write_report(path: Path, page: Path | None = None) -> Path:
+    """Writes the page and its figures, in place of older ones.
+
+    Args:
+        path: the experiment's folder; the figures go there, into report/.
+        page: the file; None for report.html in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: there is no such experiment, or no run of it is finished.
+    """
+    analysis = Analysis(read_record(path))
+    style = styles(analysis.agents)
+    parts = [*score_sections(analysis, style), *training_sections(analysis, style)]
+    beside = path / "report"
+    beside.mkdir(exist_ok=True)
+    for part in parts:
+        for figure in part.figures:
+            write_atomically(beside / f"{figure.name}.png", figure.png)
+            write_atomically(beside / f"{figure.name}.csv", as_csv(figure).encode())
+    page = page or path / "report.html"
+    write_atomically(page, render(analysis, parts).encode())
+    return page
+
+
+def render(analysis: Analysis, parts: Sequence[Section]) -> str:
+    """The page as HTML, with everything in it."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["data_url"] = data_url
+    environment.filters["csv"] = as_csv
+    record = analysis.record
+    return environment.get_template(TEMPLATE).render(
+        title=record.path.resolve().name,
+        summary=record.grid.summary,
+        extent=_extent(record),
+        findings=list(findings(analysis)),
+        failed=[run for run in record.unfinished if run.state in ("failed", "damaged")],
+        waiting=[run for run in record.unfinished if run.state in ("stopped", "new")],
+        sections=parts,
+        command=shlex.join(record.command),
+        grid=[
+            _table("task", record.grid.tasks),
+            _table("agent", record.grid.agents),
+            _table("for every run", {"seeds": ", ".join(map(str, record.grid.seeds)), "options": record.grid.options}),
+        ],
+        machine=_table("machine", _machine(record)),
+        versions=_table("made with", _versions(record)),
+        runs=[(str(run.cell), shlex.join(run.command)) for run in record.runs],
+    )
+
+
+def data_url(content: bytes | str, kind: str) -> str:
+    """The content of a file as an address that holds it."""
+    raw = content.encode() if isinstance(content, str) else content
+    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+
+
+def as_csv(figure: Figure) -> str:
+    """The numbers of a figure, to eight digits; what is not known, and intervals of one seed, are empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(figure.columns)
+    for line in figure.lines:
+        writer.writerow([_written(value) if isinstance(value, float) else value for value in line])
+    return text.getvalue()
+
+
+def _written(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.8g}"
+
+
+def _extent(record: Record) -> str:
+    grid, done = record.grid, len(record.runs)
+    every = done + len(record.unfinished)
+    size = ", ".join(
+        [plural(len(grid.tasks), "task"), plural(len(grid.agents), "agent"), plural(len(grid.seeds), "seed")]
+    )
+    return f"{size}: {plural(every, 'run')}, {'all' if done == every else f'{done:,} of them'} finished"
+
+
+def _machine(record: Record) -> dict[str, str]:
+    found = {"processor": "not known: begun by an s7rl that did not write it down"}
+    if record.machine:
+        memory = f"{record.machine['memory_gb']} GB"
+        found = {
+            "processor": str(record.machine["processor"]),
+            "cores": str(record.machine["cores"]),
+            "memory": memory,
+        }
+    return found | {
+        "device asked for": listed(sorted({run.settings.device for run in record.runs})),
+        "threads of a run": listed(sorted({_threads(run) for run in record.runs})),
+        "first run": min(run.created for run in record.runs),
+        "last run": max(run.created for run in record.runs),
+    }
+
+
+def _threads(run: Run) -> str:
+    return "chosen by the size" if run.settings.threads is None else str(run.settings.threads)
+
+
+def _versions(record: Record) -> dict[str, str]:
+    """Of all runs and their resumptions, which another machine or another day may have seen."""
+    every = [record.versions, *(versions for run in record.runs for versions in run.versions)]
+    names = dict.fromkeys(name for versions in every for name in versions)
+    return {name: ", ".join(sorted({its[name] for its in every if name in its})) for name in names}
+
+
+def _table(name: str, rows: Mapping[str, str]) -> Table:
+    return Table(head=[name, ""], rows=[[key, value] for key, value in rows.items()], names=2)

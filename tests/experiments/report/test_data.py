@@ -1,0 +1,107 @@
+"""What is read from an experiment's folder, against folders written by hand.
+
+Mutations that were seen to fail these tests: MUTATIONS
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from s7rl.envs import find_task
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.report.data import Yardsticks, read_record, training_seconds
+from tests.experiments.report.by_hand import TMAZE, UNKNOWN, begin, cell_of, fail, finish, start
+
+
+def seconds(log: list[tuple[int, int, int]], resumed_at: tuple[int, ...] = ()) -> float:
+    steps, elapsed, speed = (np.array(column, dtype=np.float64) for column in zip(*log, strict=True))
+    return training_seconds(steps, elapsed, speed, resumed_at=resumed_at)
+
+
+def test_a_run_took_what_its_last_line_says_by_the_more_exact_of_two_rounded_numbers() -> None:
+    assert seconds([(100, 3, 33), (700, 70, 10)]) == 70.0
+    assert seconds([(1000, 0, 2000), (5000, 2, 2000)]) == 2.5
+
+
+def test_the_parts_of_a_resumed_run_are_added_up() -> None:
+    # 100 s up to step 1,000, then 40 s of a clock that begins anew, then 1,000 steps at 4,000 a second.
+    log = [(500, 50, 10), (1000, 100, 10), (1200, 20, 10), (1400, 40, 10), (2400, 0, 4000)]
+    assert seconds(log, (1000, 1400)) == 140.25
+    # Stopped twice before it had come to a line.
+    assert seconds(log[:2], (1000, 1000)) == 100.0
+
+
+def test_an_empty_log_says_nothing_of_the_time() -> None:
+    assert np.isnan(training_seconds(np.zeros(0), np.zeros(0), np.zeros(0)))
+
+
+def test_runs_are_finished_or_named_with_what_became_of_them(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=5)
+    finish(folder, "maze", "s7", [0.5, 0.75], success=0.5)
+    fail(folder, "maze", "s7", 2, "the loss is nan: lower --learning-rate")
+    start(folder, cell_of(folder, "maze", "s7", 3))
+    folder.run(cell_of(folder, "maze", "s7", 1)).progress.unlink()
+    record = read_record(folder.path)
+    (run,) = record.runs
+    assert (str(run.cell), run.score, run.success_rate, run.seconds, run.steps_per_second, run.resumptions) == (
+        "maze/s7/seed0",
+        0.5,
+        0.5,
+        6.0,
+        50.0,
+        0,
+    )
+    np.testing.assert_array_equal(run.returns, [-1.0, 0.0, 1.0])
+    assert [(str(its.cell), its.state) for its in record.unfinished] == [
+        ("maze/s7/seed1", "damaged"),
+        ("maze/s7/seed2", "failed"),
+        ("maze/s7/seed3", "stopped"),
+        ("maze/s7/seed4", "new"),
+    ]
+    assert "progress.csv" in record.unfinished[0].error
+    assert record.unfinished[1].error == "the loss is nan: lower --learning-rate"
+    assert record.command == ("s7rl", "experiment", "by_hand.toml")
+    assert set(record.machine) == {"processor", "cores", "memory_gb"}
+
+
+def test_a_resumed_run_says_how_often_and_with_what(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=1)
+    finish(folder, "maze", "s7", [0.5], log=[(100, 0.0, 10, 10), (200, 0.0, 5, 20)])
+    run = folder.run(cell_of(folder, "maze", "s7", 0))
+    run.note_resumption(run.settings(), ["s7rl", "resume"], 100)
+    (read,) = read_record(folder.path).runs
+    assert (read.resumptions, read.seconds) == (1, 15.0)
+    assert [versions["s7rl"] for versions in read.versions] == [read.versions[0]["s7rl"]] * 2
+
+
+def test_yardsticks_are_those_of_the_registry_where_all_runs_have_one_environment(tmp_path: Path) -> None:
+    agents = {"s7": "--agent s7", "far": "--agent s7 --env-kwargs corridor_length=9"}
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE, "car": UNKNOWN}, agents=agents, seeds=1)
+    finish(folder, "maze", "s7", [0.5])
+    finish(folder, "car", "s7", [0.5])
+    found = read_record(folder.path).yardsticks
+    assert (found["maze"].memoryless, found["maze"].optimal) == (0.5, 1.0)
+    assert found["maze"].random == pytest.approx(-1.7747, abs=1e-4)
+    assert found["car"] == Yardsticks(random=find_task("s7rl/CartPolePositionOnly-v0").random_return)
+    # An agent whose options make it another maze: what is to be had there is not the same.
+    finish(folder, "maze", "far", [0.5])
+    assert read_record(folder.path).yardsticks["maze"] == Yardsticks()
+
+
+def test_there_is_a_scale_only_between_two_known_returns_that_differ() -> None:
+    assert Yardsticks(random=0.0, optimal=1.0).scale == (0.0, 1.0)
+    assert Yardsticks(random=0.0).scale is None
+    assert Yardsticks(optimal=1.0).scale is None
+    assert Yardsticks(random=1.0, optimal=1.0).scale is None
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere does not exist: give the folder of an experiment"):
+        read_record(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="is not the folder of an experiment: give one that `s7rl experiment` made"):
+        read_record(tmp_path)
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE})
+    fail(folder, "maze", "s7", 0, "no")
+    with pytest.raises(UsageError, match="grid has no finished run yet: begin or go on with `s7rl experiment`"):
+        read_record(folder.path)
