@@ -24,6 +24,7 @@ from s7rl.experiments.config import (
     EvaluateConfig,
     ExperimentConfig,
     FurtherOptions,
+    InspectConfig,
     ListConfig,
     NetworkOptions,
     PPOOptions,
@@ -38,11 +39,14 @@ DESCRIPTION = """Agents that remember: train, test and compare them on tasks tha
 
 Begin with `s7rl train`, and see `s7rl list envs`.
 """
-AnyConfig: TypeAlias = TrainConfig | ResumeConfig | EvaluateConfig | ExperimentConfig | BenchConfig | ListConfig
+AnyConfig: TypeAlias = (
+    TrainConfig | ResumeConfig | EvaluateConfig | InspectConfig | ExperimentConfig | BenchConfig | ListConfig
+)
 COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
     "resume": ResumeConfig,
     "evaluate": EvaluateConfig,
+    "inspect": InspectConfig,
     "experiment": ExperimentConfig,
     "bench": BenchConfig,
     "list": ListConfig,
@@ -51,6 +55,7 @@ Request: TypeAlias = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[ResumeConfig, tyro.conf.subcommand("resume")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[InspectConfig, tyro.conf.subcommand("inspect")]
     | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
     | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
     | Annotated[ListConfig, tyro.conf.subcommand("list")]
@@ -147,6 +152,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.evaluate import evaluate
 
         return evaluate(request, console)
+    if isinstance(request, InspectConfig):
+        from s7rl.experiments.inspection.command import inspect_run
+
+        return inspect_run(request, console)
     if isinstance(request, ExperimentConfig):
         from s7rl.experiments.experiment import experiment
 

@@ -28,7 +28,10 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
-    ("--halp", "s7rl: expected one of {train, resume, evaluate, experiment, bench, list}. (see `s7rl --help`)"),
+    (
+        "--halp",
+        "s7rl: expected one of {train, resume, evaluate, inspect, experiment, bench, list}. (see `s7rl --help`)",
+    ),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
     (
         "train --lerning-rate=3",
