@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from s7rl.experiments.inspection.findings import Horizons
@@ -53,6 +54,7 @@ def draw_horizons(steps: Steps, horizons: Mapping[str, Horizons], memory_span: i
             rest.axvline(memory_span, color=ORANGE, linestyle="--", linewidth=1.4)
             rest.set_title(f"{memory_span:,} to remember", fontsize=9, color=ORANGE)
         _clean(rest)
+        _label_steps(rest)
         if found.over_time is None:
             play.set_axis_off()
             play.text(0.5, 0.5, "the same at every step", ha="center", transform=play.transAxes)
@@ -64,6 +66,16 @@ def draw_horizons(steps: Steps, horizons: Mapping[str, Horizons], memory_span: i
         play.tick_params(labelleft=False)
         figure.colorbar(mesh, ax=play, label="steps")
     return figure
+
+
+def _label_steps(axes: Axes) -> None:
+    """Plain numbers on a logarithmic axis, no more than have room."""
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if high < 10 * low else (1, 3) if high < 100 * low else (1,))
+    )
+    axes.xaxis.set_major_formatter(lambda steps, _: f"{steps:,g}" if steps < 1e4 else f"{steps / 1e3:,g}k")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def draw_gates(steps: Steps, gates: Mapping[str, Mapping[str, Band]]) -> Figure:

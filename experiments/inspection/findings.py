@@ -105,7 +105,7 @@ def _gradient(
     return shares if np.isfinite(shares).all() else None
 
 
-def _kept(values: Sequence[Float[Tensor, "L K"]], steps: NDArray[np.int64]) -> Float[np.ndarray, "T E K"]:
+def _kept(values: Sequence[Float[Tensor, "_ K"]], steps: NDArray[np.int64]) -> Float[np.ndarray, "T E K"]:
     """Episodes side by side at the steps that are kept, NaN behind the end of each."""
     kept = np.full((len(steps), len(values), values[0].shape[1]), np.nan)
     for number, one in enumerate(values):

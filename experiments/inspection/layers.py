@@ -120,7 +120,10 @@ def _(core: S5 | S4D) -> Float[Tensor, " N"]:
 
 @horizons_at_rest.register
 def _(core: Mamba) -> Float[Tensor, " N"]:
-    return _from_steps(core, nn.functional.softplus(core.step_bias.detach())[None])[0]
+    with torch.no_grad():
+        convolved = nn.functional.silu(core.convolution_bias)
+        step = nn.functional.softplus(core.to_step(core.selection(convolved)[: core.rank]) + core.step_bias)
+    return _from_steps(core, step[None])[0]
 
 
 @horizons_at_rest.register
@@ -213,7 +216,7 @@ def _watch(block: nn.Module) -> Iterator[dict[str, Passed]]:
     """Notes during the block what goes through the modules inside."""
     seen: dict[str, Passed] = {}
 
-    def note(name: str, module: nn.Module, given: tuple[Tensor, ...], returned: Any) -> None:
+    def note(name: str, module: nn.Module, given: tuple[Any, ...], returned: Any) -> None:
         seen[name] = Passed(given[0], returned[0] if isinstance(returned, tuple) else returned)
 
     hooks = [part.register_forward_hook(partial(note, name)) for name, part in block.named_modules() if name]

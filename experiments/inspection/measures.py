@@ -59,7 +59,7 @@ def state_norms(states: Float[np.ndarray, "T B S"]) -> Float[np.ndarray, "T B"]:
     return norms
 
 
-def mean_by_lag(gradients: Sequence[Float[np.ndarray, " lags"]]) -> Float[np.ndarray, " lags"]:
+def mean_by_lag(gradients: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, " lags"]:
     """Mean over episodes of any lengths, each scaled to the sum 1 and so a share; where one has no such lag it has 0.
 
     An episode without any gradient has no part in it; NaN if none has any.
@@ -118,7 +118,7 @@ def _choices(values: Float[np.ndarray, "T B"]) -> Float[np.ndarray, " C"] | None
 
 
 def _read(
-    x: Float[np.ndarray, "B S"], y: Float[np.ndarray, "B K"], choices: Sequence[Float[np.ndarray, " C"] | None]
+    x: Float[np.ndarray, "B S"], y: Float[np.ndarray, "B K"], choices: Sequence[Float[np.ndarray, " _"] | None]
 ) -> Float[np.ndarray, "K 2"]:
     """Score and chance of every column at one step."""
     result = np.full((len(choices), 2), np.nan)

@@ -12,6 +12,7 @@ from s7rl.experiments.inspection import figures
 from s7rl.experiments.inspection.findings import Findings, Horizons
 from s7rl.experiments.inspection.measures import Band, Probe, reach
 from s7rl.experiments.inspection.recording import Recording
+from s7rl.experiments.summary import plural
 
 MOST_COLUMNS = 8
 """Columns of the hidden state that are drawn and put into words; the table has all."""
@@ -95,13 +96,13 @@ def _probe(findings: Findings, recording: Recording, hidden_text: str) -> Panel:
 def _read_in_words(found: Probe, steps: np.ndarray) -> str:
     known = np.flatnonzero(np.isfinite(found.score))
     first, last, worst = known[0], known[-1], known[found.score[known].argmin()]
-    text = f"get_state()[{found.column}] is read "
+    form = ".0%" if found.is_choice else ".2f"
+    beginning, end, least = (f"{found.score[t]:{form}}" for t in (first, last, worst))
+    when = f"at step {steps[first]:,}, {end} at step {steps[last]:,}, {least} at worst (step {steps[worst]:,})"
     if not found.is_choice:
-        ends = f"{found.score[first]:.2f} at step {steps[first]}, {found.score[last]:.2f} at step {steps[last]}"
-        return f"{text}with R² = {ends}, {found.score[worst]:.2f} at worst (step {steps[worst]})"
-    ends = f"{found.score[first]:.0%} of episodes at step {steps[first]}, {found.score[last]:.0%} at step {steps[last]}"
-    text += f"right in {ends}, {found.score[worst]:.0%} at worst (step {steps[worst]}); "
-    return f"{text}the best constant answer is right in {found.chance[last]:.0%}"
+        return f"get_state()[{found.column}] is read with R² = {beginning} {when}"
+    constant = f"the best constant answer is right in {found.chance[last]:{form}}"
+    return f"get_state()[{found.column}] is read right in {beginning} of episodes {when}; {constant}"
 
 
 def _gradient(findings: Findings, decision: int | None) -> Panel:
@@ -111,12 +112,12 @@ def _gradient(findings: Findings, decision: int | None) -> Panel:
         sentences = ["left out: no episode that was kept has such a decision, or it depends on nothing that was seen"]
     else:
         peak = int(shares.argmax())
-        now = f"{shares[0]:.0%} on what it sees at that moment"
+        most = f"most on what it saw {plural(peak, 'step')} before ({_percent(shares[peak])} of the gradient)"
         sentences = [
-            f"the {which} rests {now}, and most on what it saw {peak} steps before ({shares[peak]:.0%} of the gradient)"
+            f"the {which} rests {_percent(shares[0])} on what it sees at that moment, and {most}"
             if peak
-            else f"the {which} rests most on what it sees at that moment ({shares[0]:.0%} of the gradient)",
-            f"half of the gradient lies within {reach(shares)} steps, 90% within {reach(shares, 0.9)}",
+            else f"the {which} rests most on what it sees at that moment ({_percent(shares[0])} of the gradient)",
+            f"half of the gradient lies within {plural(reach(shares), 'step')}, 90% within {reach(shares, 0.9):,}",
         ]
     return Panel(
         name="gradient",
@@ -179,8 +180,8 @@ def _norms(findings: Findings) -> Panel:
 
 def _norm_in_words(name: str, found: Band, steps: np.ndarray) -> str:
     peak = int(found.mean.argmax())
-    ends = f"{found.mean[0]:.3g} at first, {found.mean[-1]:.3g} at step {steps[-1]}"
-    return f"{name}: {ends}, at most {found.mean[peak]:.3g} (step {steps[peak]})"
+    ends = f"{found.mean[0]:.3g} at first, {found.mean[-1]:.3g} at step {steps[-1]:,}"
+    return f"{name}: {ends}, at most {found.mean[peak]:.3g} (step {steps[peak]:,})"
 
 
 def _gates(findings: Findings) -> Panel:
@@ -191,8 +192,7 @@ def _gates(findings: Findings) -> Panel:
         method="Mean over units and episodes, shaded from the 10th to the 90th percentile. S7's input and output gates "
         "are modulations: 1 leaves things as they are.",
         sentences=tuple(
-            f"{layer}: {name} from {found.mean.min():.2f} (step {findings.steps[found.mean.argmin()]}) "
-            f"to {found.mean.max():.2f} (step {findings.steps[found.mean.argmax()]})"
+            f"{layer}: {name} {_span_in_words(found.mean, findings.steps)}"
             for layer, ones in gates.items()
             for name, found in ones.items()
         )
@@ -202,12 +202,23 @@ def _gates(findings: Findings) -> Panel:
     )
 
 
+def _span_in_words(mean: np.ndarray, steps: np.ndarray) -> str:
+    least, most = mean.argmin(), mean.argmax()
+    if f"{mean[least]:.2f}" == f"{mean[most]:.2f}":
+        return f"{mean[least]:.2f} at every step"
+    return f"from {mean[least]:.2f} (step {steps[least]:,}) to {mean[most]:.2f} (step {steps[most]:,})"
+
+
 def _band_rows(steps: Sequence[int], bands: Mapping[str, Mapping[str, Band]]) -> Iterator[Row]:
     for layer, ones in bands.items():
         for name, found in ones.items():
             which = {"layer": layer} | ({"gate": name} if name else {})
             for step, mean, low, high in zip(steps, found.mean, found.low, found.high, strict=True):
                 yield which | {"step": step, "mean": mean, "low": low, "high": high}
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "under 1%"
 
 
 def _steps(number: float) -> str:
