@@ -149,7 +149,7 @@ def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> 
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", expected)
 
 
-@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "list --help"])
+@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "inspect --help", "list --help"])
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
     output = capsys.readouterr()
@@ -189,6 +189,7 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
     [
         "--help",
         "train --help",
+        "inspect --help",
         "list agents",
         "train Nowhere-v0",
         "train CartPole-v1 --env-kwargs gravitie=3",

@@ -72,6 +72,12 @@ def test_the_wheel_has_the_figures_that_the_list_of_environments_shows(wheel: zi
     assert wheel.read(figures) == (ROOT / "experiments" / "results" / "bench" / "envs.csv").read_bytes()
 
 
+def test_the_wheel_has_the_page_that_an_inspection_fills_in(wheel: zipfile.ZipFile) -> None:
+    (page,) = (name for name in wheel.namelist() if name.endswith("inspection/page.html"))
+    assert page == "s7rl/experiments/inspection/page.html"
+    assert wheel.read(page) == (ROOT / "experiments" / "inspection" / "page.html").read_bytes()
+
+
 def test_every_folder_with_modules_is_a_package() -> None:
     folders = {module.rpartition("/")[0] for module in modules_of_the_tree()}
     assert {f"{folder}/__init__.py" for folder in folders} <= modules_of_the_tree()

@@ -96,8 +96,9 @@ def test_a_quantity_is_scored_by_the_variance_explained(generator: np.random.Gen
 def test_where_a_column_does_not_vary_or_too_few_episodes_go_on_there_is_no_score(
     generator: np.random.Generator,
 ) -> None:
-    hidden = np.zeros((3, 40, 2))
+    hidden = np.zeros((3, 40, 3))
     hidden[..., 0] = np.arange(40) // 2 % 2
+    hidden[1, 0, 1] = hidden[1, 1, 2] = 1.0  # among those that are fitted only, and those that are tested
     hidden[0, :, 0] = 1.0  # the same in all episodes
     hidden[2, 19:] = np.nan  # 19 go on
     states = np.where(np.isnan(hidden[..., :1]), np.nan, hidden[..., :1])
