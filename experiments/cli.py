@@ -24,6 +24,7 @@ from s7rl.experiments.config import (
     EvaluateConfig,
     ExperimentConfig,
     FurtherOptions,
+    InspectConfig,
     ListConfig,
     NetworkOptions,
     PPOOptions,
@@ -40,12 +41,20 @@ DESCRIPTION = """Agents that remember: train, test and compare them on tasks tha
 Begin with `s7rl train`, and see `s7rl list envs`.
 """
 AnyConfig: TypeAlias = (
-    TrainConfig | ResumeConfig | EvaluateConfig | ExperimentConfig | ReportConfig | BenchConfig | ListConfig
+    TrainConfig
+    | ResumeConfig
+    | EvaluateConfig
+    | InspectConfig
+    | ExperimentConfig
+    | ReportConfig
+    | BenchConfig
+    | ListConfig
 )
 COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
     "resume": ResumeConfig,
     "evaluate": EvaluateConfig,
+    "inspect": InspectConfig,
     "experiment": ExperimentConfig,
     "report": ReportConfig,
     "bench": BenchConfig,
@@ -55,6 +64,7 @@ Request: TypeAlias = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[ResumeConfig, tyro.conf.subcommand("resume")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[InspectConfig, tyro.conf.subcommand("inspect")]
     | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
     | Annotated[ReportConfig, tyro.conf.subcommand("report")]
     | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
@@ -152,6 +162,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.evaluate import evaluate
 
         return evaluate(request, console)
+    if isinstance(request, InspectConfig):
+        from s7rl.experiments.inspection.command import inspect_run
+
+        return inspect_run(request, console)
     if isinstance(request, ExperimentConfig):
         from s7rl.experiments.experiment import experiment
 

@@ -219,6 +219,31 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """Show what a trained agent remembers.
+
+    Plays episodes and writes inspection.html, with pictures and tables in inspection/: what can be read from the
+    memory, how far back a decision looks, how long the memory lasts, and when the gates open. What an earlier
+    inspection wrote there is replaced.
+    """
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The run folder that `s7rl train` made."""
+    episodes: WholeNumber = 200
+    """Episodes to play."""
+    seed: Annotated[
+        OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: 10000, beyond those of the training)")
+    ] = None
+    """Seed of the first environment."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """The agent as it was at the end, or when its mean training return was best."""
+    decision: Annotated[OptionalWholeNumber, default_is("the last of each episode")] = None
+    """The step, from 0, of the decision that is asked how far back it looks."""
+    out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: the run folder)")] = None
+    """Where it is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """Run every one of some agents on every one of some tasks, several times, and show what came of it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from s7rl.experiments.config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.probing import task_of_run
-from s7rl.experiments.run_folder import open_run_folder, write_json
+from s7rl.experiments.run_folder import RunFolder, open_run_folder, write_json
 from s7rl.experiments.summary import print_score, say, verdict
 from s7rl.experiments.train import evaluate_agent
 
@@ -41,9 +42,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         raise UsageError(f"--out {config.out} exists already, and nothing is overwritten: give another file")
     if config.out is not None and not Path(config.out).parent.is_dir():
         raise UsageError(f"--out {config.out} lies in a folder that does not exist: make it first")
-    checkpoint = folder.best if config.checkpoint == "best" else folder.latest
-    if not checkpoint.is_file():
-        raise UsageError(f"RUN {config.run} has no {checkpoint.name}: {_other(config.checkpoint)}")
+    checkpoint = find_checkpoint(folder, config.checkpoint)
     seed = settings.evaluation_seed if config.seed is None else config.seed
     try:
         find_spec(settings.env_id)  # what it needs may not be installed here
@@ -69,5 +68,14 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     return 0
 
 
-def _other(checkpoint: str) -> str:
-    return "too few episodes ended; try --checkpoint latest" if checkpoint == "best" else "its training never began"
+def find_checkpoint(folder: RunFolder, which: Literal["latest", "best"]) -> Path:
+    """The file of an agent.
+
+    Raises:
+        UsageError: the run has none.
+    """
+    checkpoint = folder.best if which == "best" else folder.latest
+    if not checkpoint.is_file():
+        why = "too few episodes ended; try --checkpoint latest" if which == "best" else "its training never began"
+        raise UsageError(f"RUN {folder.path} has no {checkpoint.name}: {why}")
+    return checkpoint

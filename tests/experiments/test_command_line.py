@@ -28,7 +28,11 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
-    ("--halp", "s7rl: expected one of {train, resume, evaluate, experiment, report, bench, list}. (see `s7rl --help`)"),
+    (
+        "--halp",
+        "s7rl: expected one of {train, resume, evaluate, inspect, experiment, report, bench, list}. "
+        "(see `s7rl --help`)",
+    ),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
     (
         "train --lerning-rate=3",
@@ -150,7 +154,7 @@ def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> 
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", expected)
 
 
-@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "list --help"])
+@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "inspect --help", "list --help"])
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
     output = capsys.readouterr()
@@ -190,6 +194,7 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
     [
         "--help",
         "train --help",
+        "inspect --help",
         "list agents",
         "train Nowhere-v0",
         "train CartPole-v1 --env-kwargs gravitie=3",

@@ -1,0 +1,1 @@
+"""What a trained agent remembers: episodes recorded with its states, what is measured on them, pictures, a page."""
