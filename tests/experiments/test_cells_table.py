@@ -1,7 +1,4 @@
-"""What a user sees of an experiment while it runs: a live table on a terminal, lines in a pipe.
-
-Mutations that were seen to fail:
-"""
+"""What a user sees of an experiment while it runs: a live table on a terminal, lines in a pipe."""
 
 from __future__ import annotations
 

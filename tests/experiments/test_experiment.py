@@ -2,8 +2,6 @@
 
 Most tests put a program of a few lines in the place of `s7rl train` and `s7rl resume`, which keeps a run folder's
 promises without training.
-
-Mutations that were seen to fail:
 """
 
 from __future__ import annotations

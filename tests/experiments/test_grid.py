@@ -1,6 +1,8 @@
 """The declaration of a grid: what it stands for, and one line for everything that cannot be used.
 
-Mutations that were seen to fail:
+Mutations that were seen to fail: the options of every run last; a control in the place of an agent of its name, or
+added though it is there under another one; the summary compared; a task without an environment, --out=x, true as a
+number of seeds or no evaluation let through; only the beginning of a name checked; an environment made for every agent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The folder of an experiment: where every cell stands follows from what lies there.
 
-Mutations that were seen to fail:
+Mutations that were seen to fail: a failure before a score; a failure noted of a cell that has one; an exit code above
+128 always taken for a signal's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Jobs as processes: in order, a few at a time, and none that outlives the launcher.
 
 The jobs are programs of a line or two in the place of `s7rl`.
-
-Mutations that were seen to fail:
 """
 
 from __future__ import annotations
