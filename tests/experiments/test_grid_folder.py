@@ -1,7 +1,8 @@
 """The folder of an experiment: where every cell stands follows from what lies there.
 
 Mutations that were seen to fail: a failure before a score; a failure noted of a cell that has one; an exit code above
-128 always taken for a signal's.
+128 always taken for a signal's, or 0 for one that explains itself; a folder without config.json stopped; a file that a
+killed process left taken for somebody's.
 """
 
 from __future__ import annotations
