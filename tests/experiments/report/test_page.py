@@ -186,5 +186,7 @@ def test_an_experiment_of_which_all_runs_failed_ends_without_a_report(tmp_path: 
     folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=1)
     fail(folder, "maze", "s7", 0, "no")
     request = ExperimentConfig(grid=str(grid), out=str(folder.path), controls=False)
-    assert experiment(request, ["s7rl"], Console(file=io.StringIO())) == 1
+    shown = io.StringIO()
+    assert experiment(request, ["s7rl"], Console(file=shown, width=200)) == 1
+    assert "no report: " in shown.getvalue()
     assert not (folder.path / "report.html").exists()
