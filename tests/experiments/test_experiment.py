@@ -69,6 +69,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_launcher, "PROGRAM", (sys.executable, "-I", "-S", "-c", STAND_IN))
+    monkeypatch.setattr(experiment, "write_report", lambda path: path / "report.html")  # of runs that have no logs
     Path("trouble").mkdir()
 
 
@@ -101,6 +102,7 @@ def test_a_grid_is_run_and_what_is_finished_is_not_run_again(capsys: pytest.Capt
         "3/4  maze/s7/seed1: 1.50",
         "4/4  maze/gru/seed1: 1.50",
         "results: x/results.csv",
+        "report: x/report.html",
     ]
     common = "--n-envs 8 --n-steps 16 --d-model 8 --steps 2000 --eval-episodes 5 --env-kwargs corridor_length=5"
     printed = logs()
@@ -113,7 +115,11 @@ def test_a_grid_is_run_and_what_is_finished_is_not_run_again(capsys: pytest.Capt
     assert [line["mean_return"] for line in lines] == ["0.5", "0.5", "1.5", "1.5"]
     Path("x/results.csv").unlink()
     assert main(WORDS) == 0
-    assert capsys.readouterr().out.splitlines() == ["x: 4 runs, none to do", "results: x/results.csv"]
+    assert capsys.readouterr().out.splitlines() == [
+        "x: 4 runs, none to do",
+        "results: x/results.csv",
+        "report: x/report.html",
+    ]
     assert logs() == printed
     assert Path("x/results.csv").read_bytes() == results
 
@@ -122,11 +128,12 @@ def test_a_grid_is_run_and_what_is_finished_is_not_run_again(capsys: pytest.Capt
 def test_a_run_that_failed_is_named_and_taken_up_again_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     path = trouble("gru", "print('s7rl train: the door is stuck'); sys.exit(1)")
     assert main([*WORDS, "--processes", "1"]) == 1
-    assert capsys.readouterr().out.splitlines()[-4:] == [
+    assert capsys.readouterr().out.splitlines()[-5:] == [
         "failed: maze/gru/seed0: the door is stuck (x/runs/maze/gru/seed0.log)",
         "failed: maze/gru/seed1: the door is stuck (x/runs/maze/gru/seed1.log)",
         "2 runs failed; the same command with --retry takes them up again",
         "results: x/results.csv",
+        "report: x/report.html",
     ]
     assert Path("x/results.csv").read_text().count("\n") == 3
     path.unlink()

@@ -1,6 +1,7 @@
 """The sentences of a report: what they claim, and what they leave open.
 
-Mutations that were seen to fail these tests: MUTATIONS
+Mutations that were seen to fail these tests: claims of two seeds, on either side; claims by the value alone; a
+loss shown as a gain; agents ranked from the worst; tasks, agents and few seeds that are not named.
 """
 
 from pathlib import Path
