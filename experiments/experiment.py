@@ -202,6 +202,8 @@ def _conclude(folder: GridFolder, grid: Grid, console: Console) -> int:
     if failed:
         say(console, f"{plural(len(failed), 'run')} failed; the same command with --retry takes them up again")
     say(console, f"results: {folder.results}")
-    if len(failed) < len(list(grid.cells())):
+    try:
         say(console, f"report: {write_report(folder.path)}")
+    except UsageError as error:
+        say(console, f"no report: {error}")
     return 1 if failed else 0

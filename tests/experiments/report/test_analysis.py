@@ -1,6 +1,9 @@
 """The numbers of a report, against values worked out by hand.
 
-Mutations that were seen to fail these tests: MUTATIONS
+Mutations that were seen to fail these tests: the threshold from random actions where memoryless is known; the
+last line that reaches it, or one that exceeds it; curves beyond the steps that all seeds have; the mean of all seeds;
+a curve of no length; an agent that lacks a task among those over all tasks; the ends of an interval swapped; a task
+that one of two has not run; the gap turned round; a gap of the agent without memory.
 """
 
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""The page in a browser, headless and without a network: all figures are there and nothing fails.
-
-Mutations that were seen to fail this test: MUTATIONS
-"""
+"""The page in a browser, headless and without a network: all figures are there and nothing fails."""
 
 import re
 import shutil

@@ -1,6 +1,8 @@
 """What is read from an experiment's folder, against folders written by hand.
 
-Mutations that were seen to fail these tests: MUTATIONS
+Mutations that were seen to fail these tests: seconds as logged where steps a second are more exact; the parts of
+a resumed run counted from its beginning, or as one; yardsticks of any of several environments; a scale of no length; a
+missing log that ends the report; a report of nothing.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The page and the files beside it, for folders written by hand.
 
-Mutations that were seen to fail these tests: MUTATIONS
+Mutations that were seen to fail these tests: texts not escaped; nan written into a CSV; --out ignored; an
+--out that exists overwritten; damaged runs left out of those that failed.
 """
 
 import base64
@@ -128,6 +129,13 @@ def test_runs_without_a_score_are_named_with_their_errors(folder: GridFolder) ->
     assert "car/none/seed2 new" in text
 
 
+def test_a_run_whose_log_is_gone_is_named_as_damaged(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=2)
+    finish(folder, "maze", "s7", [1.0, 0.0])
+    folder.run(cell_of(folder, "maze", "s7", 1)).progress.unlink()
+    assert "maze/s7/seed1 damaged: FileNotFoundError" in text_of(write_report(folder.path))
+
+
 def test_a_complete_grid_says_nothing_of_unfinished_runs(tmp_path: Path) -> None:
     folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"})
     finish(folder, "maze", "s7", [1.0, 0.0, 1.0])
@@ -186,5 +194,7 @@ def test_an_experiment_of_which_all_runs_failed_ends_without_a_report(tmp_path: 
     folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=1)
     fail(folder, "maze", "s7", 0, "no")
     request = ExperimentConfig(grid=str(grid), out=str(folder.path), controls=False)
-    assert experiment(request, ["s7rl"], Console(file=io.StringIO())) == 1
+    shown = io.StringIO()
+    assert experiment(request, ["s7rl"], Console(file=shown, width=200)) == 1
+    assert "no report: " in shown.getvalue()
     assert not (folder.path / "report.html").exists()
