@@ -30,6 +30,7 @@ from s7rl.experiments.config import (
     ResumeConfig,
     RewardOptions,
     TrainConfig,
+    WatchConfig,
 )
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.suggestions import did_you_mean, named
@@ -38,11 +39,14 @@ DESCRIPTION = """Agents that remember: train, test and compare them on tasks tha
 
 Begin with `s7rl train`, and see `s7rl list envs`.
 """
-AnyConfig: TypeAlias = TrainConfig | ResumeConfig | EvaluateConfig | ExperimentConfig | BenchConfig | ListConfig
+AnyConfig: TypeAlias = (
+    TrainConfig | ResumeConfig | EvaluateConfig | WatchConfig | ExperimentConfig | BenchConfig | ListConfig
+)
 COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
     "resume": ResumeConfig,
     "evaluate": EvaluateConfig,
+    "watch": WatchConfig,
     "experiment": ExperimentConfig,
     "bench": BenchConfig,
     "list": ListConfig,
@@ -51,6 +55,7 @@ Request: TypeAlias = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[ResumeConfig, tyro.conf.subcommand("resume")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
     | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
     | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
     | Annotated[ListConfig, tyro.conf.subcommand("list")]
@@ -147,6 +152,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.evaluate import evaluate
 
         return evaluate(request, console)
+    if isinstance(request, WatchConfig):
+        from s7rl.experiments.watch import watch
+
+        return watch(request, console)
     if isinstance(request, ExperimentConfig):
         from s7rl.experiments.experiment import experiment
 

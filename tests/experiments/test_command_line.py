@@ -28,7 +28,7 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
-    ("--halp", "s7rl: expected one of {train, resume, evaluate, experiment, bench, list}. (see `s7rl --help`)"),
+    ("--halp", "s7rl: expected one of {train, resume, evaluate, watch, experiment, bench, list}. (see `s7rl --help`)"),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
     (
         "train --lerning-rate=3",
@@ -146,7 +146,7 @@ def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> 
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", expected)
 
 
-@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "list --help"])
+@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "watch --help", "list --help"])
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
     output = capsys.readouterr()
