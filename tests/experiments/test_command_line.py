@@ -30,7 +30,7 @@ MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
     (
         "--halp",
-        "s7rl: expected one of {train, resume, evaluate, inspect, experiment, report, bench, list}. "
+        "s7rl: expected one of {train, resume, evaluate, watch, inspect, experiment, report, bench, list}. "
         "(see `s7rl --help`)",
     ),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
@@ -138,7 +138,7 @@ def test_options_reach_the_request() -> None:
 
 def test_the_default_is_a_task_that_needs_memory() -> None:
     assert parse(["train"]) == TrainConfig(env="s7rl/TMazePassive-v0", agent="s7", steps=None, seed=0)
-    assert parse(["evaluate", "x", "--sample"]) == EvaluateConfig(run="x", sample=True)
+    assert parse(["evaluate", "x", "--seeds", "3"]) == EvaluateConfig(run="x", seeds=3, actions="both")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -154,7 +154,12 @@ def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> 
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", expected)
 
 
-@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "inspect --help", "list --help"])
+@pytest.mark.parametrize(
+    "words",
+    ["", "--help", "train --help", "evaluate --help", "inspect --help", "watch --help", "list --help"],
+)
+    "words", ["", "--help", "train --help", "evaluate --help", "inspect --help", "watch --help", "list --help"]
+)
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
     output = capsys.readouterr()
