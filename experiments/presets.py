@@ -99,12 +99,11 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
             summary="the same as s7, for comparisons by size", core="s7", has_modes=True, has_horizon=True
         ),
         "s7-long": AgentPreset(
-            summary="S7 with a second block and horizons ten times as long, for memories of thousands of steps",
+            summary="S7 whose horizons begin ten times as long, for memories of thousands of steps",
             core="s7",
             has_modes=True,
             has_horizon=True,
             horizon_factor=10,
-            n_blocks=2,
         ),
         "s5": AgentPreset(summary="S5, the same dynamics whatever the input: S7's ancestor", core="s5", has_modes=True),
         "s4d": AgentPreset(
