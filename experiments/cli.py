@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import tyro
@@ -25,6 +26,7 @@ from s7rl.experiments.config import (
     ExperimentConfig,
     FurtherOptions,
     InspectConfig,
+    LearnConfig,
     ListConfig,
     NetworkOptions,
     PPOOptions,
@@ -32,9 +34,11 @@ from s7rl.experiments.config import (
     ResumeConfig,
     RewardOptions,
     TrainConfig,
+    TuneConfig,
     WatchConfig,
 )
 from s7rl.experiments.errors import TrainingError, UsageError
+from s7rl.experiments.preset_files import preset_words
 from s7rl.experiments.suggestions import did_you_mean, named
 
 DESCRIPTION = """Agents that remember: train, test and compare them on tasks that need memory.
@@ -47,6 +51,7 @@ AnyConfig: TypeAlias = (
     | EvaluateConfig
     | WatchConfig
     | InspectConfig
+    | TuneConfig
     | ExperimentConfig
     | ReportConfig
     | BenchConfig
@@ -58,6 +63,7 @@ COMMANDS: dict[str, type[AnyConfig]] = {
     "evaluate": EvaluateConfig,
     "watch": WatchConfig,
     "inspect": InspectConfig,
+    "tune": TuneConfig,
     "experiment": ExperimentConfig,
     "report": ReportConfig,
     "bench": BenchConfig,
@@ -69,6 +75,7 @@ Request: TypeAlias = (
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
     | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
     | Annotated[InspectConfig, tyro.conf.subcommand("inspect")]
+    | Annotated[TuneConfig, tyro.conf.subcommand("tune")]
     | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
     | Annotated[ReportConfig, tyro.conf.subcommand("report")]
     | Annotated[BenchConfig, tyro.conf.subcommand("bench")]
@@ -133,6 +140,23 @@ def parse(words: Sequence[str]) -> AnyConfig | int:
         named("command", words[0], COMMANDS, "see `s7rl --help`")
     if words[0] == "bench" and not words[1].startswith("-"):
         named("benchmark", words[1], BENCHES, "see `s7rl bench --help`")
+    request = _read(words)
+    if isinstance(request, LearnConfig) and request.preset is not None:
+        request = _with_preset(request.preset, words)
+    return request
+
+
+def _with_preset(file: str, words: Sequence[str]) -> AnyConfig | int:
+    """Reads the words of a command that trains behind those of its preset, so that they win."""
+    preset = [*preset_words(Path(file)), "--preset", file]  # which keeps an environment behind them apart from a list
+    try:
+        _read([words[0], *preset])
+    except UsageError as error:
+        raise UsageError(f"--preset {file}: {error}") from error
+    return _read([words[0], *preset, *words[1:]])
+
+
+def _read(words: Sequence[str]) -> AnyConfig | int:
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
@@ -174,6 +198,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.inspection.command import inspect_run
 
         return inspect_run(request, console)
+    if isinstance(request, TuneConfig):
+        from s7rl.experiments.tuning.tune import tune
+
+        return tune(request, console)
     if isinstance(request, ExperimentConfig):
         from s7rl.experiments.experiment import experiment
 
@@ -214,7 +242,7 @@ def _help(command: Sequence[str]) -> str:
 
 def _flags(command: Sequence[str]) -> list[str]:
     groups: tuple[type, ...] = (COMMANDS[command[0]],)
-    if command[0] == "train":
+    if command[0] in ("train", "tune"):
         groups += (PPOOptions, FurtherOptions, RewardOptions, NetworkOptions)
     if len(command) > 1:
         groups = (BENCHES[command[1]], CommonOptions)

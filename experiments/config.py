@@ -125,17 +125,15 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Train an agent on a task, and test whether it remembers.
-
-    Every setting that is not given follows the task. Writes a run folder with the agent, its learning curve and its
-    score; Ctrl-C stops cleanly and keeps what was learned.
-    """
+class LearnConfig:
+    """What the commands that train have in common."""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[ENV]")] = DEFAULT_ENV
     """Any Gymnasium id; `s7rl list envs` shows those that need memory."""
     agent: Annotated[str, tyro.conf.arg(metavar="NAME")] = "s7"
     """One of `s7rl list agents`; "none" has no memory, for comparison."""
+    preset: Annotated[OptionalText, tyro.conf.arg(metavar="FILE.toml", help_behavior_hint="(default: none)")] = None
+    """A file of options, as `s7rl tune` writes one. Those that are given beside it win."""
     steps: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
     """Environment steps to train for, over all environments together."""
     seed: WholeNumber = 0
@@ -158,6 +156,20 @@ class TrainConfig:
     """Threads of torch. Small networks run fastest on one."""
     device: str = "auto"
     """Where the network runs: auto, cpu, cuda, ..."""
+    ppo: tyro.conf.OmitArgPrefixes[PPOOptions] = field(default_factory=PPOOptions)
+    further: tyro.conf.OmitArgPrefixes[FurtherOptions] = field(default_factory=FurtherOptions)
+    rewards: tyro.conf.OmitArgPrefixes[RewardOptions] = field(default_factory=RewardOptions)
+    network: tyro.conf.OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LearnConfig):
+    """Train an agent on a task, and test whether it remembers.
+
+    Every setting that is not given follows the task. Writes a run folder with the agent, its learning curve and its
+    score; Ctrl-C stops cleanly and keeps what was learned.
+    """
+
     out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: a new one in --runs)")] = (
         None
     )
@@ -168,10 +180,36 @@ class TrainConfig:
     """Episodes on fresh seeds at the end; 0 skips the evaluation."""
     debug_anomalies: bool = False
     """Name the layer where a number becomes nan or infinite; slow."""
-    ppo: tyro.conf.OmitArgPrefixes[PPOOptions] = field(default_factory=PPOOptions)
-    further: tyro.conf.OmitArgPrefixes[FurtherOptions] = field(default_factory=FurtherOptions)
-    rewards: tyro.conf.OmitArgPrefixes[RewardOptions] = field(default_factory=RewardOptions)
-    network: tyro.conf.OmitArgPrefixes[NetworkOptions] = field(default_factory=NetworkOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig(LearnConfig):
+    """Search for the options to learn a task with, and write them as a preset for `s7rl train`.
+
+    Each trial trains an agent for a part of the steps and scores it on seeds that no evaluation uses. Options that are
+    given are not searched. The same command goes on with a study that was stopped; several at a time share its trials.
+    """
+
+    trials: WholeNumber = 20
+    """Trials of the whole study: those that are finished, and those that other processes are at, count."""
+    steps: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: a quarter of a training)")] = None
+    """Environment steps of a trial."""
+    seed: WholeNumber = 0
+    """Seed of the first trial and of what is drawn for it; that of each further trial is one more."""
+    sampler: Literal["tpe", "cmaes", "random"] = "tpe"
+    """How options are chosen: by Parzen estimators, by an evolution strategy (with many trials), or at random."""
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    """What stops trials early: being below the median of those before, successive halving, or nothing."""
+    eval_episodes: WholeNumber = 50
+    """Episodes at the end of a trial; their mean return is its score."""
+    name: Annotated[OptionalText, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: task and agent)")] = None
+    """Name of the study, and of its folder."""
+    storage: Annotated[
+        OptionalText, tyro.conf.arg(metavar="URL", help_behavior_hint="(default: study.db, SQLite, in the folder)")
+    ] = None
+    """Where Optuna keeps the study: a database, for processes on several machines."""
+    runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
+    """The study's folder is tune/NAME in there."""
 
 
 @dataclass(frozen=True, kw_only=True)

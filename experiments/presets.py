@@ -27,6 +27,8 @@ class AgentPreset:
     """Whether the core is a state space model: it takes ``d_state``."""
     has_horizon: bool = False
     """Whether the core takes the option ``horizon``, which then follows from the task."""
+    horizon_factor: int = 1
+    """The slowest modes start with a horizon of this many times what the suite's ``horizon_factor`` says."""
     d_model: int = 64
     """Features between the blocks."""
     d_state: int = 128
@@ -84,6 +86,24 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
             core="s7",
             has_modes=True,
             has_horizon=True,
+        ),
+        "s7-small": AgentPreset(
+            summary="S7 of half the size, for short memories and slow machines",
+            core="s7",
+            has_modes=True,
+            has_horizon=True,
+            d_model=32,
+            d_state=64,
+        ),
+        "s7-base": AgentPreset(
+            summary="the same as s7, for comparisons by size", core="s7", has_modes=True, has_horizon=True
+        ),
+        "s7-long": AgentPreset(
+            summary="S7 whose horizons begin ten times as long, for memories of thousands of steps",
+            core="s7",
+            has_modes=True,
+            has_horizon=True,
+            horizon_factor=10,
         ),
         "s5": AgentPreset(summary="S5, the same dynamics whatever the input: S7's ancestor", core="s5", has_modes=True),
         "s4d": AgentPreset(

@@ -182,7 +182,8 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
     n_envs = config.n_envs if config.n_envs is not None else environments(n_steps, suite)
     core_kwargs: dict[str, Any] = {}
     if agent.has_horizon:
-        core_kwargs["horizon"] = (2.0, float(suite.horizon_factor * (reach or UNKNOWN_SPAN)))
+        longest = agent.horizon_factor * suite.horizon_factor * (reach or UNKNOWN_SPAN)
+        core_kwargs["horizon"] = (2.0, float(longest))
     if network.d_state is not None and not agent.has_modes:
         raise UsageError(
             f"--d-state {network.d_state} is for state space models, agent {config.agent} is none: leave it out"

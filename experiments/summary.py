@@ -220,7 +220,7 @@ def _without_memory(command: Sequence[str]) -> str:
     """The command that started a run, for the agent without memory; its folder is not the same."""
     kept, skipped = [program("s7rl")], False
     for word in command[1:]:
-        if not skipped and word.partition("=")[0] not in ("--agent", "--out"):
+        if not skipped and word.partition("=")[0] not in ("--agent", "--out", "--preset"):
             kept.append(word)
-        skipped = not skipped and word in ("--agent", "--out")
+        skipped = not skipped and word in ("--agent", "--out", "--preset")
     return " ".join([kept[0], *map(quote, kept[1:]), "--agent none"])

@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor, nn
 
+from s7rl import core_names
 from s7rl.agents import RecurrentPPO, make_vec
 from s7rl.agents.policy_names import policy_name
 from s7rl.envs import find_task
@@ -33,7 +34,7 @@ N_EPOCHS = 4
 MINIBATCHES = 4
 """Minibatches of a pass over the rollout."""
 TMAZE = "s7rl/TMazePassive-v0"
-_PRESETS = {preset.core: preset for preset in AGENTS.values()}
+_PRESETS = {core: AGENTS[core] for core in core_names()}
 NO_CONTRIB = f"{SB3_CONTRIB}'s RecurrentPPO is left out, as it is not installed: pip install sb3-contrib"
 
 

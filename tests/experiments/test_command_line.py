@@ -30,7 +30,7 @@ MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
     (
         "--halp",
-        "s7rl: expected one of {train, resume, evaluate, watch, inspect, experiment, report, bench, list}. "
+        "s7rl: expected one of {train, resume, evaluate, watch, inspect, tune, experiment, report, bench, list}. "
         "(see `s7rl --help`)",
     ),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
@@ -156,9 +156,7 @@ def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> 
 
 @pytest.mark.parametrize(
     "words",
-    ["", "--help", "train --help", "evaluate --help", "inspect --help", "watch --help", "list --help"],
-)
-    "words", ["", "--help", "train --help", "evaluate --help", "inspect --help", "watch --help", "list --help"]
+    ["", "--help", *(f"{command} --help" for command in ("train", "evaluate", "inspect", "watch", "tune", "list"))],
 )
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0

@@ -3,7 +3,7 @@
 Mutations that were seen to fail these tests: n_epochs or batch_size left to each trainer's default; a step size above
 0; a corridor that is one longer; the last head not counted; 16 environments in tmaze-50, or in the presets' settings;
 modes for a core that has none; a probe that asks for an attribute that it lacks; a shared LSTM with hidden layers
-behind it, or with a second LSTM for the critic.
+behind it, or with a second LSTM for the critic; S7 with the size of s7-small.
 """
 
 import pickle
@@ -37,6 +37,10 @@ from s7rl.experiments.plan import plan
 TINY = Setting.tmaze(n_steps=16, n_envs=4, episode=10)
 S7 = trainer_of("s7", 8, 8)
 EVERY = [S7, trainer_of("gru", 8, 8), *(Trainer(name=name, d_model=8) for name in (SB3_CONTRIB, SHARED, SB3))]
+
+
+def test_a_core_has_the_size_of_the_agent_that_is_named_like_it() -> None:
+    assert (trainer_of("s7", 64, None).d_state, trainer_of("mamba", 64, None).d_state) == (128, 16)
 
 
 @pytest.mark.parametrize("trainer", EVERY, ids=str)

@@ -1,0 +1,1 @@
+"""`s7rl tune`: the search for options to learn with, by Optuna."""

@@ -1,0 +1,189 @@
+"""`s7rl tune` on a corridor of five: a study from nothing to a preset that `s7rl train` takes, and gone on with.
+
+Mutations seen to fail: PLACEHOLDER
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s7rl.agents import NumericalError, RecurrentPPO
+from s7rl.experiments.building import build
+from s7rl.experiments.cli import main
+from s7rl.experiments.run_folder import open_run_folder
+from s7rl.experiments.train import evaluate_agent
+
+optuna = pytest.importorskip("optuna")
+from s7rl.experiments.tuning.study import LOOKS, OPTIONS  # noqa: E402
+from s7rl.experiments.tuning.trials import ENDED, LEARNING_SEED, SCORING_SEED  # noqa: E402
+
+TASK = ["s7rl/TMazePassive-v0", "--env-kwargs", "corridor_length=5"]
+TINY = ["--n-envs", "8", "--n-steps", "32", "--d-model", "8", "--n-blocks", "1", "--n-epochs", "1", "--d-state", "8"]
+STUDY = ["tune", *TASK, *TINY, "--steps", "1000", "--eval-episodes", "5", "--threads", "1"]
+
+
+def loaded(runs: Path, name: str = "TMazePassive-v0-s7") -> Any:
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{runs}/tune/{name}/study.db")
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs, with a study of three trials."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert main([*STUDY, "--trials", "3", "--runs", str(runs)]) == 0
+    return runs
+
+
+def test_a_study_has_its_trials_with_scores_and_returns_at_each_look(tuned: Path) -> None:
+    trials = loaded(tuned).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    for trial in trials:
+        # Four rollouts of 256 steps: after 2, 5, 7 and 10 tenths of 1,000.
+        assert list(trial.intermediate_values) == [2, 5, 7, 10]
+        assert all(-2.4001 <= value <= 1 for value in (trial.value, *trial.intermediate_values.values()))
+
+
+def test_the_best_is_a_preset_that_train_takes(tuned: Path, tmp_path: Path) -> None:
+    study = loaded(tuned)
+    options = study.best_trial.user_attrs[OPTIONS]
+    out = tmp_path / "run"
+    preset = str(tuned / "tune" / "TMazePassive-v0-s7" / "best.toml")
+    words = ["train", *TASK, "--preset", preset, "--steps", "256", "--eval-episodes", "0", "--out", str(out)]
+    assert main(words) == 0
+    settings = open_run_folder(str(out)).settings()
+    core = options.pop("core_kwargs")
+    assert {name: getattr(settings, name) for name in options} == options
+    assert settings.core_kwargs == {**core, "horizon": tuple(core["horizon"])}
+    assert (settings.n_envs, settings.n_steps, settings.d_model, settings.agent) == (8, 32, 8, "s7")
+
+
+def test_the_same_command_goes_on_to_the_number_of_trials(
+    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    assert main([*STUDY, "--trials", "2", "--runs", str(runs)]) == 0
+    assert main([*STUDY, "--trials", "3", "--runs", str(runs)]) == 0
+    # As if it had not been stopped.
+    straight, stopped = loaded(tuned).trials, loaded(runs).trials
+    assert [(trial.params, trial.values) for trial in stopped] == [(trial.params, trial.values) for trial in straight]
+    capsys.readouterr()
+    assert main([*STUDY, "--trials", "3", "--runs", str(runs)]) == 0
+    text = capsys.readouterr().out
+    assert "3 trials with a score, 0 pruned" in text
+    assert re.search(
+        r"best: +\S+/best.toml\nnext: +\S*s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=5 "
+        r"--preset \S+/best.toml\n$",
+        text,
+    )
+    assert len(loaded(runs).trials) == 3
+
+
+def test_trials_learn_and_are_scored_on_seeds_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[tuple[str, int]] = []
+
+    def noting_build(settings: Any) -> Any:
+        seeds.append(("learn", settings.seed))
+        return build(settings)
+
+    def noting_evaluate(*arguments: Any, seed: int, **options: Any) -> Any:
+        seeds.append(("score", seed))
+        return evaluate_agent(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr("s7rl.experiments.tuning.trials.build", noting_build)
+    monkeypatch.setattr("s7rl.experiments.tuning.trials.evaluate_agent", noting_evaluate)
+    assert main([*STUDY, "--steps", "256", "--seed", "7", "--trials", "2", "--runs", str(tmp_path)]) == 0
+    score = ("score", 1_000_000)
+    assert seeds == [("learn", 2_000_007), score, ("learn", 2_000_008), score]
+    assert (SCORING_SEED, LEARNING_SEED) == (1_000_000, 2_000_000)
+
+
+def test_a_trial_that_is_behind_ends_early_and_has_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: trial.number == 1)
+    assert main([*STUDY, "--trials", "2", "--runs", str(tmp_path)]) == 0
+    first, second = loaded(tmp_path).trials
+    assert (first.state.name, second.state.name) == ("COMPLETE", "PRUNED")
+    assert list(second.intermediate_values) == [2]
+    assert "trial 1    pruned: behind others after 20% of the steps" in capsys.readouterr().out
+
+
+def test_nothing_is_pruned_at_the_last_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: looks.append(trial.number))
+    assert main([*STUDY, "--steps", "256", "--trials", "1", "--runs", str(tmp_path)]) == 0
+    assert looks == []
+    assert list(loaded(tmp_path).trials[0].intermediate_values) == [LOOKS]
+
+
+def test_a_trial_whose_numbers_explode_is_pruned_and_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exploding(model: RecurrentPPO, *arguments: Any, **options: Any) -> None:
+        raise NumericalError("the loss is nan.")
+
+    monkeypatch.setattr(RecurrentPPO, "learn", exploding)
+    assert main([*STUDY, "--trials", "2", "--runs", str(tmp_path)]) == 0
+    assert {trial.user_attrs[ENDED] for trial in loaded(tmp_path).trials} == {"the loss is nan."}
+    text = capsys.readouterr().out
+    assert "0 trials with a score, 2 pruned\nno trial has a score: " in text
+
+
+def test_ctrl_c_ends_a_study_and_the_trial_it_is_at_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted_build(settings: Any) -> Any:
+        if settings.seed == LEARNING_SEED + 1:
+            signal.raise_signal(signal.SIGINT)
+        return build(settings)
+
+    monkeypatch.setattr("s7rl.experiments.tuning.trials.build", interrupted_build)
+    assert main([*STUDY, "--steps", "512", "--trials", "3", "--runs", str(tmp_path)]) == 130
+    assert "stopped; to go on: the same command again" in capsys.readouterr().out
+    assert [trial.state.name for trial in loaded(tmp_path).trials] == ["COMPLETE", "FAIL"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--trials 0", "--trials 0 must be at least 1"),
+        ("--eval-episodes 0", "--eval-episodes 0 must be at least 1: they are the score of a trial"),
+        ("--name a/b", "--name a/b cannot name a folder: take no '/'; --runs says where it is made"),
+        ("--seed 2147483648", "--seed 2147483648 must be from 0 to 2147483647"),
+        ("--agent gruu", "there is no agent 'gruu'; did you mean gru?"),
+        ("--steps 0", "--steps 0 must be at least 1"),
+        ("--learning-rate 0", "--learning-rate 0.0 must be above 0"),
+        ("--samplr tpe", "there is no option --samplr; did you mean --sampler? (see `s7rl tune --help`)"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tune", *words.split(), "--runs", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"s7rl tune: {message}")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_nothing_left_to_search_there_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ppo = ["--learning-rate", "--gamma", "--gae-lambda", "--ent-coef", "--clip-range", "--n-epochs"]
+    every = [word for option in (*ppo, "--d-model", "--n-blocks") for word in (option, "1")]
+    assert main(["tune", "--agent", "gru", *every, "--runs", str(tmp_path)]) == 2
+    assert "every option that would be searched is given: leave some of them out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sampler", "package"), [("tpe", "optuna"), ("cmaes", "cmaes")])
+def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it(
+    sampler: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["tune", "--sampler", sampler]) == 2
+    expected = f"s7rl tune: s7rl tune needs {package}, which is not installed: pip install 's7rl[tune]'\n"
+    assert capsys.readouterr().err == expected
