@@ -1,6 +1,7 @@
 """The gradient of a decision, on memories of which it is known.
 
-Mutations seen to fail: TO FILL.
+Mutations seen to fail: lags in the wrong order; the decision one step earlier; another norm; the hook left in place; no
+masks.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """`s7rl inspect` from end to end, on agents that have hardly learned anything.
 
-Mutations seen to fail: TO FILL.
+Mutations seen to fail: files of an earlier inspection left; all sentences but the first missing from the page; a folder
+that cannot be written not explained; the decision that was asked about ignored.
 """
 
 import csv

@@ -1,6 +1,8 @@
 """Time constants and gates, against what the cores do with a state.
 
-Mutations seen to fail: TO FILL.
+Mutations seen to fail: the modulation with the wrong sign, or as if 0 were open; 1 / -log a; the wrong gate's bias; the
+state after in place of that before; a convolution without its bias; layers placed by the numbers they remember with;
+hooks left in place.
 """
 
 from typing import Any

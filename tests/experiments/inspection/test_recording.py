@@ -1,6 +1,8 @@
 """What is recorded is what an agent has that plays single environments one after the other.
 
-Mutations seen to fail: TO FILL.
+Mutations seen to fail: actions drawn; the critic's memory in place of the actor's; continuous decisions that are the
+most probable ones; further episodes kept whole; states of several widths; the first row's state for all; states kept a
+step late; steps counted on over episodes.
 """
 
 from collections.abc import Iterator
