@@ -181,9 +181,9 @@ class Objective:
                 raise TrainingError(f"{str(error).removesuffix('.')}; {GO_ON}") from error
             checkpoint = Path(folder) / "agent.zip"  # for the statistics of the observations
             model.save(checkpoint)
-            evaluation = evaluate_agent(
+            evaluations = evaluate_agent(
                 model, settings, checkpoint, self._request.eval_episodes, seed=SCORING_SEED, stop=self._stop
             )
-        if evaluation is None:
+        if not evaluations:
             raise StoppedBetweenRollouts
-        return evaluation.mean_return
+        return evaluations[0].mean_return
