@@ -195,23 +195,26 @@ class ResumeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Evaluate a trained agent on fresh seeds.
+    """Evaluate a trained agent on fresh seeds: return, success and episode lengths, with intervals.
 
-    Without --seed it plays the same episodes as the evaluation at the end of its training.
+    Without --seed and --seeds, its most likely actions play the same episodes as the evaluation at the end of its
+    training.
     """
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run folder that `s7rl train` made."""
     episodes: WholeNumber = 100
-    """Episodes to play."""
+    """Episodes to play for each seed, and each way of choosing actions."""
+    seeds: WholeNumber = 1
+    """How often to play them, each time on other seeds of the environments."""
     seed: Annotated[
         OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: 10000, beyond those of the training)")
     ] = None
-    """Seed of the first environment."""
+    """Seed of the first environment; the others have the next."""
+    actions: Literal["both", "deterministic", "sampled"] = "both"
+    """Take the most probable action, or draw one from the policy; or one after the other."""
     checkpoint: Literal["latest", "best"] = "latest"
     """The agent as it was at the end, or when its mean training return was best."""
-    sample: bool = False
-    """Draw actions from the policy instead of taking the most probable one."""
     out: Annotated[OptionalText, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: nothing is written)")] = (
         None
     )

@@ -1,29 +1,36 @@
-"""`s7rl evaluate`: the score of a trained agent on fresh seeds."""
+"""`s7rl evaluate`: the scores of a trained agent on fresh seeds, of its most probable actions and of drawn ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from s7rl.agents import RecurrentPPO
+from s7rl.envs import has_batched_engine
 from s7rl.envs.registry import find_spec
 from s7rl.experiments.config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.evaluation import MOST_ROWS, Evaluation, evaluation_envs, pooled
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import RunFolder, open_run_folder, write_json
-from s7rl.experiments.summary import print_score, say, verdict
+from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.summary import plural, print_scores, say, verdict
 from s7rl.experiments.train import evaluate_agent
+
+WAYS = {"both": ("deterministic", "sampled"), "deterministic": ("deterministic",), "sampled": ("sampled",)}
+"""How actions are chosen, by --actions."""
 
 
 def evaluate(config: EvaluateConfig, console: Console) -> int:
-    """Loads an agent, plays, and prints the score.
+    """Loads an agent, plays, and prints the scores.
 
     Args:
         config: the request.
-        console: where the score is shown.
+        console: where the scores are shown.
 
     Returns:
         The exit code, 0.
@@ -34,14 +41,12 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     """
     folder = open_run_folder(config.run)
     settings = folder.settings()
-    if config.episodes < 1:
-        raise UsageError(f"--episodes {config.episodes} must be at least 1")
+    for option, number in (("episodes", config.episodes), ("seeds", config.seeds)):
+        if number < 1:
+            raise UsageError(f"--{option} {number} must be at least 1")
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
-    if config.out is not None and Path(config.out).exists():
-        raise UsageError(f"--out {config.out} exists already, and nothing is overwritten: give another file")
-    if config.out is not None and not Path(config.out).parent.is_dir():
-        raise UsageError(f"--out {config.out} lies in a folder that does not exist: make it first")
+    check_can_be_written("--out", config.out)
     checkpoint = find_checkpoint(folder, config.checkpoint)
     seed = settings.evaluation_seed if config.seed is None else config.seed
     try:
@@ -50,32 +55,90 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         # The agent may have been trained where there is a GPU, and evaluated where there is none.
         model = RecurrentPPO.load(checkpoint, device="auto")
         with environment_failures(lambda: "nothing was written"):
-            evaluation = evaluate_agent(
-                model, settings, checkpoint, config.episodes, seed=seed, deterministic=not config.sample
-            )
+            played = {
+                way: _play(model, settings, checkpoint, config, seed=seed, deterministic=way == "deterministic")
+                for way in WAYS[config.actions]
+            }
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(f"{checkpoint} cannot be evaluated: {error}") from error
-    assert evaluation is not None, "nobody asked the evaluation to stop"
-    print_score(console, evaluation, task, {"checkpoint": str(checkpoint), "seeds": f"from {seed:,}"})
+    evaluations = {way: pooled(batches) for way, batches in played.items()}
+    first, *others = evaluations
+    seeds = _first_seeds(config, seed)
+    batches = f", {len(seeds):,} batches of {plural(config.episodes, 'episode')}" if len(seeds) > 1 else ""
+    print_scores(console, evaluations, task, {"checkpoint": str(checkpoint), "seeds": f"from {seed:,}{batches}"})
     say(
         console,
-        verdict(evaluation, task, settings, run=folder.path, command=folder.command, steps=model.num_timesteps),
+        verdict(evaluations[first], task, settings, run=folder.path, command=folder.command, steps=model.num_timesteps),
         style="bold",
     )
     if config.out is not None:
-        facts = {"seed": seed, "checkpoint": config.checkpoint, "sample": config.sample}
-        write_json(Path(config.out), facts | evaluation.as_json())
+        content: dict[str, Any] = {"seed": seed, "seeds": seeds, "checkpoint": config.checkpoint}
+        content |= {"sample": first == "sampled"} | _as_json(evaluations[first], played[first])
+        content |= {way: _as_json(evaluations[way], played[way]) for way in others}
+        write_json(Path(config.out), content)
     return 0
 
 
-def find_checkpoint(folder: RunFolder, which: Literal["latest", "best"]) -> Path:
-    """The file of an agent.
+def find_checkpoint(folder: RunFolder, name: str) -> Path:
+    """The file of the checkpoint "latest" or "best".
 
     Raises:
-        UsageError: the run has none.
+        UsageError: it is not there.
     """
-    checkpoint = folder.best if which == "best" else folder.latest
+    checkpoint = folder.best if name == "best" else folder.latest
     if not checkpoint.is_file():
-        why = "too few episodes ended; try --checkpoint latest" if which == "best" else "its training never began"
-        raise UsageError(f"RUN {folder.path} has no {checkpoint.name}: {why}")
+        remedy = "too few episodes ended; try --checkpoint latest" if name == "best" else "its training never began"
+        raise UsageError(f"RUN {folder.path} has no {checkpoint.name}: {remedy}")
     return checkpoint
+
+
+def check_can_be_written(option: str, file: str | None) -> None:
+    """Raises UsageError where a file is there already, or its folder is not; None is no file."""
+    if file is None:
+        return
+    if Path(file).exists():
+        raise UsageError(f"{option} {file} exists already, and nothing is overwritten: give another file")
+    if not Path(file).parent.is_dir():
+        raise UsageError(f"{option} {file} lies in a folder that does not exist: make it first")
+
+
+def _play(
+    model: RecurrentPPO,
+    settings: RunSettings,
+    checkpoint: Path,
+    config: EvaluateConfig,
+    *,
+    seed: int,
+    deterministic: bool,
+) -> list[Evaluation]:
+    """The episodes of each seed: side by side in a batched engine, else one after the other.
+
+    A process for each seed would take longer to start than to play (measured for the engines; what is slower to step is
+    stepped in processes already, where that pays).
+    """
+    torch.manual_seed(seed)  # drawn actions are the same ones the next time
+    rows = evaluation_envs(config.episodes)
+    batched = has_batched_engine(settings.env_id, settings.env_kwargs, settings.wrappers)
+    alongside = MOST_ROWS // rows if batched and settings.workers in ("auto", "batched") else 1
+    evaluations: list[Evaluation] = []
+    while len(evaluations) < config.seeds:
+        evaluations += evaluate_agent(
+            model,
+            settings,
+            checkpoint,
+            config.episodes,
+            seed=seed + rows * len(evaluations),
+            batches=min(alongside, config.seeds - len(evaluations)),
+            deterministic=deterministic,
+        )
+    return evaluations
+
+
+def _first_seeds(config: EvaluateConfig, seed: int) -> list[int]:
+    """The seed of the first environment of each batch; no two environments share one."""
+    return [seed + evaluation_envs(config.episodes) * batch for batch in range(config.seeds)]
+
+
+def _as_json(evaluation: Evaluation, batches: list[Evaluation]) -> dict[str, Any]:
+    means = [batch.mean_return for batch in batches]
+    return evaluation.as_json() | {"mean_return_by_seed": means}

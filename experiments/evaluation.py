@@ -7,17 +7,23 @@ episodes more often than long ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
 
+if TYPE_CHECKING:
+    from s7rl.experiments.statistics import Estimate
+
 MOST_ENVS = 25
 """Environments side by side in an evaluation; more would be faster for the network only."""
+MOST_ROWS = 200
+"""Rows of a batched engine in an evaluation over several seeds: there the environments are faster, too."""
 
 
 @runtime_checkable
@@ -56,17 +62,67 @@ class Evaluation:
         """Share of successful episodes; None where the task does not say."""
         return float(np.mean(self.successes)) if self.successes else None
 
+    @property
+    def mean_length(self) -> float:
+        """Mean steps of an episode."""
+        return float(np.mean(self.lengths))
+
+    def mean_estimate(self) -> Estimate:
+        """``mean_return`` with its bootstrap over the episodes."""
+        return self._estimate("mean")
+
+    def interquartile_mean(self) -> Estimate:
+        """Mean of the middle half of the returns, with its bootstrap over the episodes."""
+        return self._estimate("interquartile_mean")
+
+    def success_interval(self) -> tuple[float, float] | None:
+        """Wilson's interval of ``success_rate``; None where the task does not say.
+
+        A bootstrap of episodes that all succeed would claim that none ever fails.
+        """
+        if not self.successes:
+            return None
+        from scipy import stats
+
+        from s7rl.experiments.statistics import CONFIDENCE
+
+        test = stats.binomtest(sum(self.successes), len(self.successes))
+        interval = test.proportion_ci(CONFIDENCE, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    def _estimate(self, statistic: str) -> Estimate:
+        from s7rl.experiments import statistics  # only now: scipy takes a while
+
+        estimate: Estimate = getattr(statistics, statistic)([np.asarray(self.returns)])
+        return estimate
+
     def as_json(self) -> dict[str, Any]:
-        """The numbers, for a file."""
+        """The numbers, for a file; intervals are ``[low, high]``, None where one episode has none."""
+        mean, middle = self.mean_estimate(), self.interquartile_mean()
         return {
             "episodes": len(self.returns),
             "mean_return": self.mean_return,
             "standard_error": self.standard_error,
+            "mean_interval": mean.interval,
+            "interquartile_mean": middle.value,
+            "interquartile_mean_interval": middle.interval,
             "success_rate": self.success_rate,
-            "mean_length": float(np.mean(self.lengths)),
+            "success_interval": self.success_interval(),
+            "mean_length": self.mean_length,
+            "shortest": min(self.lengths),
+            "longest": max(self.lengths),
             "returns": list(self.returns),
             "lengths": list(self.lengths),
         }
+
+
+def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The episodes of several evaluations as those of one, in their order."""
+    return Evaluation(
+        returns=tuple(chain.from_iterable(evaluation.returns for evaluation in evaluations)),
+        lengths=tuple(chain.from_iterable(evaluation.lengths for evaluation in evaluations)),
+        successes=tuple(chain.from_iterable(evaluation.successes for evaluation in evaluations)),
+    )
 
 
 def evaluation_envs(episodes: int) -> int:
@@ -79,29 +135,32 @@ def play_episodes(
     vec_env: VecEnv,
     episodes: int,
     *,
+    batches: int = 1,
     deterministic: bool = True,
     stop: Callable[[], bool] = lambda: False,
-) -> Evaluation | None:
+) -> tuple[Evaluation, ...]:
     """Plays episodes with the agent's memory carried from step to step and cleared between episodes.
 
     Environments that say which actions are allowed (``action_masks()``) are heard.
 
     Args:
         agent: who plays.
-        vec_env: monitored environments, already seeded; each plays its share, the first ones one more where it is
-            uneven.
-        episodes: how many to play, at least 1.
+        vec_env: monitored environments, already seeded: as many for each batch, one batch behind the other.  Each plays
+            its share, the first ones of a batch one more where it is uneven.
+        episodes: how many each batch plays, at least 1.
+        batches: how many evaluations are played side by side.
         deterministic: take the most probable action instead of drawing one.
         stop: asked before each step; once it is true the evaluation is given up.
 
     Returns:
-        The result in the order in which the episodes ended, or None when stopped.
+        One result per batch, in the order in which its episodes ended; none at all when stopped.
     """
-    shares = np.full(vec_env.num_envs, episodes // vec_env.num_envs)
-    shares[: episodes % vec_env.num_envs] += 1
-    returns: list[float] = []
-    lengths: list[int] = []
-    successes: list[bool] = []
+    rows = vec_env.num_envs // batches
+    shares = np.full(rows, episodes // rows)
+    shares[: episodes % rows] += 1
+    shares = np.tile(shares, batches)
+    # Return, length and success of each episode, by batch.
+    ended: list[list[tuple[float, int, bool | None]]] = [[] for _ in range(batches)]
     observations: Any = vec_env.reset()
     state: Any = None
     episode_start = np.ones(vec_env.num_envs, dtype=bool)
@@ -109,15 +168,22 @@ def play_episodes(
     masked = is_masking_supported(vec_env)
     while shares.any():
         if stop():
-            return None
+            return ()
         masks = {"action_masks": get_action_masks(vec_env)} if masked else {}
         actions, state = predict(observations, state, episode_start, deterministic, **masks)
         observations, _, dones, infos = vec_env.step(actions)
         episode_start = np.asarray(dones, dtype=bool)
         for row in np.flatnonzero(episode_start & (shares > 0)):
             shares[row] -= 1
-            returns.append(float(infos[row]["episode"]["r"]))
-            lengths.append(int(infos[row]["episode"]["l"]))
-            if "is_success" in infos[row]:
-                successes.append(bool(infos[row]["is_success"]))
-    return Evaluation(returns=tuple(returns), lengths=tuple(lengths), successes=tuple(successes))
+            episode, success = infos[row]["episode"], infos[row].get("is_success")
+            ended[row // rows].append(
+                (float(episode["r"]), int(episode["l"]), None if success is None else bool(success))
+            )
+    return tuple(map(_evaluation, ended))
+
+
+def _evaluation(ended: Sequence[tuple[float, int, bool | None]]) -> Evaluation:
+    returns, lengths, successes = zip(*ended, strict=True)
+    return Evaluation(
+        returns=returns, lengths=lengths, successes=tuple(success for success in successes if success is not None)
+    )

@@ -21,6 +21,8 @@ Scores: TypeAlias = Sequence[Float[NDArray[np.float64], " _"]]
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 SEED = 0
+LARGEST = 20_000_000
+"""Scores resampled at once: a limit on the memory, not on what comes out."""
 
 
 class Estimate(NamedTuple):
@@ -32,6 +34,11 @@ class Estimate(NamedTuple):
     """Lower end of the interval."""
     high: float
     """Upper end."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends; None where there is no interval."""
+        return None if np.isnan(self.low) else (self.low, self.high)
 
 
 def normalized(
@@ -45,6 +52,15 @@ def normalized(
     if not optimal > random:
         raise ValueError(f"optimal ({optimal}) must be above random ({random}), or there is no scale between them.")
     return (np.asarray(returns, dtype=np.float64) - random) / (optimal - random)
+
+
+def mean(scores: Scores) -> Estimate:
+    """Mean over the tasks of their means; each task counts the same.
+
+    Raises:
+        ValueError: if there are no tasks, or no scores for one.
+    """
+    return _estimate(_mean_over_tasks, scores)
 
 
 def interquartile_mean(scores: Scores) -> Estimate:
@@ -131,6 +147,7 @@ def _bootstrapped(
         confidence_level=CONFIDENCE,
         method="percentile",
         vectorized=True,
+        batch=max(1, LARGEST // sum(stratum.size for stratum in strata)),
         axis=-1,
         rng=np.random.default_rng(SEED),
     ).confidence_interval

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -117,9 +117,45 @@ def print_score(console: Console, evaluation: Evaluation, task: Task, facts: dic
     rows = {"return": f"{evaluation.mean_return:.3f} ± {evaluation.standard_error:.3f}  ({episodes})"}
     if evaluation.success_rate is not None:
         rows["success rate"] = f"{evaluation.success_rate:.2f}"
-    rows["best without memory"] = "not known" if task.memoryless_return is None else f"{task.memoryless_return:.2f}"
-    rows["optimum"] = "not known" if task.optimal_return is None else f"{task.optimal_return:.2f}"
-    print_table(console, rows | facts)
+    print_table(console, rows | _yardsticks(task) | facts)
+
+
+def print_scores(console: Console, evaluations: Mapping[str, Evaluation], task: Task, facts: dict[str, str]) -> None:
+    """Prints the full scores, one column for each way of choosing actions, and below them yardsticks and facts."""
+    table = Table("", *evaluations)
+    columns = list(zip(*map(_score, evaluations.values()), strict=True))
+    for cells in columns:
+        (name,) = {name for name, _ in cells}
+        table.add_row(Text(name, style="bold"), *(Text(value) for _, value in cells))
+    console.print(table)
+    print_table(console, _yardsticks(task) | facts)
+
+
+def _score(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """What a column of the table has: names and values."""
+    mean, middle = evaluation.mean_estimate(), evaluation.interquartile_mean()
+    rate, interval = evaluation.success_rate, evaluation.success_interval()
+    return [
+        ("episodes", f"{len(evaluation.returns):,}"),
+        ("return", f"{evaluation.mean_return:.3f} ± {evaluation.standard_error:.3f}"),
+        ("  95 % interval", _range(mean.interval, ".3f")),
+        ("interquartile mean", f"{middle.value:.3f}"),
+        ("  95 % interval", _range(middle.interval, ".3f")),
+        ("success rate", "not told" if rate is None else f"{rate:.2f}"),
+        ("  95 % interval", _range(interval, ".2f")),
+        ("episode length", f"{evaluation.mean_length:,.1f}"),
+        ("  shortest, longest", _range((min(evaluation.lengths), max(evaluation.lengths)), ",")),
+    ]
+
+
+def _range(ends: tuple[float | int, float | int] | None, form: str) -> str:
+    return "none" if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"
+
+
+def _yardsticks(task: Task) -> dict[str, str]:
+    """The scores to compare with."""
+    known = {"best without memory": task.memoryless_return, "optimum": task.optimal_return}
+    return {name: "not known" if score is None else f"{score:.2f}" for name, score in known.items()}
 
 
 def print_table(console: Console, rows: dict[str, str]) -> None:

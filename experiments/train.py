@@ -110,23 +110,34 @@ def carry_out(
 
 
 def evaluate_agent(
-    model: RecurrentPPO, settings: RunSettings, checkpoint: Path, episodes: int, *, seed: int, **options: Any
-) -> Evaluation | None:
+    model: RecurrentPPO,
+    settings: RunSettings,
+    checkpoint: Path,
+    episodes: int,
+    *,
+    seed: int,
+    batches: int = 1,
+    **options: Any,
+) -> tuple[Evaluation, ...]:
     """Plays episodes of the run's task, with observations scaled as in the checkpoint.
 
     Args:
         model: the agent.
         settings: the run's settings, for the task.
         checkpoint: gives the statistics of VecNormalize, where the run used it.
-        episodes: how many.
-        seed: of the first environment.
+        episodes: how many in each batch.
+        seed: of the first environment; every other one has the next.
+        batches: evaluations side by side.
         options: go to ``play_episodes``.
+
+    Returns:
+        What each batch got; nothing where it was stopped.
     """
-    plain = make_vec_of(settings, evaluation_envs(episodes), seed)
+    plain = make_vec_of(settings, batches * evaluation_envs(episodes), seed)
     vec_env = load_normalization(checkpoint, plain)
     try:
         with torch_threads(model.acting_threads):
-            return play_episodes(model, vec_env, episodes, **options)
+            return play_episodes(model, vec_env, episodes, batches=batches, **options)
     finally:
         vec_env.close()
 
@@ -204,14 +215,15 @@ def _evaluate(
     seed = settings.evaluation_seed
     try:
         with environment_failures(lambda: f"the agent is trained, and in {folder.latest}"):
-            evaluation = evaluate_agent(
+            evaluations = evaluate_agent(
                 model, settings, folder.latest, episodes, seed=seed, stop=lambda: interruption.requested
             )
     except KeyboardInterrupt:
         return None
-    if evaluation is not None:
+    for evaluation in evaluations:
         write_json(folder.evaluation, {"seed": seed, "checkpoint": "latest", "sample": False} | evaluation.as_json())
-    return evaluation
+        return evaluation
+    return None
 
 
 def _introduce(

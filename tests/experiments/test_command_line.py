@@ -138,7 +138,7 @@ def test_options_reach_the_request() -> None:
 
 def test_the_default_is_a_task_that_needs_memory() -> None:
     assert parse(["train"]) == TrainConfig(env="s7rl/TMazePassive-v0", agent="s7", steps=None, seed=0)
-    assert parse(["evaluate", "x", "--sample"]) == EvaluateConfig(run="x", sample=True)
+    assert parse(["evaluate", "x", "--seeds", "3"]) == EvaluateConfig(run="x", seeds=3, actions="both")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

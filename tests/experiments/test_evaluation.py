@@ -1,5 +1,10 @@
-"""Playing episodes: every environment plays its share, with its own memory, on its own seeds."""
+"""Playing episodes: every environment plays its share, with its own memory, on its own seeds.
 
+Mutations seen to fail: the episodes of all batches given to the first; an uneven number shared among all environments
+instead of each batch's; the mean in place of the interquartile mean; the exact interval in place of Wilson's.
+"""
+
+import json
 from functools import partial
 from typing import Any
 
@@ -8,7 +13,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from s7rl.experiments.evaluation import Evaluation, play_episodes
+from s7rl.experiments.evaluation import Evaluation, play_episodes, pooled
 
 
 class Lengthy(gym.Env[Any, Any]):
@@ -53,8 +58,7 @@ def environments(*lengths: int) -> VecMonitor:
 
 
 def play(agent: Recorder, vec_env: VecMonitor, episodes: int, **options: Any) -> Evaluation:
-    evaluation = play_episodes(agent, vec_env, episodes, **options)
-    assert evaluation is not None
+    (evaluation,) = play_episodes(agent, vec_env, episodes, **options)
     return evaluation
 
 
@@ -86,7 +90,40 @@ def test_actions_are_chosen_as_asked(deterministic: bool) -> None:
 
 
 def test_a_stopped_evaluation_has_no_result() -> None:
-    assert play_episodes(Recorder(), environments(3), 5, stop=lambda: True) is None
+    assert play_episodes(Recorder(), environments(3), 5, stop=lambda: True) == ()
+
+
+def test_batches_side_by_side_are_the_evaluations_that_each_would_be_alone() -> None:
+    together = play_episodes(Recorder(), environments(1, 10, 4, 2), 3, batches=2)
+    assert together == (play(Recorder(), environments(1, 10), 3), play(Recorder(), environments(4, 2), 3))
+    # The first environment of each batch plays the third episode.
+    assert [sorted(evaluation.lengths) for evaluation in together] == [[1, 1, 10], [2, 4, 4]]
+    assert pooled(together).returns == (1, 1, 10, 2, 4, 4)
+    assert pooled(together).successes == (False, False, True, False, True, True)
+
+
+def test_the_interquartile_mean_is_that_of_the_middle_half_and_its_interval_holds_it() -> None:
+    evaluation = Evaluation(returns=(100.0, 0.0, 1.0, 1.0, 2.0, 4.0, 0.0, 100.0), lengths=(3,) * 8, successes=())
+    estimate = evaluation.interquartile_mean()
+    assert estimate.value == (1 + 1 + 2 + 4) / 4
+    assert estimate.low < estimate.value < estimate.high
+    mean = evaluation.mean_estimate()
+    assert mean.value == evaluation.mean_return == 26.0
+    assert mean.low < estimate.value < mean.high
+
+
+def test_successes_all_along_do_not_promise_more_of_them() -> None:
+    evaluation = Evaluation(returns=(1.0,) * 10, lengths=(1,) * 10, successes=(True,) * 10)
+    # Wilson's lower end for 10 of 10 is 10 / (10 + z^2), z = 1.95996.
+    assert evaluation.success_interval() == pytest.approx((10 / (10 + 1.95996**2), 1.0), abs=1e-5)
+    assert Evaluation(returns=(1.0,), lengths=(1,), successes=()).success_interval() is None
+
+
+def test_one_episode_has_no_interval_and_is_json_all_the_same() -> None:
+    numbers = Evaluation(returns=(2.0,), lengths=(7,), successes=()).as_json()
+    assert numbers["mean_interval"] is numbers["interquartile_mean_interval"] is numbers["success_interval"] is None
+    assert (numbers["interquartile_mean"], numbers["shortest"], numbers["longest"]) == (2.0, 7, 7)
+    json.dumps(numbers, allow_nan=False)
 
 
 def test_the_standard_error_is_that_of_the_mean() -> None:
