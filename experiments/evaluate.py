@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from s7rl.agents import RecurrentPPO
@@ -116,7 +115,6 @@ def _play(
     A process for each seed would take longer to start than to play (measured for the engines; what is slower to step is
     stepped in processes already, where that pays).
     """
-    torch.manual_seed(seed)  # drawn actions are the same ones the next time
     rows = evaluation_envs(config.episodes)
     batched = has_batched_engine(settings.env_id, settings.env_kwargs, settings.wrappers)
     alongside = MOST_ROWS // rows if batched and settings.workers in ("auto", "batched") else 1

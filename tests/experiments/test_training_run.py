@@ -1,7 +1,6 @@
 """A whole run through the command line: train, evaluate, and interrupt, on a corridor of five.
 
-Mutations of `s7rl evaluate` seen to fail: batches one seed apart; no seed for drawn actions; as many environments for
-several seeds as for one.
+Mutations of `s7rl evaluate` seen to fail: batches one seed apart; as many environments for several seeds as for one.
 """
 
 import csv
