@@ -32,6 +32,7 @@ from s7rl.experiments.config import (
     ResumeConfig,
     RewardOptions,
     TrainConfig,
+    WatchConfig,
 )
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.suggestions import did_you_mean, named
@@ -44,6 +45,7 @@ AnyConfig: TypeAlias = (
     TrainConfig
     | ResumeConfig
     | EvaluateConfig
+    | WatchConfig
     | InspectConfig
     | ExperimentConfig
     | ReportConfig
@@ -54,6 +56,7 @@ COMMANDS: dict[str, type[AnyConfig]] = {
     "train": TrainConfig,
     "resume": ResumeConfig,
     "evaluate": EvaluateConfig,
+    "watch": WatchConfig,
     "inspect": InspectConfig,
     "experiment": ExperimentConfig,
     "report": ReportConfig,
@@ -64,6 +67,7 @@ Request: TypeAlias = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[ResumeConfig, tyro.conf.subcommand("resume")]
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+    | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
     | Annotated[InspectConfig, tyro.conf.subcommand("inspect")]
     | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
     | Annotated[ReportConfig, tyro.conf.subcommand("report")]
@@ -162,6 +166,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.evaluate import evaluate
 
         return evaluate(request, console)
+    if isinstance(request, WatchConfig):
+        from s7rl.experiments.watch import watch
+
+        return watch(request, console)
     if isinstance(request, InspectConfig):
         from s7rl.experiments.inspection.command import inspect_run
 

@@ -222,6 +222,35 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """Watch a trained agent play, with what it thinks at each step: the distribution of its action, and the value.
+
+    In a window where the environment has one, else in the terminal; with --video as a film, without a screen.
+    """
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The run folder that `s7rl train` made."""
+    video: Annotated[
+        OptionalText, tyro.conf.arg(metavar="FILE.mp4|FILE.gif", help_behavior_hint="(default: no film)")
+    ] = None
+    """Write a film there. The file must not exist yet. A GIF is made in memory; an MP4 needs the extra `video`."""
+    episodes: WholeNumber = 1
+    """Episodes to play."""
+    max_steps: WholeNumber = 1_000
+    """Steps of an episode after which the next one begins."""
+    seed: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: that of `s7rl evaluate`)")] = None
+    """Seed of the environment."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """The agent as it was at the end, or when its mean training return was best."""
+    sample: bool = False
+    """Draw actions from the policy instead of taking the most probable one."""
+    fps: Annotated[
+        OptionalRealNumber, tyro.conf.arg(help_behavior_hint="(default: as the environment says, else 10)")
+    ] = None
+    """Steps shown per second; at most 50 in a GIF."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class InspectConfig:
     """Show what a trained agent remembers.
 

@@ -30,7 +30,7 @@ MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
     (
         "--halp",
-        "s7rl: expected one of {train, resume, evaluate, inspect, experiment, report, bench, list}. "
+        "s7rl: expected one of {train, resume, evaluate, watch, inspect, experiment, report, bench, list}. "
         "(see `s7rl --help`)",
     ),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
@@ -154,7 +154,7 @@ def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> 
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", expected)
 
 
-@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "inspect --help", "list --help"])
+@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "watch --help", "inspect --help", "list --help"])
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
     output = capsys.readouterr()
