@@ -1,4 +1,10 @@
-"""`s7rl watch`: the episodes of an evaluation, one after another, with what the agent thought at each step."""
+"""`s7rl watch`: the episodes of an evaluation, one after another, with what the agent thought at each step.
+
+Mutations seen to fail: no first observation told to the agent; the first view of the next episode at the end of one; no
+reset after an episode that was cut short; the value and the distribution with the state of the step after; actions not
+counted from the start of their space; continuous actions not squashed, or not clipped; the colors of the bars swapped;
+observations not normalised; durations in hundredths of a second.
+"""
 
 import io
 import sys
