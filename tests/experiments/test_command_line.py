@@ -154,7 +154,9 @@ def test_mistakes_are_one_line_whatever_the_terminal_can_show(encoding: str) -> 
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", expected)
 
 
-@pytest.mark.parametrize("words", ["", "--help", "train --help", "evaluate --help", "watch --help", "inspect --help", "list --help"])
+@pytest.mark.parametrize(
+    "words", ["", "--help", "train --help", "evaluate --help", "watch --help", "inspect --help", "list --help"]
+)
 def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
     output = capsys.readouterr()
