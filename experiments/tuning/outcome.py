@@ -59,7 +59,7 @@ def conclude(study: optuna.Study, folder: Path, request: TrainConfig, console: C
         say(console, f"{running} still under way in other processes; what was killed counts as such for a minute")
     preset = keep_best(study, folder, request)
     if preset is None:
-        say(console, "no trial has a score: raise --trials, or give --steps or --learning-rate less")
+        say(console, "no trial has a score: raise --trials, or give another --learning-rate or --pruner none")
         return
     console.print(_best(scored[:SHOWN], request))
     if scored[0].value == scored[-1].value:

@@ -1,6 +1,8 @@
 """What is said of a study and what is kept of it, with trials that are made up.
 
-Mutations seen to fail: PLACEHOLDER
+Mutations seen to fail: a pruned trial with a score; options that were given shown, too; all trials in the table; no
+trial with a score, or all alike; wrappers left out of the command, or not quoted; trials of other processes not
+mentioned; the preset of the first trial; no bar.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def study_with(*scores: float | None) -> Any:
         options = {"agent": "gru", "gamma": 0.5, "n_epochs": index, "core_kwargs": {"window": 2}}
         trial = optuna.trial.create_trial(
             state=optuna.trial.TrialState.PRUNED if score is None else optuna.trial.TrialState.COMPLETE,
-            value=score,
+            value=99.0 if score is None else score,  # Optuna takes what was reported last
             params={"x": score or 0.0, "y": float(37 * index % 11)},
             distributions={"x": number, "y": number},
             user_attrs={OPTIONS: options, ENDED: "behind"},
@@ -75,6 +77,12 @@ def test_the_end_shows_the_five_best_by_what_was_searched_and_the_command_to_typ
     assert lines[9] == f"best:  {tmp_path}/best.toml"
     words = "train some/Task-v0 --env-kwargs size=3 --wrappers 'Flicker(probability=0.5)' --preset"
     assert lines[10].endswith(f"s7rl {words} {tmp_path}/best.toml")
+
+
+def test_where_no_trial_has_a_score_it_is_said_what_to_do(tmp_path: Path) -> None:
+    scores, advice = concluded(study_with(None), tmp_path).splitlines()
+    assert scores == "0 trials with a score, 1 pruned"
+    assert advice == "no trial has a score: raise --trials, or give another --learning-rate or --pruner none"
 
 
 def test_what_mattered_is_named_first(tmp_path: Path) -> None:
