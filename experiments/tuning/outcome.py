@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -60,10 +59,12 @@ def conclude(study: optuna.Study, folder: Path, request: TrainConfig, console: C
         say(console, f"{running} still under way in other processes; what was killed counts as such for a minute")
     preset = keep_best(study, folder, request)
     if preset is None:
-        say(console, "no trial has a score: raise --trials, or give --steps or --learning-rate less")
+        say(console, "no trial has a score: raise --trials, or give another --learning-rate or --pruner none")
         return
     console.print(_best(scored[:SHOWN], request))
-    if len(scored) < ENOUGH_TRIALS:
+    if scored[0].value == scored[-1].value:
+        say(console, "no option mattered: all trials with a score have the same")
+    elif len(scored) < ENOUGH_TRIALS:
         say(console, f"which options mattered cannot be said of fewer than {ENOUGH_TRIALS} trials with a score")
     else:
         console.print(_importances(study))
@@ -99,9 +100,7 @@ def _importances(study: optuna.Study) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("what mattered")
     table.add_column("share", justify="right")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()  # Optuna 4 had another by default, on scikit-learn
     for name, share in optuna.importance.get_param_importances(study, evaluator=evaluator).items():
         table.add_row(Text(name), f"{share:.0%}")
     return table

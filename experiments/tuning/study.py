@@ -49,6 +49,7 @@ def open_study(config: TuneConfig, folder: Path) -> optuna.Study:
         UsageError: the study was begun with another request, or its storage cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it has to say is said by us
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
     folder.mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{folder / 'study.db'}"
     with _alone(folder):  # two processes would make the same tables
@@ -97,11 +98,9 @@ def completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def _storage(url: str) -> optuna.storages.RDBStorage:
     timeout = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # seconds until another has written
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.RDBStorage(
-            url, engine_kwargs=timeout, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=4 * HEARTBEAT_SECONDS
-        )
+    return optuna.storages.RDBStorage(
+        url, engine_kwargs=timeout, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=4 * HEARTBEAT_SECONDS
+    )
 
 
 def _check_request(study: optuna.Study, config: TuneConfig, folder: Path) -> None:

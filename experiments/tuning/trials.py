@@ -58,7 +58,6 @@ class TrialBar:
             console=console,
             auto_refresh=False,
             transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=1.0, mean="")
         self._trials = trials

@@ -274,6 +274,7 @@ def outcome(out: str) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_a_run_whose_experiment_was_killed_ends_as_the_same_words_behind_train() -> None:
     grid = GRID.replace('["s7", "gru"]', '["s7"]').replace("seeds = 2", "seeds = [1]").replace("2000", "6000")
     Path("grid.toml").write_text(grid)

@@ -1,6 +1,8 @@
 """Presets in files: what is written is read as words of the command line, and what is given beside them wins.
 
-Mutations seen to fail: PLACEHOLDER
+Mutations seen to fail: a table before other options; the pairs of a table without their names; a preset in a preset
+let through; a date, or nan; the preset's words behind those beside it; nothing between a list and the environment; an
+error that does not name the file; a preset of `s7rl tune` not read.
 """
 
 from __future__ import annotations

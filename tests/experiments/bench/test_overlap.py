@@ -45,6 +45,7 @@ def rollouts() -> Iterator[Rollouts]:
     made.close()
 
 
+@pytest.mark.slow  # starts processes twice
 @pytest.mark.parametrize("order", ["in_turn", "together", "freely"])
 def test_every_order_takes_the_same_steps_and_keeps_what_belongs_together(rollouts: Rollouts, order: str) -> None:
     before = float(rollouts.observations[0, 0])

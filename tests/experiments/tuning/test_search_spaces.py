@@ -1,6 +1,9 @@
 """Whatever a trial draws is a valid request, for every core, and nothing is searched that was given.
 
-Mutations seen to fail: PLACEHOLDER
+Mutations seen to fail: a window of 0; a ring that ends before it begins; no step size for minGRU's gates, or no horizon
+for the LSTM; horizons that do not follow from the task, or end below 2; four digits; a number below 1 that is not
+rounded; options of the core searched although they were given, or lost; the number of environments or further options
+left out of the preset; a 0 taken for nothing.
 """
 
 from __future__ import annotations
@@ -62,11 +65,11 @@ def test_what_is_searched_of_a_core_are_its_own_options(core: str) -> None:
 
 def test_numbers_have_three_digits_counted_from_1_where_they_are_near_it() -> None:
     asked = {"gamma": COMMON["gamma"], "learning_rate": COMMON["learning_rate"], **space_of_core("s7", 100)}
-    params = {"1 - gamma": 0.00123456, "learning_rate": 0.00123456, "horizon / reach": 12.3456}
+    params = {"1 - gamma": 0.00272345, "learning_rate": 0.00123456, "horizon / reach": 12.3456}
     rest = {"d_state": 64, "dynamics_lr_factor": 1.0, "rotation": 0.5, "selectivity": "diagonal", "input_scale": 0}
     trial = optuna.trial.FixedTrial({**params, **rest, "token_shift": 0.0123456})
     options = {name: ask(trial, name) for name, ask in asked.items()}
-    assert (options["gamma"], options["learning_rate"]) == (0.99877, 0.00123)
+    assert (options["gamma"], options["learning_rate"]) == (0.99728, 0.00123)
     assert (options["horizon"], options["token_shift"]) == ((2.0, 1230.0), 0.0123)
 
 

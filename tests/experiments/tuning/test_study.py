@@ -1,6 +1,10 @@
 """Studies with objectives that are made up: counted, pruned, drawn, shared and gone on with.
 
-Mutations seen to fail: PLACEHOLDER
+Mutations seen to fail: trials of other processes not counted, or failed ones counted; a study that is there not loaded;
+the worst trial first, or the later of two alike; another request let through, or its groups not looked at; a request
+compared before JSON has made lists of its tuples; a pruner that may not change; one that begins a trial earlier, or in
+the first half; more brackets; a sampler with a fixed seed, or of another kind; an error swallowed, or raised where a
+trial was asked to stop; as many trials again.
 """
 
 from __future__ import annotations
@@ -176,8 +180,9 @@ def test_hyperband_keeps_a_third_at_each_rung() -> None:
         return 0.0
 
     study.optimize(worse_every_time, n_trials=40)
-    # Rungs of the three brackets: 1, 3 and 9 of 10 looks.
+    # Rungs of the three brackets: 1, 3 and 9 of 10 looks; only the first trial of each has none before it.
     assert set(seen) == {1, 3, 9}
+    assert len(seen) == 40 - 3
 
 
 def test_every_sampler_draws_by_its_seed(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """`s7rl tune` on a corridor of five: a study from nothing to a preset that `s7rl train` takes, and gone on with.
 
-Mutations seen to fail: PLACEHOLDER
+Mutations seen to fail: the lowest return taken for the best; one sampler seed, or one learning seed, for all trials;
+scored on the evaluations' seeds; another score; four times the steps; pruned at the last look, or looked at after every
+rollout, or not pruned at all; a nan that ends the study; a preset without what was drawn, or kept only at the end; as
+many steps as a training; exit code 0 after Ctrl-C; a study with nothing to search; cmaes not asked for.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ from typing import Any
 import pytest
 
 from s7rl.agents import NumericalError, RecurrentPPO
+from s7rl.envs import find_task
 from s7rl.experiments.building import build
 from s7rl.experiments.cli import main
 from s7rl.experiments.run_folder import open_run_folder
 from s7rl.experiments.train import evaluate_agent
 
 optuna = pytest.importorskip("optuna")
-from s7rl.experiments.tuning.study import LOOKS, OPTIONS  # noqa: E402
-from s7rl.experiments.tuning.trials import ENDED, LEARNING_SEED, SCORING_SEED  # noqa: E402
+from s7rl.experiments.tuning.study import LOOKS, OPTIONS, REQUEST  # noqa: E402
+from s7rl.experiments.tuning.trials import ENDED, LEARNING_SEED  # noqa: E402
 
 TASK = ["s7rl/TMazePassive-v0", "--env-kwargs", "corridor_length=5"]
 TINY = ["--n-envs", "8", "--n-steps", "32", "--d-model", "8", "--n-blocks", "1", "--n-epochs", "1", "--d-state", "8"]
@@ -43,6 +47,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_has_its_trials_with_scores_and_returns_at_each_look(tuned: Path) -> None:
     trials = loaded(tuned).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    assert len({trial.params["learning_rate"] for trial in trials}) == 3
     for trial in trials:
         # Four rollouts of 256 steps: after 2, 5, 7 and 10 tenths of 1,000.
         assert list(trial.intermediate_values) == [2, 5, 7, 10]
@@ -86,21 +91,46 @@ def test_the_same_command_goes_on_to_the_number_of_trials(
 
 def test_trials_learn_and_are_scored_on_seeds_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[tuple[str, int]] = []
+    returns: list[float] = []
 
     def noting_build(settings: Any) -> Any:
         seeds.append(("learn", settings.seed))
         return build(settings)
 
-    def noting_evaluate(*arguments: Any, seed: int, **options: Any) -> Any:
+    def noting_evaluate(model: RecurrentPPO, *arguments: Any, seed: int, **options: Any) -> Any:
+        assert model.num_timesteps == 256
         seeds.append(("score", seed))
-        return evaluate_agent(*arguments, seed=seed, **options)
+        evaluation = evaluate_agent(model, *arguments, seed=seed, **options)
+        assert evaluation is not None
+        returns.append(evaluation.mean_return)
+        return evaluation
 
     monkeypatch.setattr("s7rl.experiments.tuning.trials.build", noting_build)
     monkeypatch.setattr("s7rl.experiments.tuning.trials.evaluate_agent", noting_evaluate)
     assert main([*STUDY, "--steps", "256", "--seed", "7", "--trials", "2", "--runs", str(tmp_path)]) == 0
     score = ("score", 1_000_000)
+    # Those of evaluations begin at 10,000.
     assert seeds == [("learn", 2_000_007), score, ("learn", 2_000_008), score]
-    assert (SCORING_SEED, LEARNING_SEED) == (1_000_000, 2_000_000)
+    assert [trial.value for trial in loaded(tmp_path).trials] == returns
+
+
+def test_returns_are_compared_ten_times_however_many_rollouts_there_are(tmp_path: Path) -> None:
+    # 40 rollouts of 16 steps, and no episode is longer than 12.
+    assert (
+        main([*STUDY, "--n-envs", "2", "--n-steps", "8", "--steps", "640", "--trials", "1", "--runs", str(tmp_path)])
+        == 0
+    )
+    assert list(loaded(tmp_path).trials[0].intermediate_values) == list(range(1, LOOKS + 1))
+
+
+def test_a_trial_takes_a_quarter_of_a_training_where_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("s7rl.experiments.tuning.tune.run_trials", lambda *arguments, **options: None)
+    assert main(["tune", *TASK, "--runs", str(tmp_path)]) == 0
+    steps = find_task("s7rl/TMazePassive-v0", {"corridor_length": 5}).steps // 4
+    assert f"20 trials of {steps:,} steps\n" in capsys.readouterr().out
+    assert loaded(tmp_path).user_attrs[REQUEST]["steps"] == steps
 
 
 def test_a_trial_that_is_behind_ends_early_and_has_no_score(
@@ -147,6 +177,7 @@ def test_ctrl_c_ends_a_study_and_the_trial_it_is_at_does_not_count(
     assert main([*STUDY, "--steps", "512", "--trials", "3", "--runs", str(tmp_path)]) == 130
     assert "stopped; to go on: the same command again" in capsys.readouterr().out
     assert [trial.state.name for trial in loaded(tmp_path).trials] == ["COMPLETE", "FAIL"]
+    assert (tmp_path / "tune" / "TMazePassive-v0-s7" / "best.toml").is_file()
 
 
 @pytest.mark.parametrize(
