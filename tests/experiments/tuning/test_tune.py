@@ -100,10 +100,9 @@ def test_trials_learn_and_are_scored_on_seeds_of_their_own(tmp_path: Path, monke
     def noting_evaluate(model: RecurrentPPO, *arguments: Any, seed: int, **options: Any) -> Any:
         assert model.num_timesteps == 256
         seeds.append(("score", seed))
-        evaluation = evaluate_agent(model, *arguments, seed=seed, **options)
-        assert evaluation is not None
-        returns.append(evaluation.mean_return)
-        return evaluation
+        evaluations = evaluate_agent(model, *arguments, seed=seed, **options)
+        returns.append(evaluations[0].mean_return)
+        return evaluations
 
     monkeypatch.setattr("s7rl.experiments.tuning.trials.build", noting_build)
     monkeypatch.setattr("s7rl.experiments.tuning.trials.evaluate_agent", noting_evaluate)
