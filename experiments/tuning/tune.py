@@ -14,7 +14,6 @@ from s7rl.experiments.config import LearnConfig, TrainConfig, TuneConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.interruption import stop_on_signals
 from s7rl.experiments.plan import plan
-from s7rl.experiments.summary import plural, say
 from s7rl.experiments.tuning.search_spaces import space_of
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def tune(config: TuneConfig, console: Console) -> int:
     if not space_of(task, settings.core, request):
         raise UsageError("every option that would be searched is given: leave some of them out")
     folder = Path(config.runs) / "tune" / (config.name or f"{settings.env_id.rsplit('/', 1)[-1]}-{config.agent}")
+    from s7rl.experiments.summary import plural, say
     from s7rl.experiments.tuning.outcome import announce, conclude, keep_best
     from s7rl.experiments.tuning.study import open_study
     from s7rl.experiments.tuning.trials import Objective, TrialBar

@@ -200,6 +200,7 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
         "inspect --help",
         "list agents",
         "train Nowhere-v0",
+        "tune Nowhere-v0",
         "train CartPole-v1 --env-kwargs gravitie=3",
         "train CartPole-v1 --wrappers Fliker",
         "train --env-kwargs corridor_length=0",
