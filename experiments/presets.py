@@ -208,7 +208,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
 GRIDS: Mapping[str, Grid] = MappingProxyType(
     {
         "basics": Grid(
-            summary="a cue held, symbols repeated, velocities inferred: who remembers, in a quarter of an hour",
+            summary="a cue held, symbols repeated, velocities inferred: who remembers, in seven minutes on two cores",
             tasks={
                 "tmaze-50": "s7rl/TMazePassive-v0 --env-kwargs corridor_length=50 --steps 2e5",
                 "repeat-previous-8": "s7rl/RepeatPrevious-v0 --env-kwargs k=8 --steps 2e5",
