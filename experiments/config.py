@@ -280,8 +280,8 @@ class WatchConfig:
     """Seed of the environment."""
     checkpoint: Literal["latest", "best"] = "latest"
     """The agent as it was at the end, or when its mean training return was best."""
-    sample: bool = False
-    """Draw actions from the policy instead of taking the most probable one."""
+    actions: Literal["deterministic", "sampled"] = "deterministic"
+    """Which actions it takes: the most probable ones, or ones drawn from its policy."""
     fps: Annotated[
         OptionalRealNumber, tyro.conf.arg(help_behavior_hint="(default: as the environment says, else 10)")
     ] = None

@@ -65,7 +65,14 @@ def watch(config: WatchConfig, console: Console) -> int:
         plain = DummyVecEnv([lambda: Monitor(filmed)])
         plain.seed(seed)
         with closing(load_normalization(checkpoint, plain)) as vec_env, torch_threads(model.acting_threads):
-            shown = moments(model, vec_env, filmed, config.episodes, config.max_steps, deterministic=not config.sample)
+            shown = moments(
+                model,
+                vec_env,
+                filmed,
+                config.episodes,
+                config.max_steps,
+                deterministic=config.actions == "deterministic",
+            )
             remedy = "nothing was written" if config.video else "where there is no screen, --video FILE.gif needs none"
             with environment_failures(lambda: remedy):
                 if config.video is None:

@@ -241,7 +241,9 @@ def test_a_film_has_a_picture_for_each_step_and_one_for_the_end(
     maze: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     film = tmp_path / "maze.gif"
-    assert main(["watch", str(maze), "--video", str(film), "--episodes", "2", "--fps", "20", "--sample"]) == 0
+    assert (
+        main(["watch", str(maze), "--video", str(film), "--episodes", "2", "--fps", "20", "--actions", "sampled"]) == 0
+    )
     *ends, last = capsys.readouterr().out.splitlines()
     steps = [int(line.split()[3]) for line in ends]
     assert len(steps) == 2
