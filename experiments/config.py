@@ -176,6 +176,13 @@ class TrainConfig(LearnConfig):
     """The run folder. It must not exist yet."""
     runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
     """Where new run folders are made."""
+    track: Annotated[
+        tuple[Literal["wandb", "mlflow", "trackio"], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: none; may be given several times)"),
+    ] = ()
+    """Log to wandb, mlflow or trackio, too (extras of these names). Each obeys its own environment variables:
+    WANDB_MODE=offline, MLFLOW_TRACKING_URI, TRACKIO_DIR ..."""
     eval_episodes: WholeNumber = 100
     """Episodes on fresh seeds at the end; 0 skips the evaluation."""
     debug_anomalies: bool = False

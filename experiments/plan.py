@@ -18,6 +18,7 @@ from s7rl.experiments.rewards import reward_shaping
 from s7rl.experiments.run_folder import check_is_free
 from s7rl.experiments.settings import RunSettings, settings_for
 from s7rl.experiments.suggestions import named
+from s7rl.experiments.tracking import check_installed
 
 
 def named_task(env: str, env_kwargs: tuple[str, ...], wrappers: tuple[str, ...], worker_timeout: int) -> Task:
@@ -38,12 +39,13 @@ def plan(config: TrainConfig, find: Callable[..., Task] = named_task) -> tuple[R
         find: ``named_task``, or what remembers its answers: making an environment may take seconds.
 
     Raises:
-        UsageError: a name is unknown, a value is out of range, or the run folder exists.
+        UsageError: a name is unknown, a value is out of range, a tracker is not installed, or the run folder exists.
         TrainingError: the environment dies or hangs where one is made.
     """
     agent = named("agent", config.agent, AGENTS, "see `s7rl list agents`")
     if config.eval_episodes < 0:
         raise UsageError(f"--eval-episodes {config.eval_episodes} must not be negative; 0 skips the evaluation")
+    check_installed(config.track)
     if config.out is not None:
         check_is_free(Path(config.out))
     try:

@@ -21,6 +21,7 @@ from s7rl.experiments.run_folder import RunFolder, open_run_folder
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
 from s7rl.experiments.summary import say
+from s7rl.experiments.tracking import check_installed, trackers_of
 from s7rl.experiments.train import carry_out, learn_along
 
 
@@ -40,6 +41,7 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
     """
     folder = open_run_folder(config.run)
     before = folder.settings()
+    check_installed(trackers_of(folder))
     if config.eval_episodes < 0:
         raise UsageError(f"--eval-episodes {config.eval_episodes} must not be negative; 0 skips the evaluation")
     try:

@@ -6,6 +6,7 @@
     progress.csv          what was logged after each rollout; TensorBoard's events.* hold the same
     learning_curve.png    return and success over steps
     evaluation.json       the score at the end, on fresh seeds
+    tracking.json         where else it is logged, and under which ids; only with --track
 
 Files are replaced in one step (write beside, then rename): who reads never sees half of one, and an interruption at
 any moment leaves the one before.
@@ -78,6 +79,11 @@ class RunFolder:
     def evaluation(self) -> Path:
         """The score at the end."""
         return self.path / "evaluation.json"
+
+    @property
+    def tracking(self) -> Path:
+        """The trackers that log it, too."""
+        return self.path / "tracking.json"
 
     @property
     def steps_done(self) -> int:

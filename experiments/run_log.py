@@ -1,4 +1,4 @@
-"""A run's log: progress.csv and TensorBoard's events, begun anew or continued from where a run is resumed.
+"""A run's log: progress.csv, TensorBoard's events, and trackers; begun anew or continued where a run is resumed.
 
 A run that was killed may have logged more than its last checkpoint holds. What lies beyond the checkpoint is taken
 away: it is about to happen again.
@@ -16,6 +16,7 @@ from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputF
 from torch.utils.tensorboard import SummaryWriter
 
 from s7rl.experiments.run_folder import STEPS, RunFolder
+from s7rl.experiments.tracking import Trackers
 from s7rl.files import write_atomically
 
 BEST_RETURN = "rollout/best_ep_rew_mean"
@@ -83,14 +84,33 @@ class _TensorBoard(TensorBoardOutputFormat):
         self._is_closed = False
 
 
-def open_log(folder: RunFolder, steps: int) -> tuple[Logger, float]:
+class _Tracked(KVWriter):
+    """What goes into progress.csv, for the trackers."""
+
+    def __init__(self, trackers: Trackers) -> None:
+        self._trackers = trackers
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        self._trackers.log(filter_excluded_keys(key_values, key_excluded, "csv"), step)
+
+    def close(self) -> None:
+        """The evaluation is still to come."""
+
+
+def open_log(folder: RunFolder, steps: int, trackers: Trackers) -> tuple[Logger, float]:
     """Opens the log of a run that has done some steps, 0 for a new one.
+
+    Args:
+        folder: of the run.
+        steps: environment steps that it has done.
+        trackers: are logged to as well, and stay open when the log is closed.
 
     Returns:
         The logger, and the best mean return of the training so far.
     """
     progress = ProgressCSV(folder.progress, steps)
-    return Logger(str(folder.path), [progress, _TensorBoard(folder.path, steps)]), progress.best_return
+    writers = [progress, _TensorBoard(folder.path, steps), _Tracked(trackers)]
+    return Logger(str(folder.path), writers), progress.best_return
 
 
 def _steps(line: Mapping[str, str]) -> float:

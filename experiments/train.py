@@ -32,6 +32,7 @@ from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.spaces import space_text
 from s7rl.experiments.summary import next_commands, print_score, print_settings, program, say, verdict
+from s7rl.experiments.tracking import Trackers, request_tracking, tracked
 
 
 def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:
@@ -64,6 +65,7 @@ def train(config: TrainConfig, settings: RunSettings, task: Task, command: Seque
             # A trial may come out otherwise another time, and a run goes on in the same kind of environments only.
             settings = replace(settings, workers=chosen.workers)
         folder = create_run_folder(settings, command, out=config.out, runs=config.runs)
+        request_tracking(folder, config.track)
         with folder.locked():
             return carry_out(model, vec_env, folder, settings, task, config.eval_episodes, console)
 
@@ -90,15 +92,26 @@ def carry_out(
 
     Returns:
         The exit code: 0, or 128 and the number of the signal that ended the training.
+
+    Raises:
+        UsageError: a tracker cannot begin.
+        TrainingError: as ``train``.
     """
     _introduce(console, settings, task, model, vec_env, folder)
     steps_before = model.num_timesteps
-    with closing(vec_env), stop_on_signals(lambda line: say(console, line)) as interruption:
-        seconds = _learn(model, settings, folder, console, interruption)
+    with (
+        closing(vec_env),
+        stop_on_signals(lambda line: say(console, line)) as interruption,
+        tracked(folder, settings, lambda line: say(console, line), lambda: interruption.exit_code) as trackers,
+    ):
+        seconds = _learn(model, settings, folder, trackers, console, interruption)
         _draw(folder, settings, task)
         evaluation = None
         if eval_episodes and not interruption.requested:
             evaluation = _evaluate(model, settings, folder, eval_episodes, interruption)
+        if evaluation is not None:
+            score = {f"evaluation/{key}": value for key, value in evaluation.as_json().items()}
+            trackers.log(score, model.num_timesteps)
         if interruption.requested:
             _say_where(console, folder)
             return interruption.exit_code
@@ -160,10 +173,15 @@ def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> 
 
 
 def _learn(
-    model: RecurrentPPO, settings: RunSettings, folder: RunFolder, console: Console, interruption: Interruption
+    model: RecurrentPPO,
+    settings: RunSettings,
+    folder: RunFolder,
+    trackers: Trackers,
+    console: Console,
+    interruption: Interruption,
 ) -> float:
     """Trains until the steps are done or a signal comes, and saves; returns the seconds it took."""
-    logger, best_return = open_log(folder, model.num_timesteps)
+    logger, best_return = open_log(folder, model.num_timesteps, trackers)
     model.set_logger(logger)
     callback = RunCallback(
         folder=folder,
