@@ -1,6 +1,12 @@
 """`s7rl train --track`: what the trackers are told, by stand-ins that note the calls.
 
 The real ones record offline where they are installed, which takes half a minute each.
+
+Mutations that were seen to fail: Weights & Biases without the id, without steps, or filed under our name in spite of
+its variable; MLflow likewise, or its parameters logged again; an interruption that counts as a failure, an exception
+as a success; the exit code not asked for; a tracker kept that fails; ids, or --track itself, not written down; names
+not checked before torch, on resuming or in the folder; no evaluation, or one at step 0; truth values taken for
+numbers; runs ended with the log; trackio's name not its own; a failure to begin not caught.
 """
 
 import csv
