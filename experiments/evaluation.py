@@ -118,10 +118,11 @@ class Evaluation:
 
 def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
     """The episodes of several evaluations as those of one, in their order."""
+    told = all(evaluation.successes for evaluation in evaluations)
     return Evaluation(
         returns=tuple(chain.from_iterable(evaluation.returns for evaluation in evaluations)),
         lengths=tuple(chain.from_iterable(evaluation.lengths for evaluation in evaluations)),
-        successes=tuple(chain.from_iterable(evaluation.successes for evaluation in evaluations)),
+        successes=tuple(chain.from_iterable(evaluation.successes for evaluation in evaluations if told)),
     )
 
 
@@ -184,6 +185,5 @@ def play_episodes(
 
 def _evaluation(ended: Sequence[tuple[float, int, bool | None]]) -> Evaluation:
     returns, lengths, successes = zip(*ended, strict=True)
-    return Evaluation(
-        returns=returns, lengths=lengths, successes=tuple(success for success in successes if success is not None)
-    )
+    # Where an environment speaks of success in some episodes only, perhaps those that had it, there is no rate.
+    return Evaluation(returns=returns, lengths=lengths, successes=() if None in successes else successes)

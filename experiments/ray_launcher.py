@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -40,10 +41,12 @@ def run_on_ray(
         UsageError: there is no cluster at the address.
     """
     options: dict[str, Any] = {"num_cpus": processes, "include_dashboard": False} if address is None else {}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"--address {address}: no Ray answers there: {error}") from error
+    signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own there, which ends the process
     # A lost worker is no fault of the run's: it is made up for as often as it happens.
     task = ray.remote(num_cpus=1, max_retries=-1)(_run)
     try:

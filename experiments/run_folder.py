@@ -20,7 +20,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -87,11 +87,13 @@ class RunFolder:
 
     @property
     def steps_done(self) -> int:
-        """Environment steps in the last whole line of the log, 0 where there is none."""
+        """Environment steps in the last whole line of the log, 0 where there is none, or none that can be read."""
         text = self.progress.read_text(encoding="utf-8", errors="replace") if self.progress.exists() else ""
         lines = text.split("\n")[:-1]  # the last line may be half written
         last = dict(zip(*csv.reader([lines[0], lines[-1]]), strict=False)) if len(lines) > 1 else {}
-        return int(last.get(STEPS) or 0)
+        with suppress(ValueError):
+            return int(float(last.get(STEPS) or 0))
+        return 0
 
     @property
     def command(self) -> list[str]:

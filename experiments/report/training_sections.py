@@ -86,7 +86,8 @@ def _steps(analysis: Analysis, style: Mapping[str, Style]) -> Section:
             rows.append([task, digits(level), agent, f"{len(known)} of {len(its)}", half, each])
             seeds = [run.cell.seed for run in analysis.record.of(task, agent)]
             lines += [[task, agent, seed, level, steps] for seed, steps in zip(seeds, its, strict=True)]
-        budget = max(float(run.steps[-1]) for run in analysis.record.runs if run.cell.task == task and len(run.steps))
+        ends = [float(run.steps[-1]) for run in analysis.record.runs if run.cell.task == task and len(run.steps)]
+        budget = max(ends, default=None)
         rows_of = [Row(agent=agent, dots=its) for agent, its in reached.items()]
         groups.append(Rows(title=f"{task}, return {digits(level)}", rows=rows_of, levels={}, limit=budget))
     return Section(

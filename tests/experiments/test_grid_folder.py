@@ -200,6 +200,8 @@ def test_one_process_at_a_time_runs_an_experiment(folder: GridFolder) -> None:
         (f"time/fps,{STEPS}\n8,25", 0),
         (f"time/fps,{STEPS}\n7,\n", 0),
         ("time/fps,ti", 0),
+        (f"{STEPS}\n12.0\n", 12),
+        (f"{STEPS}\nabc\n", 0),
     ],
 )
 def test_steps_are_read_from_a_log_that_is_being_written(

@@ -198,3 +198,11 @@ def test_an_experiment_of_which_all_runs_failed_ends_without_a_report(tmp_path: 
     assert experiment(request, ["s7rl"], Console(file=shown, width=200)) == 1
     assert "no report: " in shown.getvalue()
     assert not (folder.path / "report.html").exists()
+
+
+# Seen to fail it: the longest of no logs.
+def test_runs_without_a_line_in_their_logs_have_a_page_all_the_same(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE})
+    finish(folder, "maze", "s7", [1.0, 1.0], log=[])
+    finish(folder, "maze", "none", [0.5, 0.5], log=[])
+    assert "not reached" in text_of(write_report(folder.path))
