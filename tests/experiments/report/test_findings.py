@@ -26,7 +26,7 @@ def sentences(path: Path, scores: dict[str, list[float]], task: str = TMAZE, nam
 
 
 def test_a_difference_beyond_the_intervals_is_claimed_with_its_numbers(tmp_path: Path) -> None:
-    said = sentences(tmp_path, {"s7": [1.0] * 3, "gru": [0.75] * 3, "none": [0.5] * 3, "stack": [0.25] * 3})
+    said = sentences(tmp_path, {"s7": [1.0] * 5, "gru": [0.75] * 5, "none": [0.5] * 5, "stack": [0.25] * 5})
     assert said[0].startswith(
         "On maze, with 0 for random actions and 1 for the optimum: s7 1.00 (1.00 to 1.00), gru 0.91"
     )
@@ -34,12 +34,12 @@ def test_a_difference_beyond_the_intervals_is_claimed_with_its_numbers(tmp_path:
         "On the same task, a run of s7 beats one of gru with probability 1.00 (1.00 to 1.00).",
         "maze: compared with none, which has no memory, s7 gets 0.50 (0.50 to 0.50) more, gru gets 0.25 (0.25 to 0.25) "
         "more and stack (the last observations only) gets 0.25 (0.25 to 0.25) less.",
-        "With 3 seeds an interval says how far these runs lie apart, not how far the next one may lie.",
+        "With 5 seeds an interval says how far these runs lie apart, not how far the next one may lie.",
     ]
 
 
 def test_who_is_ahead_is_named_first(tmp_path: Path) -> None:
-    said = sentences(tmp_path, {"s7": [0.5] * 3, "gru": [1.0] * 3})
+    said = sentences(tmp_path, {"s7": [0.5] * 5, "gru": [1.0] * 5})
     assert said[1] == "On the same task, a run of gru beats one of s7 with probability 1.00 (1.00 to 1.00)."
     assert not [line for line in said if line.startswith("Undecided")]
 
@@ -52,31 +52,31 @@ def test_nothing_is_claimed_where_intervals_leave_it_open(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("few", ["s7", "none"])
-def test_nothing_is_claimed_of_two_seeds(few: str, tmp_path: Path) -> None:
+def test_nothing_is_claimed_of_four_seeds(few: str, tmp_path: Path) -> None:
     said = sentences(
         tmp_path,
-        {agent: [score] * (2 if agent == few else 3) for agent, score in {"s7": 1.0, "gru": 0.75, "none": 0.5}.items()},
+        {agent: [score] * (4 if agent == few else 5) for agent, score in {"s7": 1.0, "gru": 0.75, "none": 0.5}.items()},
     )
     assert not [line for line in said if "beats" in line and few == "s7"]
     assert not [line for line in said if "compared with none" in line and (few == "none" or "s7 gets" in line)]
-    assert said[-1] == f"Nothing is claimed of fewer than 3 seeds, as there are of {few} on maze."
+    assert said[-1] == f"Nothing is claimed of fewer than 5 seeds, as there are of {few} on maze."
 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     said = sentences(tmp_path, {"s7": [1.0], "none": [0.5]})
     assert said[0] == "On maze, with 0 for random actions and 1 for the optimum: s7 1.00 and none 0.82."
     assert "maze: no difference is shown between none and s7 (0.50)." in said
-    assert said[-1] == "Nothing is claimed of fewer than 3 seeds, as there are of s7 on maze and none on maze."
+    assert said[-1] == "Nothing is claimed of fewer than 5 seeds, as there are of s7 on maze and none on maze."
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    said = sentences(tmp_path, {"s7": [1.0] * 3}, UNKNOWN, "car")
+    said = sentences(tmp_path, {"s7": [1.0] * 5}, UNKNOWN, "car")
     assert said == [
         "No agent without memory has finished a run, so what memory is worth is not known here.",
         "The random or the optimal score of car is not known: returns are shown as they are there, and left out of "
         "what is taken over tasks.",
         "No agent that sees the last observations has finished a run, so what short memory is worth is not known.",
-        "With 3 seeds an interval says how far these runs lie apart, not how far the next one may lie.",
+        "With 5 seeds an interval says how far these runs lie apart, not how far the next one may lie.",
     ]
 
 
