@@ -39,9 +39,23 @@ def task_ids() -> tuple[str, ...]:
 def own_limit(env: gym.Env[Any, Any]) -> int | None:
     """Return after how many steps an environment ends an episode by itself, None where it does not say."""
     limit = env.spec.max_episode_steps if env.spec is not None else None
+    limit = limit or _limit_of_the_longest_mission(env.unwrapped)
     for name in ("max_steps", "max_episode_length"):
         limit = limit or getattr(env.unwrapped, name, None)
     return limit
+
+
+def _limit_of_the_longest_mission(level: Any) -> int | None:
+    """Of a BabyAI level that draws its mission, and gives each of the ways in it as much time; None for all others.
+
+    Its ``max_steps`` is that of the mission it has at the moment.
+    """
+    kinds = getattr(level, "instr_kinds", None)
+    if kinds is None or getattr(level, "fixed_max_steps", True):
+        return None
+    # minigrid's LevelGen.rand_instr: a sequence of two, each perhaps two at once; to put a thing somewhere is two ways.
+    ways = (1 + ("putnext" in level.action_kinds)) * (1 + ("and" in kinds)) * (1 + ("seq" in kinds))
+    return int(level.room_size**2 * level.num_rows * level.num_cols * ways)
 
 
 def own_limit_of(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> int | None:

@@ -67,3 +67,23 @@ def test_scores_of_a_memory_environment_follow_its_arguments() -> None:
     large = find_task("MiniGrid-MemoryS13-v0", {"size": 101, "agent_view_size": 5})
     assert (large.optimal_return, large.memory_span) == (None, 202)
     assert find_task("MiniGrid-MemoryS13-v0", {"size": 17}).optimal_return == pytest.approx(0.9895, abs=5e-5)
+
+
+# Seen to fail it: the limit of the mission that the level has when it is made; a sequence counted as one way.
+@pytest.mark.parametrize(
+    ("env_id", "longest"),
+    [
+        ("BabyAI-GoToSeqS5R2-v0", 25 * 4 * 4),  # 2 x 2 rooms of 5 x 5; go to, twice at once, and both again
+        ("BabyAI-SynthS5R2-v0", 25 * 6 * 2),  # one order; to put a thing next to another is two ways
+        ("BabyAI-PickupLoc-v0", 64),
+        ("BabyAI-GoToLocal-v0", 64),
+    ],
+)
+def test_the_longest_episode_is_that_of_the_longest_mission(env_id: str, longest: int) -> None:
+    assert find_task(env_id).episode_length == longest
+    env = make_env(env_id)
+    limits = set()
+    for seed in range(20):
+        env.reset(seed=seed)
+        limits.add(env.unwrapped.max_steps)  # type: ignore[attr-defined]
+    assert max(limits) == longest
