@@ -15,7 +15,7 @@ from s7rl.experiments.errors import UsageError
 from s7rl.experiments.evaluation import MOST_ROWS, Evaluation, evaluation_envs, pooled
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.probing import task_of_run
-from s7rl.experiments.run_folder import RunFolder, open_run_folder, write_json
+from s7rl.experiments.run_folder import RunFolder, check_can_be_written, open_run_folder, write_json
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.summary import plural, print_scores, say, verdict
 from s7rl.experiments.train import evaluate_agent
@@ -89,16 +89,6 @@ def find_checkpoint(folder: RunFolder, which: Literal["latest", "best"]) -> Path
         why = "too few episodes ended; try --checkpoint latest" if which == "best" else "its training never began"
         raise UsageError(f"RUN {folder.path} has no {checkpoint.name}: {why}")
     return checkpoint
-
-
-def check_can_be_written(option: str, file: str | None) -> None:
-    """Raises UsageError where a file is there already, or its folder is not; None is no file."""
-    if file is None:
-        return
-    if Path(file).exists():
-        raise UsageError(f"{option} {file} exists already, and nothing is overwritten: give another file")
-    if not Path(file).parent.is_dir():
-        raise UsageError(f"{option} {file} lies in a folder that does not exist: make it first")
 
 
 def _play(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from s7rl.experiments.grid import FEWEST_SEEDS, Cell, Grid, read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
 from s7rl.experiments.interruption import stop_on_signals
 from s7rl.experiments.local_launcher import POLL_SECONDS, Job, run_locally
+from s7rl.experiments.machine import cores
 from s7rl.experiments.plan import named_task, plan
 from s7rl.experiments.presets import EXPERIMENTS, GRIDS
 from s7rl.experiments.report.page import write_report
@@ -80,11 +80,6 @@ def _launcher(config: ExperimentConfig) -> Callable[..., None]:
     from s7rl.experiments.ray_launcher import run_on_ray
 
     return partial(run_on_ray, address=config.address)
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def chosen_grid(config: ExperimentConfig) -> Grid:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from s7rl.envs import Task
 from s7rl.experiments.pictures import lighten, save_figure
+from s7rl.experiments.run_folder import STEPS
 
-STEPS, RETURN, SUCCESS = "time/total_timesteps", "rollout/ep_rew_mean", "rollout/success_rate"
+RETURN, SUCCESS = "rollout/ep_rew_mean", "rollout/success_rate"
 BLUE, ORANGE, GREEN = "#1f5fa8", "#c4622d", "#3f7f3f"
 
 

@@ -185,6 +185,16 @@ def check_is_free(path: Path) -> None:
         raise UsageError(f"--out {path} exists already, and nothing is overwritten: give a folder that does not exist")
 
 
+def check_can_be_written(option: str, file: str | None) -> None:
+    """Raises UsageError where a file is there already, or its folder is not; None is no file."""
+    if file is None:
+        return
+    if Path(file).exists():
+        raise UsageError(f"{option} {file} exists already, and nothing is overwritten: give another file")
+    if not Path(file).parent.is_dir():
+        raise UsageError(f"{option} {file} lies in a folder that does not exist: make it first")
+
+
 def make_folder(name: str, *, out: str | None, home: Path) -> tuple[Path, str]:
     """Makes a folder for results.
 

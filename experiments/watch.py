@@ -18,9 +18,9 @@ from s7rl.envs import make_env
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.config import WatchConfig
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.evaluate import check_can_be_written, find_checkpoint
+from s7rl.experiments.evaluate import find_checkpoint
 from s7rl.experiments.failures import environment_failures
-from s7rl.experiments.run_folder import open_run_folder
+from s7rl.experiments.run_folder import check_can_be_written, open_run_folder
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.summary import plural, say
 from s7rl.experiments.watching.film import check_film, write_film

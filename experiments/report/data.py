@@ -16,9 +16,9 @@ from s7rl.checks import error_line
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.grid import Cell, Grid
 from s7rl.experiments.grid_folder import GridFolder, State
-from s7rl.experiments.learning_curve import RETURN, STEPS, read_columns
+from s7rl.experiments.learning_curve import RETURN, read_columns
 from s7rl.experiments.probing import task_of_run
-from s7rl.experiments.run_folder import RunFolder, read_json
+from s7rl.experiments.run_folder import STEPS, RunFolder, read_json
 from s7rl.experiments.settings import RunSettings
 
 SECONDS, SPEED = "time/time_elapsed", "time/fps"

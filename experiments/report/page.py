@@ -19,7 +19,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from s7rl.experiments.config import ReportConfig
-from s7rl.experiments.errors import UsageError
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Record, Run, read_record
 from s7rl.experiments.report.figures import styles
@@ -27,6 +26,7 @@ from s7rl.experiments.report.findings import findings, listed
 from s7rl.experiments.report.parts import Figure, Section, Table
 from s7rl.experiments.report.score_sections import score_sections
 from s7rl.experiments.report.training_sections import training_sections
+from s7rl.experiments.run_folder import check_can_be_written
 from s7rl.experiments.summary import plural, say
 from s7rl.files import write_atomically
 
@@ -46,11 +46,8 @@ def report(config: ReportConfig, console: Console) -> int:
     Raises:
         UsageError: there is nothing to report of, or it cannot be written where it was asked for.
     """
+    check_can_be_written("--out", config.out)
     page = None if config.out is None else Path(config.out)
-    if page is not None and page.exists():
-        raise UsageError(f"--out {page} exists already, and nothing is overwritten: give another file")
-    if page is not None and not page.parent.is_dir():
-        raise UsageError(f"--out {page} lies in a folder that does not exist: make it first")
     say(console, f"report: {write_report(Path(config.folder), page)}")
     return 0
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from s7rl.envs import find_task
-from s7rl.experiments.learning_curve import RETURN, STEPS, SUCCESS, draw_learning_curve, read_curve
+from s7rl.experiments.learning_curve import RETURN, SUCCESS, draw_learning_curve, read_curve
+from s7rl.experiments.run_folder import STEPS
 
 LOG = f"""{RETURN},{STEPS},{SUCCESS},train/loss
 ,1000,,
