@@ -23,7 +23,7 @@ INPUT_SCALES = tuple(SQUARE_ROOTS)
 
 
 def selective_scan(
-    selection: Float[Tensor, "T B K"],
+    selection: Float[Tensor, "T B I"],
     driven: Float[Tensor, "T B W"],
     u: Float[Tensor, "T B H"],
     w_0: Float[Tensor, " N"],
@@ -32,13 +32,15 @@ def selective_scan(
     initial: Float[Tensor, "B W"],
     reset: Bool[Tensor, "T B"],
     *,
+    spread: Float[Tensor, "r K"] | None = None,
     input_scale: float,
     offset: float,
 ) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
     """Differentiable in every tensor but ``reset``.
 
     Args:
-        selection: the modulations s^A, s^B, s^C, s^D side by side, K = 2N + W + H.
+        selection: the modulations s^A, s^B, s^C, s^D side by side, I = K = 2N + W + H; with ``spread``, I = r numbers
+            that it makes them from.
         driven: v, the input after B.
         u: the input of the layer.
         w_0: sqrt(tau - c), tau the time constants at rest in steps.
@@ -46,6 +48,7 @@ def selective_scan(
         angle: theta of the last R modes, radians.
         initial: the state before the first step.
         reset: true where a step is the first of an episode.
+        spread: makes the modulations, a row of the selection times this; None: the row is the modulations.
         input_scale: p, one of ``INPUT_SCALES``.
         offset: c, at least 1/2: a lies in [1 - 1/c, 1).
 
@@ -60,18 +63,19 @@ def selective_scan(
     if backend(driven) == "numba":
         from s7rl.kernels import cpu_selective_scan  # only now: numba takes a while, and may be missing
 
+        rows = selection.new_empty(0, selection.shape[-1]) if spread is None else spread
         roots = SQUARE_ROOTS[input_scale]
         result: tuple[Tensor, Tensor, Tensor] = cpu_selective_scan.scan(
-            selection, driven, u, w_0, skip, angle, initial, reset, square_roots=roots, offset=offset
+            selection, rows, driven, u, w_0, skip, angle, initial, reset, square_roots=roots, offset=offset
         )
         return result
     return selective_scan_reference(
-        selection, driven, u, w_0, skip, angle, initial, reset, input_scale=input_scale, offset=offset
+        selection, driven, u, w_0, skip, angle, initial, reset, spread=spread, input_scale=input_scale, offset=offset
     )
 
 
 def selective_scan_reference(
-    selection: Float[Tensor, "T B K"],
+    selection: Float[Tensor, "T B I"],
     driven: Float[Tensor, "T B W"],
     u: Float[Tensor, "T B H"],
     w_0: Float[Tensor, " N"],
@@ -80,11 +84,14 @@ def selective_scan_reference(
     initial: Float[Tensor, "B W"],
     reset: Bool[Tensor, "T B"],
     *,
+    spread: Float[Tensor, "r K"] | None = None,
     input_scale: float,
     offset: float,
 ) -> tuple[Float[Tensor, "T B W"], Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
     """The definition of :func:`selective_scan` in tensor operations around :func:`s7rl.linear_scan`."""
     modes, rotating = len(w_0), len(angle)
+    if spread is not None:
+        selection = selection @ spread
     select_a, select_b, select_c, select_d = selection.split([modes, modes, modes + rotating, len(skip)], dim=-1)
     a, gain = transition(w_0 * (1.0 + select_a), input_scale=input_scale, offset=offset)
     states = linear_scan(a, both_halves(gain * (1.0 + select_b), rotating) * driven, initial, reset, angle)

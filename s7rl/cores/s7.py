@@ -155,7 +155,13 @@ class S7(Core):
         nn.init.normal_(self.output.weight, std=width**-0.5)
 
         gates = d_state + width if selectivity == "diagonal" else 0  # W_B, W_C
-        self.selection = _selection(d_model, d_state + gates + d_model, rank if selectivity == "diagonal" else None)
+        selected, few = d_state + gates + d_model, rank if selectivity == "diagonal" else None
+        self.selection = Linear(d_model, few or selected, bias=False)
+        self.spread = None if few is None else nn.Parameter(torch.zeros(few, selected))
+        if few is None:
+            nn.init.zeros_(self.selection.weight)
+        else:
+            nn.init.normal_(self.selection.weight, std=d_model**-0.5)
         self.modulate_input: nn.Module
         self.modulate_output: nn.Module
         if selectivity != "diagonal":
@@ -198,7 +204,6 @@ class S7(Core):
         if not (
             batch <= MOST_AT_ONCE
             and self.selectivity == "diagonal"
-            and isinstance(select, Linear)
             and fused(x, state, w_0)
             and not torch.is_autocast_enabled("cpu")
             and _are_plain(nn.LayerNorm, norm)
@@ -212,9 +217,10 @@ class S7(Core):
             return None
         from s7rl.kernels.cpu_s7 import block_step  # only now: numba takes a while, and may be missing
 
+        spread = select.weight[:0] if self.spread is None else self.spread
         own = self.skip[:0] if self.mu is None else self.mu, w_0, self.skip, self.angle
         weights = self._arrays.of(
-            (norm.weight, norm.bias, select.weight, b.weight, *own, c.weight, gate.weight, gate.bias)
+            (norm.weight, norm.bias, select.weight, spread, b.weight, *own, c.weight, gate.weight, gate.bias)
         )
         y, after = torch.empty_like(x), torch.empty_like(state)
         given = array(x.contiguous()), array(state.contiguous()), array(reset.contiguous())
@@ -238,6 +244,7 @@ class S7(Core):
             self.angle,
             modes,
             reset,
+            spread=self.spread,
             input_scale=self.input_scale,
             offset=self.offset,
         )
@@ -267,17 +274,6 @@ def _are_plain(kind: type[nn.Module], *parts: nn.Module) -> bool:
         if type(part) is not kind or part._forward_hooks or part._forward_pre_hooks:
             return False
     return True
-
-
-def _selection(d_model: int, width: int, rank: int | None) -> nn.Module:
-    """The map from u_k to the modulations, zero at first; through ``rank`` numbers, or unrestricted."""
-    last = Linear(rank or d_model, width, bias=False)
-    nn.init.zeros_(last.weight)
-    if rank is None:
-        return last
-    first = Linear(d_model, rank, bias=False)
-    nn.init.normal_(first.weight, std=d_model**-0.5)
-    return nn.Sequential(first, last)
 
 
 def _angles(rotating: int, spread: AngleSpread) -> Float[Tensor, " R"]:

@@ -3,7 +3,9 @@
 **The inside of the layer** is transition, gates, scan, reading and skip in one pass.  Equations and layout are those of
 :mod:`s7rl.selective_scan`.  For a row (t, i) the selection holds, side by side, the four modulations
 ``[W_A u: N | W_B u: N | W_C u: W | W_D u: H]``.  The backward recomputes transition and gates from them, so that the
-states are all that is kept; it never divides by A.
+states are all that is kept; it never divides by A.  Where the modulations come from r numbers, those are what the
+selection holds, and ``spread`` [r, K] makes them the modulations, row by row: at [T, B, K] they would be most of what
+is read and written.  Elsewhere ``spread`` is empty.
 
 A step is taken as x - (1 - a) x, not as a x: in float32 a slow mode's ``a`` has only the last few of its digits, and
 the error would be the same at every step; so it is in the last digit of x only, and rounds up as often as down.
@@ -46,10 +48,25 @@ def _transition(select_a, w_0, one, offset, square_roots, decay, scale):
             scale[n] = np.sqrt(np.sqrt(decay[n]))
 
 
+@kernel(inline="always")
+@no_type_check
+def _modulations(selected, spread, own):
+    """The modulations of a row: themselves, or spread out into ``own``."""
+    if not len(spread):
+        return selected
+    own[:] = 0
+    for r in range(len(spread)):
+        strength, row = selected[r], spread[r]
+        for k in range(len(own)):
+            own[k] += strength * row[k]
+    return own
+
+
 @kernel
 @no_type_check
 def selective_scan_forward(
     selection: Array,
+    spread: Array,
     driven: Array,
     u: Array,
     w_0: Array,
@@ -70,10 +87,10 @@ def selective_scan_forward(
     real = modes - rotating
     one, offset = w_0.dtype.type(1), w_0.dtype.type(offset)
     decay, scale = np.empty_like(w_0), np.empty_like(w_0)
-    zero = np.zeros_like(initial[0])
+    zero, own = np.zeros_like(initial[0]), np.empty_like(spread[0] if len(spread) else w_0)
     for t in range(steps):
         for i in range(batch):
-            row = selection[t, i]
+            row = _modulations(selection[t, i], spread, own)
             select_b, select_c = row[modes : 2 * modes], row[2 * modes : 2 * modes + width]
             select_d = row[2 * modes + width :]
             x, input_, y, u_k, z = states[t, i], driven[t, i], read[t, i], u[t, i], skipped[t, i]
@@ -108,6 +125,7 @@ def selective_scan_forward(
 @no_type_check
 def selective_scan_backward(
     selection: Array,
+    spread: Array,
     driven: Array,
     u: Array,
     w_0: Array,
@@ -123,6 +141,7 @@ def selective_scan_backward(
     grad_skipped: Array,
     grad_last: Array,
     grad_selection: Array,
+    grad_spread: Array,
     grad_driven: Array,
     grad_u: Array,
     grad_w_0: Array,
@@ -130,7 +149,7 @@ def selective_scan_backward(
     grad_angle: Array,
     grad_initial: Array,
 ) -> None:
-    """Fill the last seven arrays from the gradients of read, skipped and the last state.
+    """Fill the last eight arrays from the gradients of read, skipped and the last state.
 
     ``grad_initial`` doubles as what step t + 1 sends back to step t.
     """
@@ -145,13 +164,17 @@ def selective_scan_backward(
     for i in range(batch):  # assigned whole, numba would compile for a second what may be wrong with it
         for n in range(width):
             grad_initial[i, n] = grad_last[i, n]
+    grad_spread[:] = 0
     grad_w_0[:] = 0
     grad_skip[:] = 0
     grad_angle[:] = 0
     turned_p, turned_q = np.empty_like(cosine), np.empty_like(cosine)
+    own = np.empty_like(spread[0] if len(spread) else w_0)
+    grad_own = np.empty_like(own)
     for t in range(steps - 1, -1, -1):
         for i in range(batch):
-            row, grad_row = selection[t, i], grad_selection[t, i]
+            row = _modulations(selection[t, i], spread, own)
+            grad_row = grad_own if len(spread) else grad_selection[t, i]
             select_a, select_b = row[:modes], row[modes : 2 * modes]
             select_c, select_d = row[2 * modes : 2 * modes + width], row[2 * modes + width :]
             grad_select_a, grad_select_b = grad_row[:modes], grad_row[modes : 2 * modes]
@@ -227,6 +250,20 @@ def selective_scan_backward(
                 g[n] *= scale[n]
             for r in range(rotating):
                 g_q[r] *= scale_r[r]
+            for r in range(len(spread)):
+                strength, grad_of = selection[t, i, r], grad_spread[r]
+                grad_selection[t, i, r] = _dot(grad_row, spread[r])
+                for k in range(len(grad_row)):
+                    grad_of[k] += strength * grad_row[k]
+
+
+@kernel(fastmath=_SUMS)
+@no_type_check
+def _dot(x: Array, y: Array) -> float:
+    total = x.dtype.type(0)
+    for k in range(len(x)):
+        total += x[k] * y[k]
+    return total
 
 
 @kernel
@@ -238,6 +275,7 @@ def block_step(
     norm_weight: Array,
     norm_bias: Array,
     select_weight: Array,
+    spread: Array,
     input_weight: Array,
     mu: Array,
     w_0: Array,
@@ -260,7 +298,9 @@ def block_step(
         reset: where an episode starts, [B].
         norm_weight: of the LayerNorm, as ``norm_bias``, [H].
         norm_bias: see there.
-        select_weight: W_A, W_B, W_C and W_D of S7, one above the other, [2N + W + H, H].
+        select_weight: W_A, W_B, W_C and W_D of S7, one above the other, [2N + W + H, H]; or what r numbers are made of,
+            [r, H].
+        spread: what makes modulations of those, [r, 2N + W + H], or empty.
         input_weight: B, [W, H].
         mu: token shift, [H], or empty.
         w_0: sqrt(tau - c), [N].
@@ -293,6 +333,7 @@ def block_step(
     states, read, skipped = np.empty_like(modes), np.empty_like(modes), np.empty((1, batch, features), x.dtype)
     selective_scan_forward(
         selection,
+        spread,
         driven,
         u.reshape(1, batch, features),
         w_0,

@@ -74,6 +74,7 @@ def inputs(block: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
             "input_scale": st.sampled_from([0.0, 0.25, 0.5]),
             "allow_negative": st.booleans(),
             "learn_angles": st.booleans(),
+            "rank": st.sampled_from([None, 1, 3]),
         }
     ),
     st.sampled_from(sorted(TOLERANCE, key=str)),
@@ -125,7 +126,6 @@ def test_where_the_kernel_does_not_serve_the_step_is_a_scan(calls: list[int], mo
         step(block, MOST_AT_ONCE + 1)
         step(block_of(selectivity="low_rank"))
         step(block_of(selectivity="full"))
-        step(block_of(rank=3))
         with torch.autocast("cpu", torch.bfloat16):
             block.step(*inputs(block, 3))
         monkeypatch.setenv("S7RL_SCAN", "torch")

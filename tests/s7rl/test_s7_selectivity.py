@@ -82,8 +82,9 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
         if reset[t, 0]:
             x, before = np.zeros(N), np.zeros(H)
         b, c = p["input.weight"], p["output.weight"]
-        select = p["selection.weight"] if "selection.weight" in p else p["selection.1.weight"] @ p["selection.0.weight"]
-        s = select @ u_k
+        s = p["selection.weight"] @ u_k
+        if "spread" in p:
+            s = s @ p["spread"]
         if s7.selectivity == "diagonal":
             gate_b, gate_c = s[N : 2 * N], s[2 * N : 2 * N + width]
             b = (1 + np.concatenate([gate_b, gate_b[still:]]))[:, None] * b

@@ -15,15 +15,17 @@ from torch import Tensor
 from s7rl.selective_scan import INPUT_SCALES, selective_scan, selective_scan_reference
 
 Array = NDArray[Any]
-DIFFERENTIABLE = ("selection", "driven", "u", "w_0", "skip", "angle", "initial")
+DIFFERENTIABLE = ("selection", "spread", "driven", "u", "w_0", "skip", "angle", "initial")
 every_scale = pytest.mark.parametrize("scale", INPUT_SCALES)
 every_offset = pytest.mark.parametrize("offset", [0.5, 1.0])
 
 
 class Case(NamedTuple):
-    """The arguments of a selective scan, in the order in which it takes them."""
+    """The arguments of a selective scan."""
 
     selection: Tensor
+    spread: Tensor
+    """With no row where the selection is the modulations."""
     driven: Tensor
     u: Tensor
     w_0: Tensor
@@ -32,10 +34,21 @@ class Case(NamedTuple):
     initial: Tensor
     reset: Tensor
 
+    @property
+    def differentiable(self) -> tuple[str, ...]:
+        return tuple(name for name in DIFFERENTIABLE if name != "spread" or len(self.spread))
+
     def leaves(self, dtype: torch.dtype | None = None) -> Case:
         """The same with fresh tensors that collect gradients."""
-        fresh = {name: getattr(self, name).to(dtype).clone().requires_grad_() for name in DIFFERENTIABLE}
+        fresh = {name: getattr(self, name).to(dtype).clone().requires_grad_() for name in self.differentiable}
         return self._replace(**fresh)
+
+    def run(self, function: Any, *, scale: float = 0.25, offset: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+        selection, spread, *others = self
+        result: tuple[Tensor, Tensor, Tensor] = function(
+            selection, *others, spread=spread if len(spread) else None, input_scale=scale, offset=offset
+        )
+        return result
 
 
 def draw(
@@ -47,6 +60,7 @@ def draw(
     *,
     seed: int = 0,
     resets: float = 0.1,
+    rank: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Case:
     generator = torch.Generator().manual_seed(seed)
@@ -55,8 +69,10 @@ def draw(
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
+    modulations = 2 * modes + width + features
     return Case(
-        selection=0.5 * normal(steps, batch, 2 * modes + width + features),
+        selection=0.5 * normal(steps, batch, rank or modulations),
+        spread=normal(rank, modulations),
         driven=normal(steps, batch, width),
         u=normal(steps, batch, features),
         w_0=2 * normal(modes),
@@ -69,7 +85,7 @@ def draw(
 
 def complex_loop(case: Case, power: float, offset: float) -> tuple[Array, Array, Array]:
     """The equations at the head of the module, row by row, step by step, mode by mode."""
-    selection, driven, u, w_0, skip, angle, initial = (x.double().numpy() for x in case[:-1])
+    selection, spread, driven, u, w_0, skip, angle, initial = (x.double().numpy() for x in case[:-1])
     steps, batch, width = driven.shape
     modes, rotating = len(w_0), len(angle)
     theta = [0.0] * (modes - rotating) + list(angle)
@@ -83,7 +99,7 @@ def complex_loop(case: Case, power: float, offset: float) -> tuple[Array, Array,
         for n in range(modes - rotating, modes):
             x[n] += 1j * initial[row, n + rotating]
         for t in range(steps):
-            s = selection[t, row]
+            s = selection[t, row] @ spread if len(spread) else selection[t, row]
             s_c, s_d = s[2 * modes : 2 * modes + width], s[2 * modes + width :]
             for n in range(modes):
                 magnitude = 1 - 1 / ((w_0[n] * (1 + s[n])) ** 2 + offset)
@@ -121,6 +137,7 @@ def cases(draw_: st.DrawFn, longest: int = 60) -> Case:
         draw_(st.integers(1, 5)),
         seed=draw_(st.integers(0, 2**31)),
         resets=draw_(st.sampled_from([0.0, 0.05, 0.5, 1.0])),
+        rank=draw_(st.sampled_from([0, 0, 1, 2, 5])),
         dtype=draw_(st.sampled_from([torch.float32, torch.float64])),
     )
 
@@ -133,7 +150,7 @@ def test_the_scan_is_its_equations(scale: float, offset: float, case: Case) -> N
     expected = complex_loop(case, scale, offset)
     tolerance = 1e-4 if case.u.dtype == torch.float32 else 1e-11
     for function in (selective_scan, selective_scan_reference):
-        results = function(*case, input_scale=scale, offset=offset)
+        results = case.run(function, scale=scale, offset=offset)
         for name, got, wanted in zip(("read", "skipped", "last"), results, expected, strict=True):
             assert got.dtype == case.u.dtype
             np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
@@ -145,26 +162,26 @@ def test_the_scan_is_its_equations(scale: float, offset: float, case: Case) -> N
 @given(case=cases(longest=300))
 def test_all_gradients_are_those_of_the_reference(scale: float, offset: float, case: Case) -> None:
     ours, theirs = case.leaves(), case.leaves(torch.float64)
-    loss(selective_scan(*ours, input_scale=scale, offset=offset)).backward()
-    loss(selective_scan_reference(*theirs, input_scale=scale, offset=offset)).backward()
+    loss(ours.run(selective_scan, scale=scale, offset=offset)).backward()
+    loss(theirs.run(selective_scan_reference, scale=scale, offset=offset)).backward()
     tolerance = 1e-3 if case.u.dtype == torch.float32 else 1e-10
-    for name in DIFFERENTIABLE:
+    for name in ours.differentiable:
         got, expected = getattr(ours, name).grad, getattr(theirs, name).grad
         size = 1.0 + float(expected.abs().max()) if expected.numel() else 1.0
         np.testing.assert_allclose(got / size, expected / size, rtol=0, atol=tolerance, err_msg=name)
 
 
 @every_scale
-@pytest.mark.parametrize("rotating", [0, 1, 3])
-def test_all_gradients_are_difference_quotients(scale: float, rotating: int) -> None:
-    case = draw(4, 2, 3, rotating, 2, resets=0.3, seed=8).leaves()
+@pytest.mark.parametrize(("rotating", "rank"), [(0, 0), (1, 2), (3, 1)])
+def test_all_gradients_are_difference_quotients(scale: float, rotating: int, rank: int) -> None:
+    case = draw(4, 2, 3, rotating, 2, resets=0.3, rank=rank, seed=8).leaves()
 
     def scan(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        given_ = case._replace(**dict(zip(DIFFERENTIABLE, tensors, strict=True)))
-        return selective_scan(*given_, input_scale=scale, offset=0.5)
+        given_ = case._replace(**dict(zip(case.differentiable, tensors, strict=True)))
+        return given_.run(selective_scan, scale=scale)
 
     assert case.reset.any()
-    assert torch.autograd.gradcheck(scan, tuple(getattr(case, name) for name in DIFFERENTIABLE))
+    assert torch.autograd.gradcheck(scan, tuple(getattr(case, name) for name in case.differentiable))
 
 
 @every_scale
@@ -177,11 +194,11 @@ def test_values_and_gradients_are_finite_where_the_transition_is_minus_1_or_0_or
     case.w_0[:] = w
     case.selection[..., :4] = 0.0  # the modulation of w
     ours, theirs = case.leaves(), case.leaves(torch.float64)
-    results = selective_scan(*ours, input_scale=scale, offset=0.5)
+    results = ours.run(selective_scan, scale=scale)
     assert all(result.isfinite().all() for result in results)
     loss(results).backward()
-    loss(selective_scan_reference(*theirs, input_scale=scale, offset=0.5)).backward()
-    for name in DIFFERENTIABLE:
+    loss(theirs.run(selective_scan_reference, scale=scale)).backward()
+    for name in ours.differentiable:
         got, expected = getattr(ours, name).grad, getattr(theirs, name).grad
         size = 1.0 + float(expected.abs().max())
         np.testing.assert_allclose(got / size, expected / size, rtol=0, atol=1e-4, err_msg=name)
@@ -189,9 +206,9 @@ def test_values_and_gradients_are_finite_where_the_transition_is_minus_1_or_0_or
 
 def test_acting_without_gradients_gives_what_learning_sees() -> None:
     case = draw(7, 3, 5, 2)
-    learning = selective_scan(*case.leaves(), input_scale=0.25, offset=0.5)
+    learning = case.leaves().run(selective_scan)
     with torch.no_grad():
-        acting = selective_scan(*case, input_scale=0.25, offset=0.5)
+        acting = case.run(selective_scan)
     for one, other in zip(acting, learning, strict=True):
         assert torch.equal(one, other)
         assert not one.requires_grad
@@ -200,10 +217,10 @@ def test_acting_without_gradients_gives_what_learning_sees() -> None:
 def test_a_gradient_that_reaches_one_result_only_leaves_out_the_others() -> None:
     for k in range(3):
         ours, theirs = draw(6, 2, 4, 2).leaves(), draw(6, 2, 4, 2).leaves()
-        selective_scan(*ours, input_scale=0.5, offset=0.5)[k].square().sum().backward()
-        expected = selective_scan_reference(*theirs, input_scale=0.5, offset=0.5)[k]
+        ours.run(selective_scan, scale=0.5)[k].square().sum().backward()
+        expected = theirs.run(selective_scan_reference, scale=0.5)[k]
         expected.square().sum().backward()
-        for name in DIFFERENTIABLE:
+        for name in ours.differentiable:
             reference = getattr(theirs, name).grad
             torch.testing.assert_close(
                 getattr(ours, name).grad, torch.zeros_like(getattr(theirs, name)) if reference is None else reference
@@ -215,7 +232,7 @@ def test_a_broken_state_ends_with_its_episode(broken: float) -> None:
     case = draw(6, 2, 3, 1, resets=0.0)
     case.initial[0] = broken
     case.reset[3] = True
-    read, _, last = selective_scan(*case, input_scale=0.25, offset=0.5)
+    read, _, last = case.run(selective_scan)
     assert not read[2, 0].isfinite().all()
     assert read[3:].isfinite().all()
     assert last.isfinite().all()
@@ -225,7 +242,7 @@ def test_the_gradient_of_an_earlier_episode_is_exactly_0() -> None:
     case = draw(12, 1, 4, 2, resets=0.0)
     case.reset[5] = True
     ours = case.leaves()
-    read, _, last = selective_scan(*ours, input_scale=0.25, offset=0.5)
+    read, _, last = ours.run(selective_scan)
     (read[5:].square().sum() + last.square().sum()).backward()
     for name in ("driven", "selection"):
         assert not getattr(ours, name).grad[:5].any(), name
