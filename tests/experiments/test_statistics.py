@@ -2,7 +2,9 @@
 
 Mutations that were seen to fail these tests: the mean of all scores for that of the middle half; a resample over all
 tasks at once; both ends of an interval the lower one; an interval for one seed; ties counted as losses; thresholds that
-count when they are reached; tasks weighted by their seeds; scores that do not begin at random actions.
+count when they are reached; tasks weighted by their seeds; scores that do not begin at random actions; ranks that
+halves are cut off from; the labels of the last task alone; one side of the test alone, or without what was observed;
+the least p value of one side; Bonferroni's adjustment for Holm's, or Holm's with a smaller p value after a larger one.
 """
 
 import math

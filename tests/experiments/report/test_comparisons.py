@@ -1,6 +1,8 @@
 """Which differences are claimed, and how often that is wrong where there are none.
 
-Mutations that were seen to fail these tests: MUTATIONS
+Mutations that were seen to fail these tests: claims by the interval alone, or by the test alone; claims by p values
+that are not adjusted; enough seeds where these scores are claimed, or where they would be if nothing else was compared;
+seeds for one comparison, however many there are.
 """
 
 from __future__ import annotations

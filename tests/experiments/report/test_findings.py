@@ -1,7 +1,10 @@
 """The sentences of a report: what they claim, and what they leave open.
 
-Mutations that were seen to fail these tests: claims of two seeds, on either side; claims by the value alone; a
-loss shown as a gain; agents ranked from the worst; tasks, agents and few seeds that are not named.
+Mutations that were seen to fail these tests: claims by the value alone; a loss shown as a gain; agents ranked from the
+worst; tasks and agents that are not named; what is open and what too few seeds could not have shown in one sentence;
+nothing of the survivors, or of survivors where nothing failed; damaged runs not counted as failed; conditions named
+that do not differ; four names and one more; p values of two digits; a note that is silent on how many comparisons there
+are.
 """
 
 import math
