@@ -1,7 +1,8 @@
 """From the runs of an experiment to the numbers of its report: scores, comparisons, learning curves, steps and seconds.
 
 Scores are those of the evaluation at the end of each run, never of its best moment.  What is taken over tasks is taken
-over those whose random and optimal score is known, and over agents that have finished a run on each of them.
+over those whose random and optimal score is known, and over agents that have finished a run on each of them.  Agents
+are compared on tasks where all runs of both had the same conditions.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,15 +19,18 @@ from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
 from s7rl.experiments.grid import CONTROLS
-from s7rl.experiments.report.data import Record, Run, Yardsticks
+from s7rl.experiments.report.comparisons import Comparison, adjusted
+from s7rl.experiments.report.data import Conditions, Record, Run, Yardsticks
 from s7rl.experiments.statistics import (
     Estimate,
     Profile,
     interquartile_mean,
     interquartile_mean_difference,
+    least_p_value,
     normalized,
     performance_profile,
     probability_of_improvement,
+    rank_test,
 )
 
 THRESHOLD = 0.9
@@ -62,6 +68,15 @@ class Curve:
     """The lowest seed."""
     high: Float[NDArray[np.float64], " points"]
     """The highest seed."""
+
+
+class Comparisons(NamedTuple):
+    """All that a report may claim something of."""
+
+    agents: list[Comparison]
+    """Agents, controls aside, with each other: by the probability of improvement, over the tasks that they share."""
+    memory: list[Comparison]
+    """Agents with memory with the one without: by the return above it, on each task."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +124,21 @@ class Analysis:
 
     @cached_property
     def success(self) -> Mapping[tuple[str, str], Estimate]:
-        """Interquartile mean of the success rates over seeds, by task and agent, where the task tells it."""
+        """Interquartile mean of the success rates over seeds, by task and agent, where the task tells it of each."""
         rates = {pair: [run.success_rate for run in self.record.of(*pair)] for pair in self.pairs}
         known = {pair: [rate for rate in its if rate is not None] for pair, its in rates.items()}
-        return {pair: interquartile_mean([np.array(known[pair])]) for pair in known if known[pair]}
+        whole = {pair: its for pair, its in known.items() if len(its) == len(rates[pair])}
+        return {pair: interquartile_mean([np.array(its)]) for pair, its in whole.items()}
+
+    @cached_property
+    def conditions(self) -> Mapping[tuple[str, str], frozenset[Conditions]]:
+        """Of the runs, by task and agent: one, unless seeds were resumed with more steps, or evaluated otherwise."""
+        return {pair: frozenset(run.conditions for run in self.record.of(*pair)) for pair in self.pairs}
+
+    def shared_tasks(self, ours: str, theirs: str) -> list[str]:
+        """Those that both agents have run, all seeds under the same conditions."""
+        every = {task: self.conditions.get((task, ours), frozenset()) for task in self.tasks}
+        return [task for task, its in every.items() if len(its) == 1 and its == self.conditions.get((task, theirs))]
 
     @cached_property
     def scaled_tasks(self) -> list[str]:
@@ -138,6 +164,12 @@ class Analysis:
         return {agent: interquartile_mean(scores) for agent, scores in self.normalized_scores.items()}
 
     @cached_property
+    def overall_is_alike(self) -> bool:
+        """Whether all that is taken over tasks had, on each of them, the same conditions."""
+        agents = list(self.overall)
+        return all(set(self.scaled_tasks) <= set(self.shared_tasks(agents[0], agent)) for agent in agents)
+
+    @cached_property
     def profiles(self) -> Mapping[str, Profile]:
         """Share of an agent's runs above each normalised score."""
         every = [score for scores in self.normalized_scores.values() for task in scores for score in task]
@@ -146,18 +178,17 @@ class Analysis:
 
     @cached_property
     def improvement(self) -> Mapping[tuple[str, str], Estimate]:
-        """Probability that a run of one agent has a higher score than one of another, mean over tasks both have."""
+        """Probability that a run of one agent has a higher score than one of another, mean over tasks they share."""
         found: dict[tuple[str, str], Estimate] = {}
-        for index, ours in enumerate(self.names):
-            for theirs in self.names[index + 1 :]:
-                tasks = [task for task in self.tasks if (task, ours) in self.scores and (task, theirs) in self.scores]
-                if tasks:
-                    ahead = probability_of_improvement(
-                        [self.scores[task, ours] for task in tasks], [self.scores[task, theirs] for task in tasks]
-                    )
-                    found[ours, theirs] = ahead
-                    found[theirs, ours] = Estimate(1 - ahead.value, 1 - ahead.high, 1 - ahead.low)
+        for ours, theirs in combinations(self.names, 2):
+            if tasks := self.shared_tasks(ours, theirs):
+                ahead = probability_of_improvement(self._scores_on(tasks, ours), self._scores_on(tasks, theirs))
+                found[ours, theirs] = ahead
+                found[theirs, ours] = Estimate(1 - ahead.value, 1 - ahead.high, 1 - ahead.low)
         return found
+
+    def _scores_on(self, tasks: Sequence[str], agent: str) -> list[Float[NDArray[np.float64], " _"]]:
+        return [self.scores[task, agent] for task in tasks]
 
     @cached_property
     def without_memory(self) -> str | None:
@@ -166,7 +197,10 @@ class Analysis:
 
     @cached_property
     def gaps(self) -> Mapping[tuple[str, str], Estimate]:
-        """By task and agent with memory: how much more return it gets than the agent without, in the task's units."""
+        """By task and agent with memory: how much more return it gets than the agent without, in the task's units.
+
+        Only where both had the same conditions.
+        """
         base = self.without_memory
         if base is None:
             return {}
@@ -174,8 +208,34 @@ class Analysis:
         return {
             (task, agent): interquartile_mean_difference([self.scores[task, agent]], [self.scores[task, base]])
             for task, agent in self.pairs
-            if agent in memory and (task, base) in self.scores
+            if agent in memory and task in self.shared_tasks(agent, base)
         }
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        """With p values that are adjusted for all of them."""
+        ours = [agent.name for agent in self.agents if not agent.is_control]
+        agents = [
+            self._comparison(first, second, self.shared_tasks(first, second), self.improvement[first, second], 0.5)
+            for first, second in combinations(ours, 2)
+            if (first, second) in self.improvement
+        ]
+        base = self.without_memory or ""
+        memory = [self._comparison(agent, base, [task], gap, 0.0) for (task, agent), gap in self.gaps.items()]
+        every = adjusted([*agents, *memory])
+        return Comparisons(every[: len(agents)], every[len(agents) :])
+
+    def _comparison(self, ours: str, theirs: str, tasks: Sequence[str], estimate: Estimate, none: float) -> Comparison:
+        scores = self._scores_on(tasks, ours), self._scores_on(tasks, theirs)
+        return Comparison(
+            ours=ours,
+            theirs=theirs,
+            tasks=tuple(tasks),
+            estimate=estimate,
+            none=none,
+            p_value=rank_test(*scores),
+            least_p_value=least_p_value(*scores),
+        )
 
     @cached_property
     def curves(self) -> Mapping[tuple[str, str], Curve]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from s7rl.checks import error_line
+from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.grid import Cell, Grid
 from s7rl.experiments.grid_folder import GridFolder, State
@@ -22,6 +22,17 @@ from s7rl.experiments.run_folder import STEPS, RunFolder, read_json
 from s7rl.experiments.settings import RunSettings
 
 SECONDS, SPEED = "time/time_elapsed", "time/fps"
+
+
+class Conditions(NamedTuple):
+    """What must be the same for the scores of two runs to be compared."""
+
+    environment: str
+    """With its keyword arguments and wrappers."""
+    steps: int
+    """Environment steps that it was to train for."""
+    episodes: int
+    """Of the evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +51,10 @@ class Run:
     """Those that it began with, and those of each resumption."""
     score: float
     """Mean return of the evaluation at its end."""
+    episodes: int
+    """Of that evaluation."""
+    evaluation_seed: int
+    """Of its first environment; every other one had the next."""
     success_rate: float | None
     """Of the same episodes; None where the task does not say."""
     steps: Float[NDArray[np.float64], " lines"]
@@ -48,6 +63,13 @@ class Run:
     """Mean return of the last training episodes there; nan where none had ended."""
     seconds: float
     """Of training, as logged: without what was lost when it was stopped, nor the last update; nan if nothing was."""
+
+    @property
+    def conditions(self) -> Conditions:
+        """Under which it got its score."""
+        words = [self.settings.env_id, write_assignments(dict(sorted(self.settings.env_kwargs.items())))]
+        words += [f"in {', '.join(self.settings.wrappers)}"] if self.settings.wrappers else []
+        return Conditions(" ".join(filter(None, words)), self.settings.steps, self.episodes)
 
     @property
     def steps_per_second(self) -> float:
@@ -70,6 +92,11 @@ class Unfinished:
     """Where it stands: "failed", "stopped", "new", or "damaged"."""
     error: str
     """Why it failed; empty where it has not."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it came to a bad end, rather than to none yet."""
+        return self.state in ("failed", "damaged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +191,8 @@ def _read_run(cell: Cell, folder: RunFolder) -> Run:
         created=str(config["created"]),
         versions=(config["versions"], *(its["versions"] for its in resumptions)),
         score=float(score["mean_return"]),
+        episodes=int(score["episodes"]),
+        evaluation_seed=int(score["seed"]),
         success_rate=score["success_rate"],
         steps=log[STEPS],
         returns=log[RETURN],
@@ -208,10 +237,7 @@ def training_seconds(
 
 def _yardsticks(runs: Sequence[Run]) -> Yardsticks:
     """What is known of the environment, if all runs had the same: options of an agent may change it."""
-    environments = {
-        json.dumps([run.settings.env_id, dict(run.settings.env_kwargs), run.settings.wrappers]): run.settings
-        for run in runs
-    }
+    environments = {run.conditions.environment: run.settings for run in runs}
     found = {_look_up(settings) for settings in environments.values()}
     return found.pop() if len(found) == 1 else Yardsticks()
 

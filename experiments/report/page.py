@@ -22,7 +22,7 @@ from s7rl.experiments.config import ReportConfig
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Record, Run, read_record
 from s7rl.experiments.report.figures import styles
-from s7rl.experiments.report.findings import findings, listed
+from s7rl.experiments.report.findings import findings, listed, note
 from s7rl.experiments.report.parts import Figure, Section, Table
 from s7rl.experiments.report.score_sections import score_sections
 from s7rl.experiments.report.training_sections import training_sections
@@ -93,8 +93,9 @@ def render(analysis: Analysis, parts: Sequence[Section]) -> str:
         summary=record.grid.summary,
         extent=_extent(record),
         findings=list(findings(analysis)),
-        failed=[run for run in record.unfinished if run.state in ("failed", "damaged")],
-        waiting=[run for run in record.unfinished if run.state in ("stopped", "new")],
+        note=note(analysis),
+        failed=[run for run in record.unfinished if run.has_failed],
+        waiting=[run for run in record.unfinished if not run.has_failed],
         sections=parts,
         command=shlex.join(record.command),
         grid=[

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.figures import Band, Row, Rows, Style, draw_bands, draw_rows
-from s7rl.experiments.report.findings import digits, shown
+from s7rl.experiments.report.findings import digits, listed, p_value, shown
 from s7rl.experiments.report.parts import NOTHING, Figure, Section, Table, Value, grouped, levels
 
 
@@ -28,10 +29,22 @@ def score_sections(analysis: Analysis, style: Mapping[str, Style]) -> Iterator[S
 def _scores(analysis: Analysis, style: Mapping[str, Style]) -> Section:
     rows: list[list[str]] = []
     lines: list[list[Value]] = []
-    for task, agent in analysis.pairs:
-        estimate, success = analysis.estimates[task, agent], analysis.success.get((task, agent))
+    for task, agent in product(analysis.record.grid.tasks, analysis.record.grid.agents):
+        estimate, success = analysis.estimates.get((task, agent)), analysis.success.get((task, agent))
         runs = analysis.record.of(task, agent)
-        rows.append([task, agent, str(len(runs)), shown(estimate), shown(success) if success else NOTHING])
+        steps = sorted({run.settings.steps for run in runs})
+        rows.append(
+            [
+                task,
+                agent,
+                _of(len(runs), len(analysis.record.grid.seeds)),
+                listed([f"{its:,}" for its in steps]) if steps else NOTHING,
+                shown(estimate) if estimate else NOTHING,
+                shown(success) if success else NOTHING,
+            ]
+        )
+        if estimate is None:
+            continue
         lines += [[task, agent, run.cell.seed, run.score, run.success_rate, *estimate] for run in runs]
     yardsticks = [
         [task, *(_known(its) for its in (sticks.random, sticks.memoryless, sticks.optimal))]
@@ -55,10 +68,11 @@ def _scores(analysis: Analysis, style: Mapping[str, Style]) -> Section:
         text=[
             "Mean return of the evaluation at the end of each run: most likely actions, on seeds that it never saw. "
             "Interquartile mean over the seeds, and in brackets its 95% bootstrap interval. Of no run is the best "
-            "moment chosen."
+            "moment chosen.",
+            _evaluation(analysis),
         ],
         tables=[
-            Table(head=["task", "agent", "seeds", "return", "success rate"], rows=grouped(rows), names=2),
+            Table(head=["task", "agent", "seeds", "steps", "return", "success rate"], rows=grouped(rows), names=2),
             Table(head=["task", "random actions", "best without memory", "optimum"], rows=yardsticks),
         ],
         figures=[
@@ -71,6 +85,20 @@ def _scores(analysis: Analysis, style: Mapping[str, Style]) -> Section:
                 lines=lines,
             )
         ],
+    )
+
+
+def _evaluation(analysis: Analysis) -> str:
+    """What the runs were evaluated on."""
+    episodes = sorted({run.episodes for run in analysis.record.runs})
+    seeds = sorted({run.evaluation_seed for run in analysis.record.runs})
+    each = f"{' or '.join(f'{its:,}' for its in episodes)} {'episode' if episodes == [1] else 'episodes'} each"
+    if len(seeds) > 1:
+        firsts = listed([f"{its:,}" for its in seeds])
+        return f"{each}, on environments seeded from {firsts} on: not the same ones for all runs."
+    return (
+        f"{each}, and for all agents and seeds on environments that are seeded alike, from {seeds[0]:,} on: how hard "
+        "those happen to be is common to all, and intervals over seeds know of training alone."
     )
 
 
@@ -88,17 +116,23 @@ def _overall(analysis: Analysis, style: Mapping[str, Style]) -> Section:
         agent: Band(x=profile.thresholds, middle=profile.share, low=profile.low, high=profile.high)
         for agent, profile in analysis.profiles.items()
     }
+    planned = len(analysis.scaled_tasks) * len(analysis.record.grid.seeds)
     what = "score: 0 is random, 1 the optimum"
     return Section(
         title="Normalised scores",
         text=[
             "Scores on a scale on which random actions get 0 and the optimum is 1, over "
             f"{', '.join(analysis.scaled_tasks)}; the bootstrap draws seeds anew within each task."
+            + (
+                ""
+                if analysis.overall_is_alike
+                else " Not all agents had the same conditions: do not rank them by this."
+            )
         ],
         tables=[
             Table(
                 head=["agent", "runs", "interquartile mean"],
-                rows=[[row.agent, str(len(row.dots)), shown(analysis.overall[row.agent])] for row in rows],
+                rows=[[row.agent, _of(len(row.dots), planned), shown(analysis.overall[row.agent])] for row in rows],
             )
         ],
         figures=[
@@ -137,7 +171,8 @@ def _comparison(analysis: Analysis) -> Section:
         title="Probability of improvement",
         text=[
             "How probable it is that a run of the agent on the left scores more than one of the agent above on the "
-            "same task, ties counting half; the mean over the tasks that both have run. At 0.50 neither is ahead."
+            "same task, ties counting half; the mean over the tasks that both have run under the same conditions. At "
+            "0.50 neither is ahead."
         ],
         tables=[
             Table(
@@ -152,7 +187,8 @@ def _memory(analysis: Analysis, style: Mapping[str, Style]) -> Section:
     base = analysis.without_memory
     title = "What memory is worth"
     if not analysis.gaps:
-        return Section(title=title, text=["No task has finished runs both with and without memory."])
+        text = "No task has finished runs both with and without memory under the same conditions."
+        return Section(title=title, text=[text])
     tasks = [task for task in analysis.tasks if any(its == task for its, _ in analysis.gaps)]
     groups = [
         Rows(
@@ -162,25 +198,30 @@ def _memory(analysis: Analysis, style: Mapping[str, Style]) -> Section:
         )
         for task in tasks
     ]
-    rows = [[task, agent, shown(gap)] for (task, agent), gap in analysis.gaps.items()]
+    tests = analysis.comparisons.memory
+    rows = [[*its.tasks, its.ours, shown(its.estimate), p_value(its)] for its in tests]
     return Section(
         title=title,
         text=[
             f"How much more return each agent gets than {base}, which has no memory: the difference of their "
-            "interquartile means, in the units of the task. Where the interval leaves out 0, it is more than the "
-            "spread of these seeds."
+            "interquartile means, in the units of the task, and the p value of the rank test, adjusted for all "
+            "comparisons of this report."
         ],
-        tables=[Table(head=["task", "agent", f"return above {base}"], rows=grouped(rows), names=2)],
+        tables=[Table(head=["task", "agent", f"return above {base}", "p value"], rows=grouped(rows), names=2)],
         figures=[
             Figure(
                 name="memory_gap",
                 says=f"Return above that of {base}, by task and agent, with 95% intervals.",
                 png=draw_rows(groups, style, xlabel=f"return, less that of {base}"),
-                columns=["task", "agent", "difference", "low", "high"],
-                lines=[[*pair, *gap] for pair, gap in analysis.gaps.items()],
+                columns=["task", "agent", "difference", "low", "high", "p_value"],
+                lines=[[*its.tasks, its.ours, *its.estimate, its.p_value] for its in tests],
             )
         ],
     )
+
+
+def _of(done: int, planned: int) -> str:
+    return f"{done:,} of {planned:,}"
 
 
 def _known(value: float | None) -> str:

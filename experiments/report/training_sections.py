@@ -94,11 +94,11 @@ def _steps(analysis: Analysis, style: Mapping[str, Style]) -> Section:
         title=title,
         text=[
             f"Environment steps after which the mean training return first came {THRESHOLD:.0%} of the way from the "
-            "best without memory (from random actions where that is not known) to the optimum. A dash is a run that "
-            "never came so far; the median counts it as longer than all others."
+            "best without memory (from random actions where that is not known) to the optimum, of finished runs. A "
+            "dash is one that never came so far; the median counts it as longer than all others."
         ],
         tables=[
-            Table(head=["task", "return", "agent", "runs", "median", "each seed"], rows=grouped(rows, 2), names=3),
+            Table(head=["task", "return", "agent", "learned", "median", "each seed"], rows=grouped(rows, 2), names=3),
         ],
         figures=[
             Figure(

@@ -44,6 +44,7 @@ def finish(
     *,
     success: float | None = None,
     log: Sequence[Line] = LOG,
+    episodes: int = 10,
 ) -> None:
     """Writes finished runs of an agent on a task, a seed for each score."""
     for seed, score in enumerate(scores):
@@ -52,8 +53,8 @@ def finish(
         write_log(run, log)
         write_json(
             run.evaluation,
-            {"episodes": 10, "mean_return": score, "standard_error": 0.0, "mean_length": 7.0}
-            | {"success_rate": success},
+            {"seed": run.settings().evaluation_seed, "episodes": episodes, "mean_return": score, "standard_error": 0.0}
+            | {"mean_length": 7.0, "success_rate": success},
         )
         folder.note_ending(cell, 0)
 

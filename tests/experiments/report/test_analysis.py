@@ -1,11 +1,15 @@
 """The numbers of a report, against values worked out by hand.
 
-Mutations that were seen to fail these tests: the threshold from random actions where memoryless is known; the
-last line that reaches it, or one that exceeds it; curves beyond the steps that all seeds have; the mean of all seeds;
-a curve of no length; an agent that lacks a task among those over all tasks; the ends of an interval swapped; a task
-that one of two has not run; the gap turned round; a gap of the agent without memory.
+Mutations that were seen to fail these tests: the threshold from random actions where memoryless is known; the last line
+that reaches it, or one that exceeds it; curves beyond the steps that all seeds have; the mean of all seeds; a curve of
+no length; an agent that lacks a task among those over all tasks; the ends of an interval swapped; a task that one of
+two has not run; the gap turned round; a gap of the agent without memory; tasks shared, or memory's worth told, whatever
+the conditions; seeds of several conditions taken for one; steps or episodes that are no condition; agents with other
+conditions taken over tasks for alike; a rate of success of those seeds that tell it; controls among the agents that are
+compared; no test.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,8 @@ from numpy.typing import NDArray
 
 from s7rl.experiments.report.analysis import Analysis, curve, steps_to, threshold
 from s7rl.experiments.report.data import Run, Yardsticks, read_record
-from tests.experiments.report.by_hand import TMAZE, UNKNOWN, Line, begin, finish
+from s7rl.experiments.run_folder import read_json, write_json
+from tests.experiments.report.by_hand import TMAZE, UNKNOWN, Line, begin, cell_of, finish
 
 MEMORY = "s7rl/MemoryLength-v0 --env-kwargs length=3"
 """Random actions and the best without memory get 0, 1 at best."""
@@ -126,6 +131,50 @@ def test_a_run_is_better_with_the_mean_probability_of_the_tasks_that_both_have(a
     behind, ahead = analysis.improvement["none", "s7"], analysis.improvement["s7", "none"]
     assert behind == pytest.approx((1 - ahead.value, 1 - ahead.high, 1 - ahead.low))
     assert analysis.improvement["s7", "stack"].value == 1.0
+
+
+def test_agents_share_the_tasks_that_all_their_runs_had_under_the_same_conditions(tmp_path: Path) -> None:
+    agents = {"s7": "--agent s7", "longer": "--agent s7 --steps 12345", "none": "--agent none"}
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE, "length": MEMORY}, agents=agents, seeds=2)
+    for task in ("maze", "length"):
+        for agent in agents:
+            finish(folder, task, agent, [1.0, 0.5], episodes=20 if (task, agent) == ("length", "none") else 10)
+    analysis = Analysis(read_record(folder.path))
+    assert analysis.shared_tasks("s7", "none") == analysis.shared_tasks("none", "s7") == ["maze"]
+    assert analysis.shared_tasks("s7", "longer") == []
+    assert set(analysis.improvement) == {("s7", "none"), ("none", "s7")}
+    assert list(analysis.gaps) == [("maze", "s7")]
+    (memory,) = analysis.comparisons.memory
+    assert (memory.ours, memory.theirs, memory.tasks) == ("s7", "none", ("maze",))
+    assert analysis.comparisons.agents == []
+    assert not analysis.overall_is_alike
+    # A seed of both that was resumed with more steps: nothing of the agents is of one kind any more.
+    for agent in ("s7", "none"):
+        run = folder.run(cell_of(folder, "maze", agent, 1))
+        run.note_resumption(replace(run.settings(), steps=999_999), ["s7rl", "resume"], 300)
+    assert Analysis(read_record(folder.path)).shared_tasks("s7", "none") == []
+
+
+def test_a_rate_of_success_is_that_of_all_seeds_or_none(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, seeds=2)
+    finish(folder, "maze", "s7", [1.0, 0.5], success=0.5)
+    evaluation = folder.run(cell_of(folder, "maze", "s7", 1)).evaluation
+    write_json(evaluation, {**read_json(evaluation), "success_rate": None})
+    assert Analysis(read_record(folder.path)).success == {}
+
+
+def test_agents_are_compared_over_tasks_and_p_values_adjusted_over_all_of_the_report(analysis: Analysis) -> None:
+    agents, memory = analysis.comparisons
+    assert agents == []  # a single one that is no control
+    assert [(its.ours, its.theirs, its.tasks) for its in memory] == [
+        ("s7", "none", ("maze",)),
+        ("stack", "none", ("maze",)),
+        ("s7", "none", ("length",)),
+    ]
+    # 2 of 70 orders, for the first of three; of one and four seeds 0.5 is in the middle; ranks 1, 2, 5.5 and 8 of four.
+    assert [its.least_p_value for its in memory] == pytest.approx([2 / 70, 2 / 5, 2 / 70])
+    assert memory[0].p_value == pytest.approx(3 * 2 / 70)
+    assert [its.has_enough_seeds for its in memory] == [False, False, False]
 
 
 def test_memory_is_worth_the_difference_from_the_agent_without(analysis: Analysis) -> None:

@@ -1,7 +1,8 @@
 """The page and the files beside it, for folders written by hand.
 
 Mutations that were seen to fail these tests: texts not escaped; nan written into a CSV; --out ignored; an
---out that exists overwritten; damaged runs left out of those that failed.
+--out that exists overwritten; damaged runs left out of those that failed; finished seeds without those that
+were planned; seeds of evaluations taken for alike.
 """
 
 import base64
@@ -18,7 +19,12 @@ from s7rl.experiments.config import ExperimentConfig, ReportConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.experiment import experiment
 from s7rl.experiments.grid_folder import GridFolder
+from s7rl.experiments.report.analysis import Analysis
+from s7rl.experiments.report.data import read_record
+from s7rl.experiments.report.figures import styles
 from s7rl.experiments.report.page import report, write_report
+from s7rl.experiments.report.score_sections import score_sections
+from s7rl.experiments.run_folder import read_json, write_json
 from tests.experiments.report.by_hand import TMAZE, UNKNOWN, begin, cell_of, fail, finish, write_log
 
 FIGURES = [
@@ -103,14 +109,33 @@ def test_the_page_says_what_ran_and_how(folder: GridFolder) -> None:
 
 def test_scores_stand_beside_what_can_be_had(folder: GridFolder) -> None:
     text = text_of(folder.path / "report.html")
-    assert "maze s7 3 0.96 (0.88 to 1.00) 1.00 (1.00 to 1.00) none 3 0.46 (0.38 to 0.50)" in text
-    assert "car s7 1 30.00 \N{EN DASH} none 2 20.50 (20.00 to 21.00)" in text
+    assert "maze s7 3 of 3 400,000 0.96 (0.88 to 1.00) 1.00 (1.00 to 1.00) none 3 of 3 400,000 0.46" in text
+    assert "0.50 (0.50 to 0.50) stack 0 of 3 \N{EN DASH} \N{EN DASH} \N{EN DASH} car" in text
+    assert "car s7 1 of 3 50,000 30.00 \N{EN DASH} none 2 of 3 50,000 20.50 (20.00 to 21.00)" in text
     assert "maze -1.77 0.50 1.00 car" in text
     assert "not known" in text
     rows = numbers(folder, "scores")
     assert rows[0] == ["task", "agent", "seed", "mean_return", "success_rate", "iqm", "low", "high"]
     assert rows[2][:5] == ["maze", "s7", "1", "0.875", "1"]
     assert rows[7] == ["car", "s7", "0", "30", "", "30", "", ""]
+
+
+def test_it_is_said_whether_all_runs_were_evaluated_on_environments_seeded_alike(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=2)
+    finish(folder, "maze", "s7", [1.0, 0.5], episodes=1)
+
+    def text() -> str:
+        analysis = Analysis(read_record(folder.path))
+        return next(iter(score_sections(analysis, styles(analysis.agents)))).text[-1]
+
+    assert text().startswith(
+        "1 episode each, and for all agents and seeds on environments that are seeded alike, from "
+    )
+    evaluation = folder.run(cell_of(folder, "maze", "s7", 1)).evaluation
+    write_json(evaluation, {**read_json(evaluation), "seed": 20_000, "episodes": 50})
+    assert text() == (
+        "1 or 50 episodes each, on environments seeded from 10,000 and 20,000 on: not the same ones for all runs."
+    )
 
 
 def test_steps_and_seconds_are_told_run_by_run(folder: GridFolder) -> None:
