@@ -1,6 +1,6 @@
 """`s7rl experiment --launcher ray` on a Ray of its own: skipped where Ray is not installed, and it takes a minute.
 
-Mutations that were seen to fail these tests:
+Mutations that were seen to fail these tests: Ray's own handler of SIGTERM left in place; jobs cancelled by force.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from s7rl.experiments.cli import main
+from s7rl.experiments.grid_folder import GridFolder, State
 
 GRID = """
 agents = ["s7", "gru"]
@@ -49,6 +50,33 @@ def test_a_grid_whose_worker_was_lost_has_the_scores_that_it_has_on_this_machine
     assert len(json.loads((log.parent / "config.json").read_text())["resumptions"]) == 1
     assert main([*WORDS, "--out", "local"]) == 0
     assert outcome("ray") == outcome("local")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_runs_which_save_and_the_same_command_goes_on(
+    number: signal.Signals, code: int, directory: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 's7rl[ray]'")
+    words = [*WORDS, "--out", "ray", "--launcher", "ray"]
+    (directory / "grid.toml").write_text(GRID.replace("6000", "60000"))
+    run = directory / "ray" / "runs" / "maze" / "s7" / "seed0"
+    with subprocess.Popen([sys.executable, "-m", "s7rl", *words], stdout=subprocess.PIPE, text=True) as process:
+        while not (run / "progress.csv").exists() or len((run / "progress.csv").read_text().splitlines()) < 4:
+            assert process.poll() is None, "it ended before it was asked to stop"
+            time.sleep(0.05)
+        process.send_signal(number)
+        output, _ = process.communicate()
+    assert process.returncode == code
+    assert output.splitlines()[-1] == "stopped; to go on: the same command again. Scores so far: ray/results.csv"
+    states = {
+        str(cell): GridFolder(directory / "ray").state(cell) for cell in GridFolder(directory / "ray").grid().cells()
+    }
+    assert states["maze/s7/seed0"] is State.STOPPED
+    assert set(states.values()) <= {State.STOPPED, State.NEW}
+    assert (run / "latest.resume").is_file(), "what it was at is not lost"
+    assert subprocess.run([sys.executable, "-m", "s7rl", *words], check=False).returncode == 0
+    assert len(json.loads((run / "config.json").read_text())["resumptions"]) == 1
 
 
 def worker_of(run: Path) -> int:
