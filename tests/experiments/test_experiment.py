@@ -3,9 +3,9 @@
 Most tests put a program of a few lines in the place of `s7rl train` and `s7rl resume`, which keeps a run folder's
 promises without training.
 
-Mutations that were seen to fail: the grid in the folder not replaced by the larger one; settings that are not compared,
-or compared with those of the first seed; a damaged score left where it is; words asked for outside of what catches
-their errors; results.csv written at the end only.
+Mutations that were seen to fail: the grid in the folder not replaced by the larger one; settings that are not compared;
+a damaged score left where it is; words asked for outside of what catches their errors; results.csv written at the end
+only.
 """
 
 from __future__ import annotations

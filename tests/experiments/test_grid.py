@@ -1,8 +1,9 @@
 """The declaration of a grid: what it stands for, and one line for everything that cannot be used.
 
 Mutations that were seen to fail: the options of every run last; a control missing where an agent merely has its name,
-or added though it is there under another one; the summary compared; a task without an environment, --out=x, true as a
-number of seeds or no evaluation let through; only the beginning of a name checked; an environment made for every agent.
+or added though it is there under another one; the first seed planned for all; the summary compared; a task without an
+environment, --out=x, true as a number of seeds or no evaluation let through; only the beginning of a name checked; an
+environment made for every agent.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def test_an_agent_overrides_its_task_and_a_task_the_options_of_every_run() -> No
         (4, 32, 3000),
     ]
     assert {run.request.eval_episodes for run in runs} == {2}
+    assert all(run.settings.seed == cell.seed for cell, run in planned(grid).items())
 
 
 def test_controls_are_added_unless_they_are_there_under_any_name() -> None:

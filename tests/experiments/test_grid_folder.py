@@ -3,7 +3,7 @@
 Mutations that were seen to fail: a failure before a score; a failure noted of a cell that has one; an exit code above
 128 always taken for a signal's, or 0 for one that explains itself; a folder without config.json stopped; a file that a
 killed process left taken for somebody's; what was added not written down; settings compared as they are before JSON has
-made lists of their tuples, without the seed, or with the threads.
+made lists of their tuples, or with the threads.
 """
 
 from __future__ import annotations
