@@ -1,6 +1,6 @@
 """`s7rl experiment --launcher ray` on a Ray of its own: skipped where Ray is not installed, and it takes a minute.
 
-Mutations that were seen to fail these tests: Ray's own handler of SIGTERM left in place; jobs cancelled by force.
+Mutations that were seen to fail these tests: Ray's own handler of SIGTERM left in place.
 """
 
 from __future__ import annotations
