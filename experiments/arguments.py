@@ -15,6 +15,8 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from s7rl.experiments.errors import UsageError
 
+MOST_SEED = 2**31 - 1
+"""Every environment of a run gets a seed of its own, counted from the run's, and numpy takes none from 2**32 on."""
 ASSIGNMENTS = tyro.conf.arg(metavar="NAME=VALUE ...", help_behavior_hint="(default: none)")
 WRAPPERS = tyro.conf.arg(metavar="WRAPPER ...", help_behavior_hint="(default: none)")
 FOLLOWS_TASK = tyro.conf.arg(help_behavior_hint="(default: follows the task)")

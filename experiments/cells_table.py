@@ -55,6 +55,8 @@ class CellsTable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leaves the last table, however many lines it has."""
+        # Some could not even begin, and nobody saw them run.
+        self._moved |= {str(cell) for cell in self._steps if self._folder.state(cell) in ENDED}
         self._look()
         if self._console.is_terminal:
             self._live.update(self._table(list(self._rows())))

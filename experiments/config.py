@@ -209,14 +209,16 @@ class TuneConfig(LearnConfig):
     """What stops trials early: being below the median of those before, successive halving, or nothing."""
     eval_episodes: WholeNumber = 50
     """Episodes at the end of a trial; their mean return is its score."""
-    name: Annotated[OptionalText, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: task and agent)")] = None
-    """Name of the study, and of its folder."""
+    out: Annotated[
+        OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: --runs/tune/TASK-AGENT)")
+    ] = None
+    """The study's folder, whose name is the study's: a new one, or that of the same request, to go on in."""
     storage: Annotated[
         OptionalText, tyro.conf.arg(metavar="URL", help_behavior_hint="(default: study.db, SQLite, in the folder)")
     ] = None
     """Where Optuna keeps the study: a database, for processes on several machines."""
     runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
-    """The study's folder is tune/NAME in there."""
+    """Where the folder is made, unless --out says it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +334,7 @@ class ExperimentConfig:
     """One that `s7rl list experiments` shows with this command, or a file of agents, tasks and seeds; README.md shows
     one."""
     out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: --runs/NAME)")] = None
-    """The experiment's folder: a new one, or that of the same grid, to go on in."""
+    """The experiment's folder: a new one, or that of the same or of a smaller grid, to go on in."""
     runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
     """Where the folder is made, unless --out says it."""
     launcher: Literal["local", "ray"] = "local"
@@ -346,8 +348,8 @@ class ExperimentConfig:
     retry: bool = False
     """Take up the runs that failed, too, where their last checkpoints stand; otherwise they are left as they are."""
     controls: bool = True
-    """Whether the agents none, without memory, and stack, which sees the last 4 steps, are added where they are
-    missing: without them a score says nothing of memory."""
+    """Whether the agents none, without memory, and stack, which sees the last 4 steps, are added where no agent is of
+    these presets: without them a score says nothing of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +13,10 @@ from rich.console import Console
 
 from s7rl.envs import Task
 from s7rl.experiments.cells_table import CellsTable
+from s7rl.experiments.command_line import parse
 from s7rl.experiments.config import ExperimentConfig, TrainConfig
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.grid import FEWEST_SEEDS, Cell, Grid, read_grid
+from s7rl.experiments.grid import CONTROLS, FEWEST_SEEDS, Cell, Grid, read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
 from s7rl.experiments.interruption import stop_on_signals
 from s7rl.experiments.local_launcher import POLL_SECONDS, Job, run_locally
@@ -52,6 +53,10 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
     runs = planned(grid)  # before anything begins: each may be mistyped
     folder = open_grid_folder(Path(config.out or Path(config.runs) / Path(config.grid).stem), grid, command)
     with folder.locked():
+        folder.take_up(grid, {cell: run.settings for cell, run in runs.items()})
+        for cell in runs:
+            if folder.drop_damaged_score(cell):
+                say(console, f"{cell}: {folder.run(cell).evaluation} cannot be read, it is evaluated again")
         if config.retry:
             for cell in runs:
                 folder.forget_failure(cell)
@@ -60,7 +65,8 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
         say(console, _introduction(folder, grid, len(runs), len(left), processes))
         with stop_on_signals(lambda line: say(console, line)) as interruption:
             _wait_until_saved(folder, left, lambda: interruption.requested, lambda line: say(console, line))
-            jobs = [_job(folder, cell, runs[cell]) for cell in left]
+            wait = config.launcher == "ray"  # whose lost workers leave processes that still save
+            jobs = [_job(folder, grid, cell, runs[cell], wait=wait) for cell in left]
             with CellsTable(folder, {cell: run.settings.steps for cell, run in runs.items()}, console) as table:
                 launch(jobs, processes, watch=table.show, stop=lambda: interruption.requested)
         folder.write_results(grid)
@@ -92,7 +98,27 @@ def chosen_grid(config: ExperimentConfig) -> Grid:
         )
     else:
         grid = named("grid", config.grid, GRIDS, "see `s7rl list experiments`, or give a file that ends in .toml")
-    return grid.with_controls() if config.controls else grid
+    return with_controls(grid) if config.controls else grid
+
+
+def with_controls(grid: Grid) -> Grid:
+    """The grid with the agents beside which memory shows, as far as none of its own is of their preset.
+
+    Raises:
+        UsageError: a word of the grid cannot be read, or an agent has the name of a control and is none.
+    """
+    (first, its), *_ = grid.tasks.items()  # to read words takes tens of milliseconds
+    presets = {
+        cell.agent: _request(cell).agent for cell in replace(grid, tasks={first: its}, seeds=grid.seeds[:1]).cells()
+    }
+    missing = {name: words for name, words in CONTROLS.items() if name not in presets.values()}
+    for name in missing:
+        if name in presets:
+            raise UsageError(
+                f"agents: {name} is of the preset {presets[name]}, and has the name of a control, which is added: "
+                "call it otherwise, or give --no-controls"
+            )
+    return replace(grid, agents={**grid.agents, **missing})
 
 
 @dataclass(frozen=True)
@@ -100,7 +126,7 @@ class Planned:
     """What a cell's words mean."""
 
     request: TrainConfig
-    """As `s7rl train` reads them."""
+    """As `s7rl train` reads them, but for the seed."""
     settings: RunSettings
     """What follows from them."""
 
@@ -118,20 +144,27 @@ def planned(grid: Grid) -> dict[Cell, Planned]:
     for cell in grid.cells():
         if (cell.task, cell.agent) not in plans:
             plans[cell.task, cell.agent] = _planned(cell, find)
-        runs[cell] = plans[cell.task, cell.agent]
+        run = plans[cell.task, cell.agent]
+        runs[cell] = replace(run, settings=replace(run.settings, seed=cell.seed))
     return runs
 
 
 def _planned(cell: Cell, find: Callable[..., Task]) -> Planned:
-    from s7rl.experiments.cli import parse  # which imports this module, too, when its turn comes
+    request = _request(cell)
+    try:
+        if request.eval_episodes < 1:
+            raise UsageError(f"--eval-episodes {request.eval_episodes}: a grid needs scores, give at least 1")
+        return Planned(request, plan(request, find)[0])
+    except UsageError as error:
+        raise UsageError(f"{cell.task}/{cell.agent}: {error}") from error
 
+
+def _request(cell: Cell) -> TrainConfig:
     try:
         request = parse(["train", *cell.words])
         if not isinstance(request, TrainConfig):
             raise UsageError(f"{' '.join(cell.words)} asks for help")
-        if request.eval_episodes < 1:
-            raise UsageError(f"--eval-episodes {request.eval_episodes}: a grid needs scores, give at least 1")
-        return Planned(request, plan(request, find)[0])
+        return request
     except UsageError as error:
         raise UsageError(f"{cell.task}/{cell.agent}: {error}") from error
 
@@ -151,7 +184,10 @@ def _wait_until_saved(
     stop: Callable[[], bool] = lambda: False,
     announce: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Waits for processes whose experiment was killed: they stop after the update that they are at, and save."""
+    """Waits for processes whose experiment was killed: they stop after the update that they are at, and save.
+
+    One that does not is somebody's who is at this run alone, and `s7rl resume` refuses it.
+    """
     given_up = time.monotonic() + SAVING_SECONDS
     said = False
     for cell in cells:
@@ -161,27 +197,33 @@ def _wait_until_saved(
                     break
             except UsageError:
                 if time.monotonic() > given_up:
-                    raise
+                    return
                 if not said:
                     announce(f"waiting for {cell}, which still runs, to stop and save")
                     said = True
                 time.sleep(POLL_SECONDS)
 
 
-def _job(folder: GridFolder, cell: Cell, run: Planned) -> Job:
+def _job(folder: GridFolder, grid: Grid, cell: Cell, run: Planned, *, wait: bool) -> Job:
     return Job(
         name=str(cell),
-        words=partial(_words, folder, cell, run),
+        words=partial(_words, folder, cell, run, wait=wait),
         log=folder.log(cell),
-        note_ending=partial(folder.note_ending, cell),
+        note_ending=partial(_note_ending, folder, grid, cell),
     )
 
 
-def _words(folder: GridFolder, cell: Cell, run: Planned) -> list[str]:
+def _note_ending(folder: GridFolder, grid: Grid, cell: Cell, exit_code: int) -> None:
+    folder.note_ending(cell, exit_code)
+    folder.write_results(grid)
+
+
+def _words(folder: GridFolder, cell: Cell, run: Planned, *, wait: bool) -> list[str]:
     """What is left of a cell, as a command."""
     its = folder.run(cell)
     if folder.state(cell) is not State.NEW:
-        _wait_until_saved(folder, [cell])
+        if wait:
+            _wait_until_saved(folder, [cell])
         return ["resume", str(its.path), "--eval-episodes", str(run.request.eval_episodes)]
     if its.path.is_dir():  # made by a process that was killed before it had written config.json
         its.remove_unfinished()

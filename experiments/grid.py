@@ -16,26 +16,20 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from s7rl.experiments.arguments import MOST_SEED
 from s7rl.experiments.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from s7rl.experiments.toml_files import read_toml
 
 CONTROLS: Mapping[str, str] = MappingProxyType({"none": "--agent none", "stack": "--agent stack"})
 """Agents that every grid gets: what can be had without memory, and with the last four observations."""
 FEWEST_SEEDS = 3
 """Fewer say next to nothing about the next one."""
-MOST_SEED = 2**31 - 1
-"""Every environment of a run gets a seed of its own, counted from the run's."""
 KEYS = ("summary", "tasks", "agents", "seeds", "options")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OURS = ("--seed", "--out", "--runs")
@@ -81,11 +75,6 @@ class Grid:
                 raise UsageError(f"seeds {list(self.seeds)} has {seed}: they lie between 0 and {MOST_SEED}")
         if len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds {list(self.seeds)} has one twice: name each once")
-
-    def with_controls(self) -> Grid:
-        """The grid with the agents beside which memory shows, as far as they are not in it."""
-        missing = {name: words for name, words in CONTROLS.items() if words not in self.agents.values()}
-        return replace(self, agents={**self.agents, **missing, **self.agents})  # of two with one name, the grid's own
 
     def cells(self) -> Iterator[Cell]:
         """All runs: the first seed of every agent on every task first, so that early results say something."""
@@ -170,13 +159,7 @@ def read_grid(path: Path) -> Grid:
     Raises:
         UsageError: it cannot be read, or is no grid.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    return grid_from(content, str(path))
+    return grid_from(read_toml(path, str(path)), str(path))
 
 
 def _check_words(where: str, words: str) -> None:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,15 @@ from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import Cell, Grid, grid_from
 from s7rl.experiments.machine import machine
 from s7rl.experiments.run_folder import RunFolder, locked, read_json, versions, write_json
+from s7rl.experiments.settings import RunSettings
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-experiment"
 FORMAT_VERSION = 1
-RESULTS = ("task", "agent", "seed", "episodes", "mean_return", "standard_error", "success_rate", "mean_length")
+SCORE = ("episodes", "mean_return", "standard_error", "success_rate", "mean_length")
+RESULTS = ("task", "agent", "seed", *SCORE)
+FREE = ("workers", "worker_timeout", "threads", "device")
+"""Settings of a run that make it no other agent."""
 
 
 class State(Enum):
@@ -82,6 +87,18 @@ class GridFolder:
         """The score of a finished cell, as its run wrote it."""
         return read_json(self.run(cell).evaluation)
 
+    def drop_damaged_score(self, cell: Cell) -> bool:
+        """Removes a score that cannot be read, so that the cell is evaluated again; says whether there was one."""
+        run = self.run(cell)
+        if not run.evaluation.is_file():
+            return False
+        with suppress(UsageError):
+            if self.score(cell).keys() >= set(SCORE):
+                return False
+        run.evaluation.unlink()
+        self.forget_failure(cell)
+        return True
+
     def error(self, cell: Cell) -> str:
         """Why a cell failed, in one line; empty where it did not."""
         return str(read_json(self._failure(cell))["error"]) if self.state(cell) is State.FAILED else ""
@@ -116,6 +133,47 @@ class GridFolder:
             raise UsageError(f"{self.path} is not the folder of an experiment: give one that `s7rl experiment` made")
         return grid_from(content.get("grid", {}), str(self.config))
 
+    def take_up(self, grid: Grid, settings: Mapping[Cell, RunSettings]) -> None:
+        """Takes in what a grid has more than the one that is here: tasks, agents, seeds. Only in ``locked``.
+
+        Args:
+            grid: as it is to be.
+            settings: of each of its cells.
+
+        Raises:
+            UsageError: something that is here would be another, or missing.
+        """
+        there = self.grid()
+        difference = _difference(there, grid)
+        if difference:
+            raise UsageError(
+                f"{self.path} holds an experiment with {difference}: tasks, agents and seeds can be added, nothing "
+                "changed; put it back, or give another folder with --out"
+            )
+        for cell, planned in settings.items():
+            self._check_settings(cell, planned)
+        if there != grid:
+            write_json(self.config, {**read_json(self.config), "grid": grid.as_dict()})
+
+    def _check_settings(self, cell: Cell, planned: RunSettings) -> None:
+        """The words of a cell may be the same, and yet mean something else: a preset's file has changed, or a default.
+
+        Where config.json cannot be read nothing can be said; `s7rl resume` and `s7rl report` refuse it.
+        """
+        begun: object = None
+        with suppress(UsageError):
+            begun = read_json(self.run(cell).config).get("settings")
+        if not isinstance(begun, dict):
+            return
+        now = json.loads(json.dumps(asdict(planned)))  # with lists for tuples, as in the file
+        for name in {**begun, **now}:
+            if name not in FREE and begun.get(name) != now.get(name):
+                raise UsageError(
+                    f"{self.path}: {cell} was begun with {name} {begun.get(name)}, now it would be {now.get(name)} (a "
+                    "preset's file has changed, or a default): put it back, add what is new under another name, or "
+                    "give another folder with --out"
+                )
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes from running this experiment during a block.
@@ -145,18 +203,14 @@ class GridFolder:
 
 
 def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFolder:
-    """Makes the folder of an experiment, or takes up the one that is there.
+    """Makes the folder of an experiment, or finds the one that is there, which may have another grid.
 
     Raises:
-        UsageError: something else is there, or the experiment there has another grid.
+        UsageError: something else is there.
     """
     folder = GridFolder(path)
     if folder.config.is_file():
-        there = folder.grid()
-        if there != grid:
-            raise UsageError(
-                f"{path} holds an experiment with {_difference(there, grid)}: give another folder with --out"
-            )
+        folder.grid()
         return folder
     # A process that was killed while it wrote experiment.json leaves a file that begins with a dot.
     if path.exists() and (not path.is_dir() or any(not inside.name.startswith(".") for inside in path.iterdir())):
@@ -171,15 +225,12 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
 
 
 def _difference(there: Grid, here: Grid) -> str:
+    """What of a grid another has not, or otherwise; empty where it has all of it."""
     for what in ("tasks", "agents"):
-        old, new = getattr(there, what), getattr(here, what)
-        for name in {**old, **new}:
-            if old.get(name) != new.get(name):
-                return f"other {what} ({name} = {_quoted(old, name)}, now {_quoted(new, name)})"
-    if there.seeds != here.seeds:
+        new = getattr(here, what)
+        for name, words in getattr(there, what).items():
+            if new.get(name) != words:
+                return f'other {what} ({name} = "{words}", now ' + (f'"{new[name]}")' if name in new else "nothing)")
+    if not set(there.seeds) <= set(here.seeds):
         return f"other seeds ({list(there.seeds)}, now {list(here.seeds)})"
-    return f'other options ("{there.options}", now "{here.options}")'
-
-
-def _quoted(words: Mapping[str, str], name: str) -> str:
-    return f'"{words[name]}"' if name in words else "nothing"
+    return f'other options ("{there.options}", now "{here.options}")' if there.options != here.options else ""

@@ -13,7 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from s7rl.experiments.errors import UsageError
+
 POLL_SECONDS = 0.2
+CANNOT_BEGIN = 2
+"""The exit code of a request that cannot be fulfilled."""
 PROGRAM = (sys.executable, "-m", "s7rl")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -58,7 +62,11 @@ def run_locally(
                     process.terminate()
             while waiting and len(running) < processes:
                 job = waiting.popleft()
-                running[start(job)] = job
+                begun = start(job)
+                if begun is None:
+                    job.note_ending(CANNOT_BEGIN)
+                else:
+                    running[begun] = job
             watch(frozenset(job.name for job in running.values()))
             time.sleep(POLL_SECONDS)
             for process in [process for process in running if process.poll() is not None]:
@@ -73,12 +81,17 @@ def run_locally(
             process.wait()
 
 
-def start(job: Job) -> subprocess.Popen[bytes]:
-    """Begins a job in a process of its own, which stops when this one dies."""
+def start(job: Job) -> subprocess.Popen[bytes] | None:
+    """Begins a job in a process of its own, which stops when this one dies; None where it cannot: its log says why."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
+        try:
+            words = job.words()
+        except (UsageError, OSError) as error:
+            log.write(f"s7rl experiment: {error}\n".encode())
+            return None
         return subprocess.Popen(
-            [*PROGRAM, *job.words()],
+            [*PROGRAM, *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -12,20 +12,14 @@ A name is that of an option, with _ for -; a table holds the name=value pairs of
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.toml_files import read_toml
 from s7rl.files import write_atomically
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 NOT_IN_A_PRESET = ("env", "out", "preset")
 """What is of one run, and not of several."""
@@ -38,7 +32,7 @@ def preset_words(path: Path) -> list[str]:
         UsageError: the file cannot be read, or a value is none of an option.
     """
     words: list[str] = []
-    for name, value in _read(path).items():
+    for name, value in read_toml(path, f"--preset {path}").items():
         if name in NOT_IN_A_PRESET:
             raise UsageError(f"--preset {path}: {name} is of one run, not of a preset: give it on the command line")
         words.append(f"--{name.replace('_', '-')}")
@@ -61,26 +55,6 @@ def write_preset(path: Path, options: Mapping[str, Any], comment: str) -> None:
         options: by name; texts, numbers, truth values, and lists or mappings of such.
         comment: one line for its head.
     """
-    lines = [f"# {comment}"]
-    # Whatever stood behind a table's heading would belong to it.
-    for name, value in sorted(options.items(), key=lambda item: isinstance(item[1], Mapping)):
-        if isinstance(value, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {_literal(part)}" for key, part in value.items())]
-        else:
-            lines.append(f"{name} = {_literal(value)}")
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    import tomli_w  # of the extra `tune`: only its command writes presets
 
-
-def _literal(value: Any) -> str:
-    """A value as TOML writes it, which for these is as JSON does."""
-    return json.dumps(value, allow_nan=False)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--preset {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--preset {path} is not TOML: {error}") from error
-    return content
+    write_atomically(path, f"# {comment}\n{tomli_w.dumps(options)}".encode())

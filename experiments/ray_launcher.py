@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError
 
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.local_launcher import POLL_SECONDS, Job, exit_code, start
+from s7rl.experiments.local_launcher import CANNOT_BEGIN, POLL_SECONDS, Job, exit_code, start
 
 STOP_SECONDS = 120
 """How long a run that was asked to stop may take to save."""
@@ -79,11 +79,16 @@ def _note(job: Job, reference: Any, asked: bool) -> None:
 def _run(job: Job, directory: str) -> int:
     """What a worker does: the job, in a process of its own; returns its exit code."""
     os.chdir(directory)  # where the user's own modules and the experiment's folder are
-    process = start(job)
+    process = None
     try:
+        process = start(job)
+        if process is None:
+            return CANNOT_BEGIN
         while process.poll() is None:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:  # how Ray cancels a task
+        if process is None:
+            return 128 + signal.SIGINT
         process.terminate()
         try:
             process.wait(STOP_SECONDS)

@@ -158,12 +158,13 @@ class RunFolder:
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Keeps other processes from working in a folder during a block; the lock ends with the process.
 
     Args:
         path: the folder.
         what: it is, for the message.
+        wait: for a process that is at it, instead of refusing.
 
     Raises:
         UsageError: another process is at it.
@@ -171,7 +172,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     handle = os.open(path, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UsageError(f"{what} is in use by another process: wait, or stop that one") from None
         yield

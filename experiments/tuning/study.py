@@ -9,11 +9,7 @@ trials of a study answer different questions.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,7 @@ from optuna.trial import TrialState
 
 from s7rl.experiments.config import TuneConfig
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.run_folder import locked
 
 LOOKS = 10
 """So many times a trial's mean training return is held against those of other trials."""
@@ -34,7 +31,7 @@ REQUEST = "request"
 """The attribute of a study that says what its trials are."""
 OPTIONS = "options"
 """The attribute of a trial that holds what it learned with, as a preset does."""
-_FREE = ("trials", "sampler", "pruner", "storage", "runs", "name", "preset", "workers", "threads", "device")
+_FREE = ("trials", "sampler", "pruner", "storage", "runs", "out", "preset", "workers", "threads", "device")
 """What may differ between the processes of a study; what a preset says stands in the other options."""
 
 
@@ -52,11 +49,11 @@ def open_study(config: TuneConfig, folder: Path) -> optuna.Study:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
     folder.mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{folder / 'study.db'}"
-    with _alone(folder):  # two processes would make the same tables
+    with locked(folder, str(folder), wait=True):  # two processes would make the same tables
         try:
             study = optuna.create_study(
                 storage=_storage(url),
-                study_name=folder.name,
+                study_name=folder.resolve().name,
                 pruner=make_pruner(config.pruner),
                 direction="maximize",
                 load_if_exists=True,
@@ -64,7 +61,7 @@ def open_study(config: TuneConfig, folder: Path) -> optuna.Study:
         except Exception as error:  # SQLAlchemy's, of a driver or of Optuna's own
             where = f"--storage {config.storage}" if config.storage else str(folder / "study.db")
             line = str(error).strip().partition("\n")[0].removesuffix(".")
-            raise UsageError(f"{where} cannot be used: {line}: give another --storage, or another --name") from error
+            raise UsageError(f"{where} cannot be used: {line}: give another --storage, or another --out") from error
         _check_request(study, config, folder)
     return study
 
@@ -113,7 +110,7 @@ def _check_request(study: optuna.Study, config: TuneConfig, folder: Path) -> Non
         if begun.get(name) != asked.get(name):
             raise UsageError(
                 f"the study in {folder} was begun with --{name.replace('_', '-')} {_shown(begun.get(name))}, not "
-                f"{_shown(asked.get(name))}: give the same, or another --name"
+                f"{_shown(asked.get(name))}: give the same, or another --out"
             )
 
 
@@ -129,14 +126,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value)) or "left out"
     return "left out" if value is None else str(value)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Runs a block in one process at a time."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from s7rl.experiments.arguments import MOST_SEED
 from s7rl.experiments.config import LearnConfig, TrainConfig, TuneConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.interruption import stop_on_signals
@@ -46,7 +47,8 @@ def tune(config: TuneConfig, console: Console) -> int:
     request = replace(request, steps=config.steps or max(settings.steps // PART, 1))
     if not space_of(task, settings.core, request):
         raise UsageError("every option that would be searched is given: leave some of them out")
-    folder = Path(config.runs) / "tune" / (config.name or f"{settings.env_id.rsplit('/', 1)[-1]}-{config.agent}")
+    name = f"{settings.env_id.rsplit('/', 1)[-1]}-{config.agent}"
+    folder = Path(config.out or Path(config.runs) / "tune" / name)
     from s7rl.experiments.summary import plural, say
     from s7rl.experiments.tuning.outcome import announce, conclude, keep_best
     from s7rl.experiments.tuning.study import open_study
@@ -101,14 +103,12 @@ def run_trials(
 
 
 def _check(config: TuneConfig) -> None:
-    for package in ("optuna", *(["cmaes"] if config.sampler == "cmaes" else [])):
+    for package in ("optuna", "tomli_w", *(["cmaes"] if config.sampler == "cmaes" else [])):
         if find_spec(package) is None:
             raise UsageError(f"s7rl tune needs {package}, which is not installed: {INSTALL}")
     if config.trials < 1:
         raise UsageError(f"--trials {config.trials} must be at least 1")
     if config.eval_episodes < 1:
         raise UsageError(f"--eval-episodes {config.eval_episodes} must be at least 1: they are the score of a trial")
-    if not 0 <= config.seed < 2**31:
-        raise UsageError(f"--seed {config.seed} must be from 0 to {2**31 - 1}")
-    if config.name is not None and Path(config.name).name != config.name:
-        raise UsageError(f"--name {config.name} cannot name a folder: take no '/'; --runs says where it is made")
+    if not 0 <= config.seed <= MOST_SEED:
+        raise UsageError(f"--seed {config.seed} must be from 0 to {MOST_SEED}")

@@ -1,8 +1,9 @@
 """The declaration of a grid: what it stands for, and one line for everything that cannot be used.
 
-Mutations that were seen to fail: the options of every run last; a control in the place of an agent of its name, or
-added though it is there under another one; the summary compared; a task without an environment, --out=x, true as a
-number of seeds or no evaluation let through; only the beginning of a name checked; an environment made for every agent.
+Mutations that were seen to fail: the options of every run last; a control missing where an agent merely has its name,
+or added though it is there under another one; the first seed planned for all; the summary compared; a task without an
+environment, --out=x, true as a number of seeds or no evaluation let through; only the beginning of a name checked; an
+environment made for every agent.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.experiment import planned
+from s7rl.experiments.experiment import planned, with_controls
 from s7rl.experiments.grid import Grid, grid_from, read_grid
 from s7rl.experiments.plan import named_task
 from s7rl.experiments.presets import EXPERIMENTS, GRIDS
@@ -58,18 +59,20 @@ def test_an_agent_overrides_its_task_and_a_task_the_options_of_every_run() -> No
         (4, 32, 3000),
     ]
     assert {run.request.eval_episodes for run in runs} == {2}
+    assert all(run.settings.seed == cell.seed for cell, run in planned(grid).items())
 
 
 def test_controls_are_added_unless_they_are_there_under_any_name() -> None:
-    grid = Grid(tasks=TASKS, agents={"s7": "--agent s7", "blind": "--agent none"}).with_controls()
-    assert grid.agents == {"s7": "--agent s7", "blind": "--agent none", "stack": "--agent stack"}
-    assert grid.with_controls() == grid
+    grid = with_controls(Grid(tasks=TASKS, agents={"s7": "--agent s7", "blind": "--agent=none --d-model 8"}))
+    assert grid.agents == {"s7": "--agent s7", "blind": "--agent=none --d-model 8", "stack": "--agent stack"}
+    assert list(grid.agents) == ["s7", "blind", "stack"]
+    assert with_controls(grid) == grid
 
 
-def test_an_agent_that_has_the_name_of_a_control_stays_what_it_is() -> None:
-    grid = Grid(tasks=TASKS, agents={"none": "--agent none --d-model 8", "s7": "--agent s7"}).with_controls()
-    assert dict(grid.agents) == {"none": "--agent none --d-model 8", "s7": "--agent s7", "stack": "--agent stack"}
-    assert list(grid.agents) == ["none", "s7", "stack"]
+def test_an_agent_that_has_only_the_name_of_a_control_is_refused() -> None:
+    grid = Grid(tasks=TASKS, agents={"none": "--agent s7", "s7": "--agent s7"})
+    with pytest.raises(UsageError, match="agents: none is of the preset s7, and has the name of a control, which is "):
+        with_controls(grid)
 
 
 def test_a_file_says_what_a_grid_says(tmp_path: Path) -> None:
@@ -198,6 +201,5 @@ def test_every_preset_can_be_planned_and_has_a_name_of_its_own() -> None:
     assert not set(GRIDS) & set(EXPERIMENTS)
     for grid in GRIDS.values():
         assert grid.summary
-        assert len(planned(grid.with_controls())) == len(grid.tasks) * len(grid.with_controls().agents) * len(
-            grid.seeds
-        )
+        grid = with_controls(grid)
+        assert len(planned(grid)) == len(grid.tasks) * len(grid.agents) * len(grid.seeds)

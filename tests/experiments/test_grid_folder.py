@@ -2,7 +2,8 @@
 
 Mutations that were seen to fail: a failure before a score; a failure noted of a cell that has one; an exit code above
 128 always taken for a signal's, or 0 for one that explains itself; a folder without config.json stopped; a file that a
-killed process left taken for somebody's.
+killed process left taken for somebody's; what was added not written down; settings compared as they are before JSON has
+made lists of their tuples, or with the threads.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import Cell, Grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
 from s7rl.experiments.run_folder import STEPS, write_json
+from tests.experiments.report.by_hand import settings_of
 
 GRID = Grid(
     tasks={"m": "Maze-v0 --steps 9", "n": "Nook-v0"},
@@ -129,7 +132,9 @@ def test_an_experiment_is_taken_up_again_and_keeps_what_made_it(folder: GridFold
     config = json.loads(before)
     assert config["command"] == ["s7rl", "experiment", "x.toml"]
     assert "torch" in config["versions"]
-    again = open_grid_folder(folder.path, Grid(**{**vars(GRID), "summary": "others"}), ["other"])
+    grid = Grid(**{**vars(GRID), "summary": "others"})
+    again = open_grid_folder(folder.path, grid, ["other"])
+    again.take_up(grid, {})
     assert again.grid() == GRID
     assert again.grid().summary == "who"
     assert folder.config.read_bytes() == before
@@ -140,15 +145,80 @@ def test_an_experiment_is_taken_up_again_and_keeps_what_made_it(folder: GridFold
     [
         ({"tasks": {**GRID.tasks, "m": "Maze-v0"}}, 'other tasks (m = "Maze-v0 --steps 9", now "Maze-v0")'),
         ({"tasks": {"m": GRID.tasks["m"]}}, 'other tasks (n = "Nook-v0", now nothing)'),
-        ({"agents": {**GRID.agents, "gru": "--agent gru"}}, 'other agents (gru = nothing, now "--agent gru")'),
+        ({"agents": {"gru": "--agent gru"}}, 'other agents (s7 = "--agent s7", now nothing)'),
         ({"seeds": (0, 2)}, "other seeds ([0, 1], now [0, 2])"),
         ({"options": ""}, 'other options ("--n-envs 4", now "")'),
     ],
 )
 def test_another_grid_is_refused_and_named(folder: GridFolder, change: dict[str, Any], difference: str) -> None:
+    before = folder.config.read_bytes()
     with pytest.raises(UsageError) as refusal:
-        open_grid_folder(folder.path, Grid(**{**vars(GRID), **change}), [])
-    assert str(refusal.value) == f"{folder.path} holds an experiment with {difference}: give another folder with --out"
+        folder.take_up(Grid(**{**vars(GRID), **change}), {})
+    assert str(refusal.value) == (
+        f"{folder.path} holds an experiment with {difference}: tasks, agents and seeds can be added, nothing changed; "
+        "put it back, or give another folder with --out"
+    )
+    assert folder.config.read_bytes() == before
+
+
+def test_tasks_agents_and_seeds_are_added_and_the_rest_of_the_file_is_kept(folder: GridFolder) -> None:
+    before = json.loads(folder.config.read_bytes())
+    more = Grid(
+        tasks={"first": "Hall-v0", **GRID.tasks},
+        agents={**GRID.agents, "gru": "--agent gru"},
+        seeds=(2, 1, 0),
+        options=GRID.options,
+    )
+    folder.take_up(more, {})
+    assert folder.grid() == more
+    assert json.loads(folder.config.read_bytes()) == {**before, "grid": more.as_dict()}
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"learning_rate": 0.5}, "learning_rate 0.5, now it would be 0.001"),
+        (
+            {"core_kwargs": {"horizon": (2.0, 9.0)}},
+            "core_kwargs {'horizon': [2.0, 9.0]}, now it would be {'horizon': [2",
+        ),
+        ({"seed": 1}, "seed 1, now it would be 0"),
+        ({"workers": "loop", "worker_timeout": 1, "threads": 1, "device": "cpu"}, None),
+    ],
+)
+def test_a_cell_that_the_same_words_would_make_another_agent_now_is_named(
+    folder: GridFolder, cell: Cell, change: dict[str, Any], difference: str | None
+) -> None:
+    planned = settings_of(("s7rl/TMazePassive-v0", "--agent", "s7"))
+    assert isinstance(planned.core_kwargs["horizon"], tuple)
+    folder.run(cell).path.mkdir(parents=True)
+    write_json(folder.run(cell).config, {"settings": asdict(replace(planned, **change))})
+    if difference is None:
+        folder.take_up(GRID, {cell: planned})
+        return
+    with pytest.raises(UsageError) as refusal:
+        folder.take_up(GRID, {cell: planned})
+    assert str(refusal.value).startswith(f"{folder.path}: {cell} was begun with {difference}")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"versions": {}}'])
+def test_of_a_cell_whose_config_cannot_be_read_nothing_is_said(folder: GridFolder, cell: Cell, content: str) -> None:
+    folder.run(cell).path.mkdir(parents=True)
+    folder.run(cell).config.write_text(content)
+    folder.take_up(GRID, {cell: settings_of(("s7rl/TMazePassive-v0",))})
+
+
+def test_a_score_that_cannot_be_read_is_dropped_and_no_other(folder: GridFolder, cell: Cell) -> None:
+    assert not folder.drop_damaged_score(cell)
+    score = {"episodes": 5, "mean_return": 0.5, "standard_error": 0.0, "mean_length": 9.5, "success_rate": None}
+    finish(folder, cell, **score)
+    assert not folder.drop_damaged_score(cell)
+    for damaged in ("", '{"episodes": 5}', "[]"):
+        printed(folder, cell, "")
+        folder.note_ending(cell, 0)
+        folder.run(cell).evaluation.write_text(damaged)
+        assert folder.drop_damaged_score(cell)
+        assert folder.state(cell) is State.STOPPED
 
 
 def test_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -1,19 +1,24 @@
 """Presets in files: what is written is read as words of the command line, and what is given beside them wins.
 
 Mutations seen to fail: a table before other options; the pairs of a table without their names; a preset in a preset
-let through; a date, or nan; the preset's words behind those beside it; nothing between a list and the environment; an
-error that does not name the file; a preset of `s7rl tune` not read.
+let through; a date; texts written as JSON writes them; the preset's words behind those beside it; nothing between a
+list and the environment; an error that does not name the file; a preset of `s7rl tune` not read.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from s7rl.experiments.cli import main, parse
+from s7rl.experiments.cli import main
+from s7rl.experiments.command_line import parse
 from s7rl.experiments.config import NetworkOptions, PPOOptions, TrainConfig, TuneConfig
 from s7rl.experiments.preset_files import preset_words, write_preset
+from s7rl.experiments.toml_files import read_toml
 
 OPTIONS = {
     "core_kwargs": {"horizon": [2.0, 50.0], "selectivity": "low_rank", "learn_angles": True},
@@ -100,10 +105,11 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.endswith("none.toml cannot be read: No such file or directory\n")
 
 
-def test_a_number_that_toml_has_no_word_for_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_preset(tmp_path / "best.toml", {"learning_rate": float("nan")}, "")
-    assert list(tmp_path.iterdir()) == []
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_is_read_as_it_was_written(text: str) -> None:
+    with TemporaryDirectory() as folder:
+        write_preset(Path(folder) / "best.toml", {"core_kwargs": {"name": text}, "agent": text}, "")
+        assert read_toml(Path(folder) / "best.toml", "") == {"core_kwargs": {"name": text}, "agent": text}
 
 
 def test_words_keep_the_order_of_the_file(preset: str) -> None:

@@ -1,6 +1,6 @@
 """`s7rl experiment --launcher ray` on a Ray of its own: skipped where Ray is not installed, and it takes a minute.
 
-Mutations that were seen to fail these tests:
+Mutations that were seen to fail these tests: Ray's own handler of SIGTERM left in place.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from s7rl.experiments.cli import main
+from s7rl.experiments.grid_folder import GridFolder, State
 
 GRID = """
 agents = ["s7", "gru"]
@@ -49,6 +50,28 @@ def test_a_grid_whose_worker_was_lost_has_the_scores_that_it_has_on_this_machine
     assert len(json.loads((log.parent / "config.json").read_text())["resumptions"]) == 1
     assert main([*WORDS, "--out", "local"]) == 0
     assert outcome("ray") == outcome("local")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_what_runs_which_saves_and_nothing_else_begins(
+    number: signal.Signals, code: int, directory: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 's7rl[ray]'")
+    (directory / "grid.toml").write_text(GRID.replace("seeds = 2", "seeds = 1").replace("6000", "1_000_000"))
+    words = [*WORDS, "--processes", "1", "--out", "ray", "--launcher", "ray"]
+    run = directory / "ray" / "runs" / "maze" / "s7" / "seed0"
+    with subprocess.Popen([sys.executable, "-m", "s7rl", *words], stdout=subprocess.PIPE, text=True) as process:
+        while not (run / "progress.csv").exists() or len((run / "progress.csv").read_text().splitlines()) < 4:
+            assert process.poll() is None, "it ended before it was asked to stop"
+            time.sleep(0.05)
+        process.send_signal(number)
+        output, _ = process.communicate()
+    assert process.returncode == code
+    assert output.splitlines()[-1] == "stopped; to go on: the same command again. Scores so far: ray/results.csv"
+    folder = GridFolder(directory / "ray")
+    assert [folder.state(cell) for cell in folder.grid().cells()] == [State.STOPPED, State.NEW]
+    assert "interrupted; the agent is in" in (run.parent / "seed0.log").read_text()
 
 
 def worker_of(run: Path) -> int:

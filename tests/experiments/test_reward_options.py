@@ -22,7 +22,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv
 from s7rl.experiments.building import make_environments
-from s7rl.experiments.cli import main, parse
+from s7rl.experiments.cli import main
+from s7rl.experiments.command_line import parse
 from s7rl.experiments.config import RewardOptions, TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.plan import plan

@@ -16,7 +16,8 @@ from s7rl.agents import BatchedVecEnv
 from s7rl.envs import find_task
 from s7rl.envs.wrappers.previous_action import PreviousActionRewardVector
 from s7rl.experiments.building import make_environments
-from s7rl.experiments.cli import main, parse
+from s7rl.experiments.cli import main
+from s7rl.experiments.command_line import parse
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.plan import plan
 from s7rl.experiments.run_folder import open_run_folder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from s7rl.experiments.experiment import planned
+from s7rl.experiments.experiment import planned, with_controls
 from s7rl.experiments.grid import read_grid
 
 README = Path(__file__).parents[2] / "README.md"
@@ -25,6 +25,6 @@ def test_a_block_of_readme_runs(block: str, tmp_path: Path, monkeypatch: pytest.
 def test_the_grid_of_readme_can_be_run(tmp_path: Path) -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", README.read_text(), flags=re.DOTALL)
     (tmp_path / "grid.toml").write_text(block)
-    runs = planned(read_grid(tmp_path / "grid.toml").with_controls())
+    runs = planned(with_controls(read_grid(tmp_path / "grid.toml")))
     assert len(runs) == 2 * 4 * 3
     assert {run.request.eval_episodes for run in runs.values()} == {50}

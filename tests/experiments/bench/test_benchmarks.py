@@ -21,7 +21,8 @@ from s7rl.experiments.bench.measuring import measure
 from s7rl.experiments.bench.output import BenchFolder
 from s7rl.experiments.bench.probe import ProbeRequest, ProbeResult
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.cli import main, parse
+from s7rl.experiments.cli import main
+from s7rl.experiments.command_line import parse
 from s7rl.experiments.errors import UsageError
 from tests.experiments.bench.results import rows
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from s7rl.experiments.cli import parse
+from s7rl.experiments.command_line import parse
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.grid import Cell, Grid
 from s7rl.experiments.grid_folder import GridFolder, open_grid_folder

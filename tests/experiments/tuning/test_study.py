@@ -203,7 +203,7 @@ def test_every_sampler_draws_by_its_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 2000}, "was begun with --steps 1000, not 2000: give the same, or another --name"),
+        ({"steps": 2000}, "was begun with --steps 1000, not 2000: give the same, or another --out"),
         ({"env_kwargs": ()}, "was begun with --env-kwargs corridor_length=5, not left out"),
         ({"ppo": PPOOptions(gamma=0.5)}, "was begun with --gamma left out, not 0.5"),
         (
