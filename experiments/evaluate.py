@@ -17,8 +17,9 @@ from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import RunFolder, check_can_be_written, open_run_folder, write_json
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.summary import plural, print_scores, say, verdict
+from s7rl.experiments.summary import print_scores, verdict
 from s7rl.experiments.train import evaluate_agent
+from s7rl.experiments.wording import plural, say
 
 WAYS = {"both": ("deterministic", "sampled"), "deterministic": ("deterministic",), "sampled": ("sampled",)}
 """How actions are chosen, by --actions."""

@@ -31,8 +31,9 @@ from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
 from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.spaces import space_text
-from s7rl.experiments.summary import next_commands, print_score, print_settings, program, say, verdict
+from s7rl.experiments.summary import next_commands, print_score, print_settings, verdict
 from s7rl.experiments.tracking import Trackers, request_tracking, tracked
+from s7rl.experiments.wording import program, say
 
 
 def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:

@@ -22,11 +22,11 @@ from s7rl.experiments.evaluate import find_checkpoint
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.run_folder import check_can_be_written, open_run_folder
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.summary import plural, say
 from s7rl.experiments.watching.film import check_film, write_film
 from s7rl.experiments.watching.moments import Filmed, Moment, moments
 from s7rl.experiments.watching.pictures import Painter
 from s7rl.experiments.watching.text import moment_as_text
+from s7rl.experiments.wording import plural, say
 
 DEFAULT_FPS = 10
 """Steps shown per second where the environment does not say."""

@@ -27,7 +27,7 @@ from s7rl.experiments.inspection.writing import write_inspection
 from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import open_run_folder
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.wording import plural, say
 
 
 def inspect_run(config: InspectConfig, console: Console) -> int:

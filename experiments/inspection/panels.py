@@ -12,7 +12,7 @@ from s7rl.experiments.inspection import figures
 from s7rl.experiments.inspection.findings import Findings, Horizons
 from s7rl.experiments.inspection.measures import Band, Probe, reach
 from s7rl.experiments.inspection.recording import Recording
-from s7rl.experiments.summary import plural
+from s7rl.experiments.wording import plural
 
 MOST_COLUMNS = 8
 """Columns of the hidden state that are drawn and put into words; the table has all."""

@@ -27,7 +27,7 @@ from s7rl.experiments.report.parts import Figure, Section, Table
 from s7rl.experiments.report.score_sections import score_sections
 from s7rl.experiments.report.training_sections import training_sections
 from s7rl.experiments.run_folder import check_can_be_written
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.wording import plural, say
 from s7rl.files import write_atomically
 
 TEMPLATE = "page.html.jinja"
