@@ -60,7 +60,7 @@ def inspect_run(config: InspectConfig, console: Console) -> int:
     assert isinstance(policy, RecurrentActorCriticPolicy)
     policy.checkpoint_steps = None  # nothing is learned: a scan need not be done in pieces
     with torch_threads(model.threads):
-        recording, hidden_text = _play(policy, settings, checkpoint, config.episodes, seed, task.episode_length)
+        recording, hidden_text = _play(policy, settings, checkpoint, config.episodes, seed)
         generator = np.random.default_rng(seed)
         findings = measure(policy, recording, decision=config.decision, generator=generator)
     if config.decision is not None and findings.gradient is None and config.decision >= recording.lengths.max():
@@ -101,14 +101,13 @@ def _play(
     checkpoint: Path,
     episodes: int,
     seed: int,
-    longest: int | None,
 ) -> tuple[Recording, str]:
     """Records episodes of the run's task, with observations scaled as in the checkpoint."""
     try:
         with environment_failures(lambda: "nothing was written"):
             vec_env = load_normalization(checkpoint, make_vec_of(settings, evaluation_envs(episodes), seed))
             try:
-                return record(policy, vec_env, episodes, longest=longest), hidden_state_text(vec_env)
+                return record(policy, vec_env, episodes), hidden_state_text(vec_env)
             finally:
                 vec_env.close()
     except (ValueError, TypeError, ImportError) as error:

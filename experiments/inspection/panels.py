@@ -62,7 +62,9 @@ def _probe(findings: Findings, recording: Recording, hidden_text: str) -> Panel:
     probes, steps = findings.probes, findings.steps
     shown = probes[:MOST_COLUMNS]
     if recording.hidden is None:
-        sentences = ["left out: the task has no get_state() of numbers, the same at all times, to compare with"]
+        sentences = [
+            "left out: the task has no get_state() that needs no arguments and gives numbers, as many at all times"
+        ]
     elif not probes:
         sentences = ["left out: no column of get_state() varies between enough episodes"]
     else:

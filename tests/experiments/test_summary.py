@@ -1,6 +1,6 @@
 """What the closing lines claim, and what they do not.
 
-Mutations seen to fail: of --core-kwargs one word left out; --d-state kept, or with the word behind its value.
+Mutations seen to fail: of --core-kwargs one word left out; --d-state kept.
 """
 
 import io
@@ -87,9 +87,7 @@ def test_an_agent_without_memory_is_never_said_to_remember() -> None:
 def test_where_no_yardstick_is_known_the_comparison_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown: Task = replace(TASK, memoryless_return=None, optimal_return=None)
     monkeypatch.setattr("s7rl.experiments.summary.program", lambda name: name)
-    options = (
-        "--agent s7 --d_state 8 --out=x --n-envs 8 --core-kwargs horizon=2,9 rotation=0 --seed 1 --preset p"
-    )
+    options = "--agent s7 --d_state 8 --out=x --n-envs 8 --core-kwargs horizon=2,9 rotation=0 --seed 1 --preset p"
     command = ["s7rl", "train", "X-v0", "--env-kwargs", "a=b c", *options.split()]
     compared = said(scores(100), unknown, command=command)
     assert compared.endswith("To compare: s7rl train X-v0 --env-kwargs 'a=b c' --n-envs 8 --seed 1 --agent none")
