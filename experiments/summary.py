@@ -7,7 +7,7 @@ and at least a quarter of the way from there to the optimum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -107,7 +107,7 @@ def print_score(console: Console, evaluation: Evaluation, task: Task, facts: dic
     rows = {"return": f"{evaluation.mean_return:.3f} ± {evaluation.standard_error:.3f}  ({episodes})"}
     if evaluation.success_rate is not None:
         rows["success rate"] = f"{evaluation.success_rate:.2f}"
-    print_table(console, rows | _yardsticks(task) | facts)
+    print_table(console, rows | _cut_short([evaluation]) | _yardsticks(task) | facts)
 
 
 def print_scores(console: Console, evaluations: Mapping[str, Evaluation], task: Task, facts: dict[str, str]) -> None:
@@ -118,7 +118,19 @@ def print_scores(console: Console, evaluations: Mapping[str, Evaluation], task: 
         (name,) = {name for name, _ in cells}
         table.add_row(Text(name, style="bold"), *(Text(value) for _, value in cells))
     console.print(table)
-    print_table(console, _yardsticks(task) | facts)
+    print_table(console, _cut_short(evaluations.values()) | _yardsticks(task) | facts)
+
+
+def _cut_short(evaluations: Collection[Evaluation]) -> dict[str, str]:
+    """How many episodes did not come to their end, if any."""
+    number = sum(evaluation.cut_short for evaluation in evaluations)
+    if not number:
+        return {}
+    (limit,) = {evaluation.limit for evaluation in evaluations}
+    return {
+        "cut short": f"{plural(number, 'episode')} after {limit:,} steps, with the return so far; "
+        f"`{program('s7rl')} evaluate --max-steps` sets the limit"
+    }
 
 
 def _score(evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -176,6 +188,8 @@ def verdict(
         return f"Whether this needs memory is not known here. To compare: {_without_memory(command)}"
     if not settings.has_memory:
         return f"This agent has no memory: return {score:.2f}, where {without:.2f} is the best without."
+    if evaluation.cut_short:
+        return "Episodes were cut short: what they had got by then cannot show whether the agent remembers."
     if len(evaluation.returns) < FEW_EPISODES:
         return (
             f"{plural(len(evaluation.returns), 'episode')} cannot show whether the agent remembers: "

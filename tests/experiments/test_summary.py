@@ -18,7 +18,7 @@ from s7rl.experiments.config import PPOOptions, TrainConfig
 from s7rl.experiments.evaluation import Evaluation
 from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.settings import RunSettings, settings_for
-from s7rl.experiments.summary import print_settings, verdict
+from s7rl.experiments.summary import print_score, print_settings, verdict
 from s7rl.experiments.wording import program
 
 TASK = find_task("s7rl/TMazePassive-v0")
@@ -74,6 +74,16 @@ def test_few_lucky_episodes_do_not_show_memory() -> None:
     text = said(scores(19, episodes=19))
     assert re.fullmatch(r"19 episodes cannot show whether the agent remembers: \S*s7rl evaluate 'my runs/x'", text)
     assert said(scores(20, episodes=20)).startswith("The agent remembers")
+
+
+# Seen to fail it: verdicts on episodes that were cut short.
+def test_episodes_that_were_cut_short_show_nothing_and_are_counted() -> None:
+    cut = replace(scores(100), lengths=(1,) * 97 + (50,) * 3, limit=50)
+    assert (cut.cut_short, scores(100).cut_short) == (3, 0)
+    assert said(cut).startswith("Episodes were cut short")
+    text = io.StringIO()
+    print_score(Console(file=text, width=120), cut, TASK, {})
+    assert "3 episodes after 50 steps, with the return so far" in text.getvalue()
 
 
 def test_without_a_sign_of_memory_the_run_is_to_go_on_for_as_long_again() -> None:

@@ -7,7 +7,7 @@ one; pictures taken for states; what get_state raises let through.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -167,7 +167,7 @@ def test_nested_states_are_rows_of_numbers(monkeypatch: pytest.MonkeyPatch) -> N
     assert found[:, 0].tolist() == [[0, 2, 3.5, 1], [1, 2, 3.5, 1], [2, 2, 3.5, 1]]
 
 
-STATES = {
+STATES: dict[str, Callable[..., object]] = {
     "grows": lambda steps: [1.0] * (steps + 1),
     "is an object": lambda steps: {"rng": np.random.default_rng(), "step": steps},
     "is bytes": lambda steps: b"saved",
