@@ -12,7 +12,7 @@ from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.comparisons import LEVEL, Comparison, seeds_for
 from s7rl.experiments.report.data import Conditions
 from s7rl.experiments.statistics import Estimate
-from s7rl.experiments.summary import plural
+from s7rl.experiments.wording import plural
 
 ENOUGH_SEEDS = 10
 """From here on an interval says something of the next seed, too."""
