@@ -53,4 +53,4 @@ format: $(INSTALLED) ## put the code into the shape that lint wants
 
 clean: ## remove .venv and everything that tools have left, but no runs
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find s7rl agents envs experiments tests -name __pycache__ -prune -exec rm -rf {} +
+	find s7rl agents envs experiments examples tests -name __pycache__ -prune -exec rm -rf {} +

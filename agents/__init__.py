@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from s7rl.agents.anomalies import NumericalError as NumericalError
     from s7rl.agents.checkpoint import load_normalization as load_normalization
     from s7rl.agents.distributed import process_group as process_group
+    from s7rl.agents.history_extractor import S7HistoryExtractor as S7HistoryExtractor
     from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
     from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
     from s7rl.agents.shaped_reward import ShapedRewardVecEnv as ShapedRewardVecEnv
@@ -24,6 +25,7 @@ _HOMES = {
     "NumericalError": "s7rl.agents.anomalies",
     "RecurrentActorCriticPolicy": "s7rl.agents.policies",
     "RecurrentPPO": "s7rl.agents.ppo",
+    "S7HistoryExtractor": "s7rl.agents.history_extractor",
     "ShapedRewardVecEnv": "s7rl.agents.shaped_reward",
     "WorkerError": "s7rl.agents.workers",
     "WorkerVecEnv": "s7rl.agents.workers",

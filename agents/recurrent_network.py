@@ -50,7 +50,7 @@ class RecurrentNetwork(ActorCriticPolicy):
             )
         # Encoder and core of the actor, and those of the critic where it has its own.
         actor = (self.encoder, self.core)
-        self._branches = (
+        self._branches: list[tuple[nn.Module, Core]] = (
             [actor] if self.critic_core_name == "shared" else [actor, (self.critic_encoder, self.critic_core)]
         )
         self._state_sizes = [core.state_size for _, core in self._branches]
@@ -95,21 +95,30 @@ class RecurrentNetwork(ActorCriticPolicy):
         Returns:
             What actor and critic make of each observation, flat, and the state after the last.
         """
-        steps = episode_starts.ndim == 1
-        if not steps:
+        if episode_starts.ndim == 2:
             obs = map_observations(lambda x: x.flatten(0, 1), obs)
         states = state.split(self._state_sizes, dim=-1) if len(self._state_sizes) > 1 else (state,)
         latents, after = [], []
-        for features, (encoder, core), part in zip(self._features(obs), self._branches, states, strict=False):
-            x = encoder(features)
-            if steps:
-                latent, part = core.step(x, part, episode_starts)
-            else:
-                latent, part = core.scan(x.unflatten(0, episode_starts.shape), part, episode_starts)
-                latent = latent.flatten(0, 1)
+        for features, branch, part in zip(self._features(obs), self._branches, states, strict=False):
+            latent, part = self._through(branch, features, part, episode_starts)
             latents.append(latent)
             after.append(part)
         return latents[0], latents[-1], after[0] if len(after) == 1 else torch.cat(after, dim=-1)
+
+    def _through(
+        self,
+        branch: tuple[nn.Module, Core],
+        features: Shaped[Tensor, "N *features"],
+        state: Float[Tensor, "B S"],
+        episode_starts: Bool[Tensor, "*T B"],
+    ) -> tuple[Float[Tensor, "N H"], Float[Tensor, "B S"]]:
+        """What the encoder and core of actor or critic make of features, and their state after the last."""
+        encoder, core = branch
+        x = encoder(features)
+        if episode_starts.ndim == 1:
+            return core.step(x, state, episode_starts)
+        latent, state = core.scan(x.unflatten(0, episode_starts.shape), state, episode_starts)
+        return latent.flatten(0, 1), state
 
     def _features(self, obs: Observations) -> tuple[Shaped[Tensor, "N *features"], Shaped[Tensor, "N *features"]]:
         """What the encoders of actor and critic get."""

@@ -10,12 +10,14 @@ from s7rl.envs.registry import has_batched_engine, make_batched, make_env, regis
 from s7rl.envs.tasks import Task, find_task, task_ids
 from s7rl.envs.wrappers.by_name import parse_wrapper, wrap, wrap_vector
 from s7rl.envs.wrappers.flatten import FlattenNested, flatten_observation, flatten_space
+from s7rl.envs.wrappers.history import HistoryWrapper
 
 __all__ = [
     "Engine",
     "EngineEnv",
     "EngineVectorEnv",
     "FlattenNested",
+    "HistoryWrapper",
     "Task",
     "find_task",
     "flatten_observation",

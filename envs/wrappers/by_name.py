@@ -20,6 +20,7 @@ from gymnasium.vector import VectorEnv
 from s7rl.checks import instead
 from s7rl.envs.wrappers.delayed_reward import DelayedReward, DelayedRewardVector
 from s7rl.envs.wrappers.flatten import FlattenNested, FlattenObservation
+from s7rl.envs.wrappers.history import HistoryVector, HistoryWrapper
 from s7rl.envs.wrappers.masking import (
     MaskObservation,
     MaskObservationVector,
@@ -55,6 +56,7 @@ WRAPPERS: Mapping[str, Versions] = {
     "NoisyObservation": Versions(NoisyObservation, NoisyObservationVector),
     "DelayedReward": Versions(DelayedReward, DelayedRewardVector),
     "PreviousActionReward": Versions(PreviousActionReward, PreviousActionRewardVector),
+    "HistoryWrapper": Versions(HistoryWrapper, HistoryVector),
     "TimeoutAsTruncation": Versions(TimeoutAsTruncation),
     "FlattenNested": Versions(FlattenNested),
     "FlattenObservation": Versions(FlattenObservation),

@@ -33,7 +33,7 @@ CASES = {
             "DelayedReward",
             "PreviousActionReward",
         ),
-        *("TimeoutAsTruncation(max_episode_steps=500)", "FlattenNested"),
+        *("TimeoutAsTruncation(max_episode_steps=500)", "FlattenNested", "HistoryWrapper(length=4)"),
     ],
     "Pendulum-v1": [
         *("MaskObservation(keep=[1])", "PositionOnly", "VelocityOnly", "Flicker", "PreviousActionReward(start=False)"),
@@ -41,12 +41,14 @@ CASES = {
     ],
     "Hopper-v5": ["PositionOnly", "VelocityOnly", "NoisyObservation(standard_deviation=0.1)", "PreviousActionReward"],
     "s7rl/TMazePassive-v0": ["PreviousActionReward", "DelayedReward"],
-    "s7rl/RepeatPrevious-v0": ["PreviousActionReward(reward=False)", "FlattenObservation"],
+    "s7rl/RepeatPrevious-v0": [
+        *("PreviousActionReward(reward=False)", "FlattenObservation", "HistoryWrapper(length=3)"),
+    ],
     "s7rl/CartPolePositionOnly-v0": ["MaskObservation(keep=[1])", "Flicker"],
 }
 PAIRS = [(env_id, text) for env_id, texts in CASES.items() for text in texts]
 every_pair = pytest.mark.parametrize(("env_id", "text"), PAIRS)
-MODULES = ("by_name", "delayed_reward", "flatten", "masking", "noise", "previous_action", "timeout")
+MODULES = ("by_name", "delayed_reward", "flatten", "history", "masking", "noise", "previous_action", "timeout")
 
 
 @pytest.fixture(autouse=True)

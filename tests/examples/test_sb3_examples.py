@@ -1,0 +1,34 @@
+"""The examples of S7 in Stable-Baselines3's and sb3-contrib's algorithms run as they stand, with fewer steps.
+
+Mutations tried, each of which fails a test here: "MlpPolicy" in place of "MultiInputPolicy"; the wrapper left out; the
+policy's name in place of its class.
+"""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def main_of(name: str) -> Any:
+    return runpy.run_path(str(EXAMPLES / name))["main"]
+
+
+def test_s7_takes_the_place_of_the_lstm_in_sb3_contribs_recurrent_ppo() -> None:
+    assert -5.0 < main_of("sb3_contrib_recurrent_ppo.py")(total_timesteps=32 * 128) <= 1.0
+
+
+def test_sac_gets_a_memory() -> None:
+    assert -2000 < main_of("sb3_any_algorithm.py")(total_timesteps=103) < 0
+
+
+def test_the_speed_of_both_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("sb3_contrib_speed.py")(rounds=1, n_steps=8, n_envs=4, corridor_length=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all("steps/s" in line for line in lines)
