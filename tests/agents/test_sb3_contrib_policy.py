@@ -1,9 +1,9 @@
 """S7 in the trainer of sb3-contrib: its buffer, padding, loop, ``predict``, ``save`` and ``load``.
 
-Mutations tried, each of which fails a test here: halves of the state in the other order; the state of another step;
-starts not handed on; values or log-probabilities in the order of time; batch and time mixed up; the critic given the
-actor's state; the shared core cut off from the critic; padding taken for symbols of a space without 0; a start of the
-actions, or another learning rate of the dynamics, let through.
+Mutations tried, each of which fails a test here: halves of the state in the other order; starts not handed on, to the
+scan or to ``predict``; results in the order of time; batch and time mixed up; the critic given the actor's state; the
+state forgotten after a step; a value halved at the end of an episode; padding taken for symbols of a space without 0;
+vectors expected of images; a start of the actions, or another learning rate of the dynamics, let through.
 """
 
 from __future__ import annotations
@@ -99,6 +99,23 @@ def test_the_first_ratio_of_an_update_is_1_with_episodes_that_end_within(core: s
 )
 def test_it_is_so_whatever_the_spaces(kind: str, actions: str) -> None:
     check_ratio(agent(DummyVecEnv([lambda: Babbler(kind, actions)] * ENVS)))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(3, start=5),
+        spaces.MultiDiscrete([2, 3], start=[1, 4]),
+        spaces.Dict(a=spaces.Discrete(2, start=3), b=spaces.Box(0, 1)),
+    ],
+)
+def test_it_is_so_where_the_zeros_of_padding_are_no_symbols(space: spaces.Space[Any]) -> None:
+    class Late(Babbler):
+        def __init__(self) -> None:
+            super().__init__("box", "box")
+            self.observation_space = space
+
+    check_ratio(agent(DummyVecEnv([Late] * ENVS)))
 
 
 def by_steps(model: Any, batch: Any, starts: Tensor) -> tuple[Tensor, Tensor]:
