@@ -121,7 +121,8 @@ class EngineEnv(gym.Env[Any, Any]):
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             modes = ", ".join(repr(mode) for mode in self.metadata["render_modes"]) or "none"
-            raise ValueError(f"render_mode ({render_mode!r}) is not supported here; choose None or one of: {modes}.")
+            # A TypeError, since SB3's make_vec_env asks for "rgb_array" first and does without on that alone.
+            raise TypeError(f"render_mode ({render_mode!r}) is not supported here; choose None or one of: {modes}.")
         self.render_mode = render_mode
         self._engine = self.engine(1, **kwargs)
         self.observation_space = self._engine.observation_space

@@ -8,7 +8,6 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import gymnasium as gym
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -18,8 +17,8 @@ from s7rl.agents.sb3_contrib import S7Policy
 
 def main(total_timesteps: int = 100_000, corridor_length: int = 10) -> float:
     """Train, save, load and evaluate; return the mean return: 1 at most, 0.5 without memory."""
-    maze = partial(gym.make, "s7rl.envs:s7rl/TMazePassive-v0", corridor_length=corridor_length)
-    env = make_vec_env(maze, n_envs=32, seed=0)
+    maze = partial(make_vec_env, "s7rl.envs:s7rl/TMazePassive-v0", env_kwargs={"corridor_length": corridor_length})
+    env = maze(n_envs=32, seed=0)
     memory = {"core": "s7", "d_model": 64}  # before: "MlpLstmPolicy", {"lstm_hidden_size": 64}
     options = {"n_steps": 128, "batch_size": 1024, "n_epochs": 4, "learning_rate": 1e-3, "ent_coef": 0.01, "seed": 0}
     model = RecurrentPPO(S7Policy, env, policy_kwargs=memory, **options)
@@ -27,7 +26,7 @@ def main(total_timesteps: int = 100_000, corridor_length: int = 10) -> float:
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "t_maze")
         model = RecurrentPPO.load(Path(folder) / "t_maze")
-    mean, _ = evaluate_policy(model, make_vec_env(maze, n_envs=8, seed=10_000), n_eval_episodes=100)
+    mean, _ = evaluate_policy(model, maze(n_envs=8, seed=10_000), n_eval_episodes=100)
     print(f"mean return after {total_timesteps:,} steps: {mean:.2f}")
     return mean
 

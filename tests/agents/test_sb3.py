@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
@@ -246,3 +247,14 @@ def test_the_batched_maze_reports_successes_to_the_log() -> None:
     model = agent(env).learn(256)
     assert model.ep_success_buffer is not None
     assert 0 < np.mean(model.ep_success_buffer) < 1
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode='rgb_array':UserWarning")
+@pytest.mark.parametrize(
+    ("env_id", "drawn"), [("s7rl/TMazePassive-v0", None), ("s7rl/CartPolePositionOnly-v0", "rgb_array")]
+)
+def test_make_vec_env_takes_an_id_whether_it_can_be_drawn_or_not(env_id: str, drawn: str | None) -> None:
+    """Seen to fail with a ValueError in place of the TypeError that SB3 looks for."""
+    env = make_vec_env(env_id, n_envs=2)
+    assert env.render_mode == drawn
+    env.close()
