@@ -111,25 +111,26 @@ def test_an_evaluation_uses_the_same_workers_and_time_out(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("trouble", "text"),
+    ("trouble", "seconds", "text"),
     [
-        ("busy", "environment 0 did not answer `make` within 1 s: give the workers a longer time-out, or none ("),
-        ("exit", "the worker of environment 0 ended with exit code 7 when it was asked to `make`"),
+        ("busy", 1, "environment 0 did not answer `make` within 1 s: give the workers a longer time-out, or none ("),
+        ("exit", 100, "the worker of environment 0 ended with exit code 7 when it was asked to `make`"),
     ],
 )
 def test_the_environment_that_is_made_beforehand_cannot_hang_or_take_the_program_with_it(
-    trouble: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trouble: str, seconds: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     words = ["train", "tests/Hapless-v0", *TINY, "--steps", "32", "--eval-episodes", "0", "--out", str(run)]
-    assert main([*words, "--workers", "loop", "--env-kwargs", "trouble=none", "--worker-timeout", "1"]) == 0
+    assert main([*words, "--workers", "loop", "--env-kwargs", "trouble=none"]) == 0
     # It has got worse since.
     config = json.loads((run / "config.json").read_text())
     config["settings"]["env_kwargs"] = {"trouble": trouble, "where": "constructor"}
+    config["settings"]["worker_timeout"] = seconds
     (run / "config.json").write_text(json.dumps(config))
     capsys.readouterr()
     again = ["train", "tests/Hapless-v0", "--env-kwargs", f"trouble={trouble}", "where=constructor"]
-    for command in ([*again, "--worker-timeout", "1"], ["resume", str(run)], ["evaluate", str(run)]):
+    for command in ([*again, "--worker-timeout", str(seconds)], ["resume", str(run)], ["evaluate", str(run)]):
         assert main(command) == 1
         assert capsys.readouterr().err.startswith(f"s7rl {command[0]}: {text}")
 
