@@ -17,7 +17,8 @@ def test_it_learns_a_short_maze() -> None:
 
 def test_advantages_stop_where_an_episode_ends() -> None:
     # Seen to fail it: an ended step that bootstraps; a trace that goes on over it.
-    column = torch.tensor([[1.0], [2.0], [4.0]])
+    rewards, values = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [1.0], [2.0]])
     ended = torch.tensor([[False], [True], [False]])
-    got = advantages_of(column, torch.zeros(3, 1), torch.tensor([8.0]), ended, gamma=0.5, decay=0.5)
-    assert got.flatten().tolist() == pytest.approx([1.0 + 0.25 * 2.0, 2.0, 4.0 + 0.5 * 8.0])
+    got = advantages_of(rewards, values, torch.tensor([8.0]), ended, gamma=0.5, decay=0.5)
+    # 4 + 8/2 - 2 = 6; 2 - 1 = 1, whatever follows; 1 + 1/2 - 1 + 1/4 = 0.75
+    assert got.flatten().tolist() == pytest.approx([0.75, 1.0, 6.0])
