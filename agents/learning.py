@@ -35,11 +35,14 @@ class LearningMixin(OnPolicyAlgorithm):
     def train(self) -> None:
         """Update the policy from the last rollout."""
         self.policy.set_training_mode(True)
-        learning_rate = self.lr_schedule(self._current_progress_remaining)
+        progress = self._current_progress_remaining
+        # A last rollout that reaches beyond the end leaves less than nothing: a straight line would be below 0 there,
+        # and the step uphill.
+        learning_rate = max(self.lr_schedule(progress), 0.0)
         self.logger.record("train/learning_rate", learning_rate)
         self.policy.set_learning_rate(learning_rate)
-        clip_range = self.clip_range(self._current_progress_remaining)
-        clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(self._current_progress_remaining)
+        clip_range = max(self.clip_range(progress), 0.0)
+        clip_range_vf = None if self.clip_range_vf is None else max(self.clip_range_vf(progress), 0.0)
         sequences = self.rollout_buffer.sequences()
         statistics: list[dict[str, Tensor]] = []
         for epoch in range(self.n_epochs):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from s7rl.cores import Memoryless as Memoryless
     from s7rl.cores import MinGRU as MinGRU
     from s7rl.cores import ResidualBlock as ResidualBlock
+    from s7rl.cores import S7Block as S7Block
     from s7rl.cores import Stack as Stack
     from s7rl.cores import core_names as core_names
     from s7rl.cores import core_options as core_options
@@ -48,6 +49,7 @@ _HOMES = {
     "S4D": "s7rl.cores",
     "S5": "s7rl.cores",
     "S7": "s7rl.cores",
+    "S7Block": "s7rl.cores",
     "Stack": "s7rl.cores",
     "core_names": "s7rl.cores",
     "core_options": "s7rl.cores",

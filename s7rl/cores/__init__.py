@@ -18,3 +18,4 @@ from s7rl.cores.registry import make_core as make_core
 from s7rl.cores.s4d import S4D as S4D
 from s7rl.cores.s5 import S5 as S5
 from s7rl.cores.s7 import S7 as S7
+from s7rl.cores.s7 import S7Block as S7Block

@@ -80,6 +80,18 @@ class Core(nn.Module, ABC):
         """
         return None
 
+    def forward(
+        self,
+        x: Float[Tensor, "T B H"],
+        state: Float[Tensor, "B S"] | None = None,
+        reset: Bool[Tensor, "T B"] | None = None,
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
+        """The scan, called as ``torch.nn.GRU`` is: without a state nothing was seen, without resets nothing begins."""
+        steps, batch, _ = x.shape
+        state = self.initial_state(batch) if state is None else state
+        reset = torch.zeros(steps, batch, dtype=torch.bool, device=x.device) if reset is None else reset
+        return self.scan(x, state, reset)
+
     @abstractmethod
     def scan(
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]

@@ -6,7 +6,7 @@ Where this layer deviates from the paper is said in :class:`S7`.
 
 import math
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from s7rl.backends import fused
 from s7rl.checks import FLAG, SIZE, check_arguments, choice, number, span
 from s7rl.cores.base import Core
+from s7rl.cores.block import ResidualBlock
 from s7rl.cores.dense import Linear
 from s7rl.cores.modulation import FullModulation, LowRankModulation
 from s7rl.kernels.arrays import Arrays, array
@@ -266,6 +267,18 @@ class S7(Core):
         states = linear_scan(a, both_halves(gain, len(self.angle)) * driven, modes, reset, self.angle)
         y = self.output(states) + self.modulate_output(u, states) + (self.skip + select_d) * u
         return y, states[-1]
+
+
+class S7Block(ResidualBlock):
+    """S7 as it stands in a network: norm, layer, gate and residual.  ``make_core("s7", n_blocks=n)`` stacks n of them.
+
+    Args:
+        d_model: H, the width of input and output.
+        options: those of :class:`S7`.
+    """
+
+    def __init__(self, d_model: int, **options: Any) -> None:
+        super().__init__(S7(d_model, **options))
 
 
 def _are_plain(kind: type[nn.Module], *parts: nn.Module) -> bool:

@@ -209,6 +209,17 @@ def test_an_update_stops_early_when_the_divergence_passes_its_target() -> None:
     assert count_updates(1e-6) == 2, "the first epoch starts at a divergence of 0, but for rounding"
 
 
+def test_a_schedule_that_falls_in_a_line_is_0_and_never_below_in_a_rollout_beyond_the_end() -> None:
+    # Seen to fail it: the learning rate as the schedule has it; the clip range so, whose log is negative then.
+    line: dict[str, Any] = {"learning_rate": lambda left: 1e-2 * left, "clip_range": lambda left: 0.2 * left}
+    model = agent(clockworks(2), n_steps=8, n_epochs=1, clip_range_vf=lambda left: 0.1 * left, **line)
+    model.learn(20)  # two rollouts of 16
+    assert model._current_progress_remaining < 0.0
+    assert [group["lr"] for group in model.policy.optimizer.param_groups] == [0.0, 0.0]
+    logged = model.logger.name_to_value
+    assert [logged[f"train/{name}"] for name in ("learning_rate", "clip_range", "clip_range_vf")] == [0.0, 0.0, 0.0]
+
+
 def test_the_value_is_clipped_around_the_value_from_before() -> None:
     model = agent(clockworks(2), n_steps=8)
     model.learn(16)

@@ -72,8 +72,8 @@ def test_the_wheel_has_the_figures_that_the_list_of_environments_shows(wheel: zi
     assert wheel.read(figures) == (ROOT / "experiments" / "results" / "bench" / "envs.csv").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["page.html.jinja", "report/page.html.jinja", "inspection/page.html.jinja"])
-def test_the_wheel_has_the_template_of_each_page(name: str, wheel: zipfile.ZipFile) -> None:
+@pytest.mark.parametrize("name", ["page.html.jinja", "report/page.html.jinja", "inspection/page.html.jinja", "zoo/ppo_s7.yml"])
+def test_the_wheel_has_the_template_of_each_page_and_the_file_for_the_zoo(name: str, wheel: zipfile.ZipFile) -> None:
     assert wheel.read(f"s7rl/experiments/{name}") == (ROOT / "experiments" / name).read_bytes()
 
 
@@ -87,7 +87,19 @@ def test_the_script_starts_a_function_that_exists(wheel: zipfile.ZipFile) -> Non
     points = configparser.ConfigParser()
     points.read_file(io.StringIO(wheel.read(name).decode()))
     assert {section: dict(points[section]) for section in points.sections()} == {
-        "console_scripts": {"s7rl": "s7rl.experiments.cli:main"}
+        "console_scripts": {"s7rl": "s7rl.experiments.cli:main"},
+        "gymnasium.envs": {"__root__": "s7rl.envs:register_envs"},
     }
     main = importlib.import_module("s7rl.experiments.cli").main
     assert callable(main)
+
+
+def test_what_the_wheel_announces_to_gymnasium_registers_our_environments() -> None:
+    # Seen to fail it: a register_envs that leaves out the memory suite.
+    program = (
+        "import gymnasium; from importlib.metadata import EntryPoint;"
+        "EntryPoint('__root__', 's7rl.envs:register_envs', 'gymnasium.envs').load()();"
+        "print(gymnasium.make('s7rl/TMazePassive-v0').spec.id)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd="/", check=False)
+    assert run.stdout.split() == ["s7rl/TMazePassive-v0"], run.stderr

@@ -7,11 +7,13 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 import s7rl
 from s7rl import (
     Core,
     ResidualBlock,
+    S7Block,
     Stack,
     core_names,
     core_options,
@@ -23,7 +25,7 @@ LAYERS: dict[str, type[Core]] = {
     NAMED_OTHERWISE.get(name.lower(), name.lower()): thing
     for name in s7rl.__all__
     if inspect.isclass(thing := getattr(s7rl, name)) and issubclass(thing, Core)
-    if thing not in (Core, Stack, ResidualBlock)
+    if thing not in (Core, Stack, ResidualBlock, S7Block)
 }
 
 
@@ -168,3 +170,30 @@ def test_every_public_name_is_there_and_no_other() -> None:
         assert name in dir(s7rl)
     with pytest.raises(AttributeError, match="has no attribute 'S8'"):
         getattr(s7rl, "S8")  # noqa: B009 - mypy knows that it is not there
+
+
+def test_a_core_is_called_as_torchs_gru_is() -> None:
+    # Seen to fail it: forward that takes resets from a state that is all zeros; one that resets at the first step only.
+    core = make_core("s7", d_model=6, d_state=4)
+    x, state = torch.randn(7, 3, 6), torch.randn(3, core.state_size)
+    never, reset = torch.zeros(7, 3, dtype=torch.bool), torch.rand(7, 3) < 0.5
+    for given, meant in [
+        ((x,), (x, core.initial_state(3), never)),
+        ((x, state), (x, state, never)),
+        ((x, None, reset), (x, core.initial_state(3), reset)),
+        ((x, state, reset), (x, state, reset)),
+    ]:
+        for got, expected in zip(core(*given), core.scan(*meant), strict=True):
+            torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+def test_an_s7_block_is_what_make_core_stacks() -> None:
+    # Seen to fail it: a block that drops the options.
+    block, stack = S7Block(6, d_state=4, rotation=1.0), make_core("s7", d_model=6, d_state=4, rotation=1.0)
+    assert isinstance(stack, Stack)
+    stacked = stack.cores[0]
+    assert isinstance(stacked, ResidualBlock)
+    assert repr(block).replace("S7Block", "ResidualBlock") == repr(stacked)
+    stacked.load_state_dict(block.state_dict())
+    x = torch.randn(7, 3, 6)
+    torch.testing.assert_close(block(x), stacked(x), rtol=0, atol=0)
