@@ -24,6 +24,7 @@ from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import (
     EvaluateConfig,
     ExperimentConfig,
+    ExportConfig,
     FurtherOptions,
     InspectConfig,
     LearnConfig,
@@ -51,6 +52,7 @@ AnyConfig: TypeAlias = (
     | EvaluateConfig
     | WatchConfig
     | InspectConfig
+    | ExportConfig
     | TuneConfig
     | ExperimentConfig
     | ReportConfig
@@ -63,6 +65,7 @@ COMMANDS: dict[str, type[AnyConfig]] = {
     "evaluate": EvaluateConfig,
     "watch": WatchConfig,
     "inspect": InspectConfig,
+    "export": ExportConfig,
     "tune": TuneConfig,
     "experiment": ExperimentConfig,
     "report": ReportConfig,
@@ -75,6 +78,7 @@ Request: TypeAlias = (
     | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
     | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
     | Annotated[InspectConfig, tyro.conf.subcommand("inspect")]
+    | Annotated[ExportConfig, tyro.conf.subcommand("export")]
     | Annotated[TuneConfig, tyro.conf.subcommand("tune")]
     | Annotated[ExperimentConfig, tyro.conf.subcommand("experiment")]
     | Annotated[ReportConfig, tyro.conf.subcommand("report")]
@@ -198,6 +202,10 @@ def _run(request: AnyConfig, words: Sequence[str]) -> int:
         from s7rl.experiments.inspection.command import inspect_run
 
         return inspect_run(request, console)
+    if isinstance(request, ExportConfig):
+        from s7rl.experiments.export import export
+
+        return export(request, console)
     if isinstance(request, TuneConfig):
         from s7rl.experiments.tuning.tune import tune
 

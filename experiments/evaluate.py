@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
 from s7rl.agents import RecurrentPPO
 from s7rl.envs import has_batched_engine
 from s7rl.envs.registry import find_spec
+from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
 from s7rl.experiments.config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.evaluation import MOST_ROWS, Evaluation, evaluation_envs, pooled
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.probing import task_of_run
-from s7rl.experiments.run_folder import RunFolder, check_can_be_written, open_run_folder, write_json
+from s7rl.experiments.run_folder import check_can_be_written, write_json
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.summary import plural, print_scores, say, verdict
 from s7rl.experiments.train import evaluate_agent
@@ -38,7 +39,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         UsageError: the run folder or the request cannot be used.
         TrainingError: an environment failed.
     """
-    folder = open_run_folder(config.run)
+    folder = open_agent_folder(config.run)
     settings = folder.settings()
     for option, number in (("episodes", config.episodes), ("seeds", config.seeds)):
         if number < 1:
@@ -76,19 +77,6 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         content |= {way: _as_json(evaluations[way], played[way]) for way in others}
         write_json(Path(config.out), content)
     return 0
-
-
-def find_checkpoint(folder: RunFolder, which: Literal["latest", "best"]) -> Path:
-    """The file of an agent.
-
-    Raises:
-        UsageError: the run has none.
-    """
-    checkpoint = folder.best if which == "best" else folder.latest
-    if not checkpoint.is_file():
-        why = "too few episodes ended; try --checkpoint latest" if which == "best" else "its training never began"
-        raise UsageError(f"RUN {folder.path} has no {checkpoint.name}: {why}")
-    return checkpoint
 
 
 def _play(

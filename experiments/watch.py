@@ -15,12 +15,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from s7rl.agents import RecurrentPPO, load_normalization
 from s7rl.agents.threads import torch_threads
 from s7rl.envs import make_env
+from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.config import WatchConfig
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.evaluate import find_checkpoint
 from s7rl.experiments.failures import environment_failures
-from s7rl.experiments.run_folder import check_can_be_written, open_run_folder
+from s7rl.experiments.run_folder import check_can_be_written
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.summary import plural, say
 from s7rl.experiments.watching.film import check_film, write_film
@@ -46,7 +46,7 @@ def watch(config: WatchConfig, console: Console) -> int:
         UsageError: the run folder or the request cannot be used.
         TrainingError: the environment failed, or had no screen to be shown on.
     """
-    folder = open_run_folder(config.run)
+    folder = open_agent_folder(config.run)
     settings = folder.settings()
     _check(config)
     checkpoint = find_checkpoint(folder, config.checkpoint)

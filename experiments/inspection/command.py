@@ -13,11 +13,11 @@ from s7rl.agents import RecurrentPPO, load_normalization
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.threads import torch_threads
 from s7rl.envs.registry import find_spec
+from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.building import make_vec_of
 from s7rl.experiments.config import InspectConfig
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.evaluate import find_checkpoint
 from s7rl.experiments.evaluation import evaluation_envs
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.inspection.findings import measure
@@ -25,7 +25,6 @@ from s7rl.experiments.inspection.panels import Panel, panels_of
 from s7rl.experiments.inspection.recording import Recording, hidden_state_text, record
 from s7rl.experiments.inspection.writing import write_inspection
 from s7rl.experiments.probing import task_of_run
-from s7rl.experiments.run_folder import open_run_folder
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.summary import plural, say
 
@@ -44,7 +43,7 @@ def inspect_run(config: InspectConfig, console: Console) -> int:
         UsageError: the run folder or the request cannot be used.
         TrainingError: an environment failed.
     """
-    folder = open_run_folder(config.run)
+    folder = open_agent_folder(config.run)
     settings = folder.settings()
     _check(config)
     checkpoint = find_checkpoint(folder, config.checkpoint)
@@ -78,7 +77,7 @@ def inspect_run(config: InspectConfig, console: Console) -> int:
         "agent": f"{settings.agent}, {checkpoint}, after {model.num_timesteps:,} steps",
         "played": _played(recording, seed),
     }
-    home = folder.path if config.out is None else Path(config.out)
+    home = folder.results if config.out is None else Path(config.out)
     page = write_inspection(home, panels, title=f"What {settings.agent} remembers in {name}", facts=facts)
     _say(console, facts, panels, page)
     return 0

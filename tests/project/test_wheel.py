@@ -72,9 +72,18 @@ def test_the_wheel_has_the_figures_that_the_list_of_environments_shows(wheel: zi
     assert wheel.read(figures) == (ROOT / "experiments" / "results" / "bench" / "envs.csv").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["report/page.html.jinja", "inspection/page.html"])
+@pytest.mark.parametrize("name", ["report/page.html.jinja", "inspection/page.html", "model_card.md.jinja"])
 def test_the_wheel_has_the_template_of_each_page(name: str, wheel: zipfile.ZipFile) -> None:
     assert wheel.read(f"s7rl/experiments/{name}") == (ROOT / "experiments" / name).read_bytes()
+
+
+def test_the_wheel_has_every_file_of_the_agents_that_come_along(wheel: zipfile.ZipFile) -> None:
+    home = ROOT / "experiments" / "pretrained"
+    files = [path for path in home.glob("*/*") if path.is_file()]
+    assert len(files) >= 3 * 5
+    for path in files:
+        name = f"s7rl/experiments/pretrained/{path.relative_to(home).as_posix()}"
+        assert wheel.read(name) == path.read_bytes()
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
