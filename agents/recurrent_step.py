@@ -3,8 +3,8 @@
     observation(s), state, episode_start, noise  ->  action, next_state
 
 Observations go in as the environment gives them, but that images have their channels first where SB3 moved them there,
-and are scaled as in training; actions come out as the environment takes them.  With a noise of zeros the action is the most probable one.  With independent draws of the named kind it is
-a draw from the policy:
+and are scaled as in training; actions come out as the environment takes them.  With a noise of zeros the action is the
+most probable one.  With independent draws of the named kind it is a draw from the policy:
 
 =============  ===============  ==============================================================================
 action space   noise            because

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, WorkerError, make_vec, process_group
+from s7rl.agents import (
+    RecurrentPPO,
+    ShapedRewardVecEnv,
+    WorkerError,
+    load_normalization,
+    make_vec,
+    process_group,
+)
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.policy_names import policy_name
 from s7rl.backends import backend
+from s7rl.envs import has_batched_engine
+from s7rl.envs.registry import find_spec
 from s7rl.experiments.config import as_options
 from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.rewards import reward_shaping
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
+
+MOST_STEPS = 30_000
+"""Steps of an episode that is played to see how good an agent is, where nobody says: more than Atari's 27,000."""
 
 
 @contextmanager
@@ -120,6 +134,45 @@ def make_vec_of(settings: RunSettings, n_envs: int, seed: int) -> VecEnv:
         timeout=float(settings.worker_timeout) or None,
         wrappers=settings.wrappers,
     )
+
+
+def make_evaluation_vec(
+    settings: RunSettings, checkpoint: Path, n_envs: int, seed: int, max_steps: int | None = None
+) -> VecEnv:
+    """Makes environments of a run's task to play in, with observations scaled as in a checkpoint.
+
+    Args:
+        settings: of the run.
+        checkpoint: gives the statistics of VecNormalize, where the run used it.
+        n_envs: how many.
+        seed: of the first; every other one has the next.
+        max_steps: as ``step_limit``.
+    """
+    limit = step_limit(settings, max_steps)
+    if limit is not None:
+        # The engines have no such limit, but are the same step for step as the environments that have.
+        workers = "auto" if settings.workers == "batched" else settings.workers
+        settings = replace(settings, env_kwargs={**settings.env_kwargs, "max_episode_steps": limit}, workers=workers)
+    return load_normalization(checkpoint, make_vec_of(settings, n_envs, seed))
+
+
+def step_limit(settings: RunSettings, max_steps: int | None) -> int | None:
+    """The steps after which episodes are cut short that would go on otherwise, perhaps for ever.
+
+    Args:
+        settings: of the run.
+        max_steps: what was asked for; None: the environment's own limit, or ``MOST_STEPS`` where it has none that is
+            known beforehand.
+
+    Returns:
+        The steps; None where the environment ends its episodes no later by itself.
+    """
+    own = settings.env_kwargs.get("max_episode_steps", find_spec(settings.env_id).max_episode_steps)
+    own = own if isinstance(own, int) and own > 0 else None
+    if max_steps is None:
+        engine = has_batched_engine(settings.env_id, settings.env_kwargs, settings.wrappers)
+        return None if own is not None or engine else MOST_STEPS
+    return None if own is not None and own <= max_steps else max_steps
 
 
 def step_size(settings: RunSettings) -> float | LinearSchedule:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from s7rl.experiments.grid import Cell
 from s7rl.experiments.grid_folder import GridFolder, State
-from s7rl.experiments.summary import say
+from s7rl.experiments.wording import say
 
 REDRAW_SECONDS = 1.0
 HEADING_LINES = 4

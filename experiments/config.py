@@ -239,27 +239,42 @@ class ResumeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """Evaluate a trained agent on fresh seeds: return, success and episode lengths, with intervals.
-
-    Without --seed and --seeds, its most likely actions play the same episodes as the evaluation at the end of its
-    training.
-    """
+class PlayConfig:
+    """What the commands that have a trained agent play have in common."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """The run folder that `s7rl train` made, a folder of `s7rl export`, or pretrained:NAME of `s7rl list pretrained`."""
+    """The run folder that `s7rl train` made, a folder that `s7rl export` made, or pretrained:NAME (see `s7rl list
+    pretrained`)."""
     episodes: WholeNumber = 100
-    """Episodes to play for each seed, and each way of choosing actions."""
-    seeds: WholeNumber = 1
-    """How often to play them, each time on other seeds of the environments."""
+    """Episodes to play."""
+    max_steps: Annotated[
+        OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: the environment's own limit, else 30,000)")
+    ] = None
+    """Steps after which an episode is cut short."""
     seed: Annotated[
         OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: 10000, beyond those of the training)")
     ] = None
-    """Seed of the first environment; the others have the next."""
-    actions: Literal["both", "deterministic", "sampled"] = "both"
-    """Take the most probable action, or draw one from the policy; or one after the other."""
+    """Seed of the first environment; the others have the next. Every agent is shown the same episodes by the same
+    seed."""
     checkpoint: Literal["latest", "best"] = "latest"
     """The agent as it was at the end, or when its mean training return was best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(PlayConfig):
+    """Evaluate a trained agent on fresh seeds: return, success and episode lengths, with intervals.
+
+    Without --seed and --seeds, its most likely actions play the same episodes as the evaluation at the end of its
+    training; so do those of agents that were trained with other seeds, which can thus be compared.
+    """
+
+    episodes: WholeNumber = 100
+    """Episodes to play for each seed, and each way of choosing actions."""
+    seeds: WholeNumber = 1
+    """How often to play them, each time on the seeds of the environments behind those before. Not seeds of trainings:
+    the agent is the same."""
+    actions: Literal["both", "deterministic", "sampled"] = "both"
+    """Take the most probable action, or draw one from the policy; or one after the other."""
     out: Annotated[OptionalText, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: nothing is written)")] = (
         None
     )
@@ -267,26 +282,21 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchConfig:
+class WatchConfig(PlayConfig):
     """Watch a trained agent play, with what it thinks at each step: the distribution of its action, and the value.
 
-    In a window where the environment has one, else in the terminal; with --video as a film, without a screen.
+    In a window where the environment has one, else in the terminal; with --video as a film, without a screen. It plays
+    in this process: an environment that ends its process ends the command.
     """
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """The run folder that `s7rl train` made, a folder of `s7rl export`, or pretrained:NAME of `s7rl list pretrained`."""
     video: Annotated[
         OptionalText, tyro.conf.arg(metavar="FILE.mp4|FILE.gif", help_behavior_hint="(default: no film)")
     ] = None
     """Write a film there. The file must not exist yet. A GIF is made in memory; an MP4 needs the extra `video`."""
     episodes: WholeNumber = 1
     """Episodes to play."""
-    max_steps: WholeNumber = 1_000
+    max_steps: Annotated[OptionalWholeNumber, default_is("1,000")] = None
     """Steps of an episode after which the next one begins."""
-    seed: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: that of `s7rl evaluate`)")] = None
-    """Seed of the environment."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """The agent as it was at the end, or when its mean training return was best."""
     actions: Literal["deterministic", "sampled"] = "deterministic"
     """Which actions it takes: the most probable ones, or ones drawn from its policy."""
     fps: Annotated[
@@ -296,7 +306,7 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectConfig:
+class InspectConfig(PlayConfig):
     """Show what a trained agent remembers.
 
     Plays episodes and writes inspection.html, with pictures and tables in inspection/: what can be read from the
@@ -304,16 +314,8 @@ class InspectConfig:
     inspection wrote there is replaced.
     """
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """The run folder that `s7rl train` made, a folder of `s7rl export`, or pretrained:NAME of `s7rl list pretrained`."""
     episodes: WholeNumber = 200
     """Episodes to play."""
-    seed: Annotated[
-        OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: 10000, beyond those of the training)")
-    ] = None
-    """Seed of the first environment."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """The agent as it was at the end, or when its mean training return was best."""
     decision: Annotated[OptionalWholeNumber, default_is("the last of each episode")] = None
     """The step, from 0, of the decision that is asked how far back it looks."""
     out: Annotated[
@@ -332,7 +334,8 @@ class ExportConfig:
     """
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """The run folder that `s7rl train` made, a folder of `s7rl export`, or pretrained:NAME of `s7rl list pretrained`."""
+    """The run folder that `s7rl train` made, a folder that `s7rl export` made, or pretrained:NAME (see `s7rl list
+    pretrained`)."""
     format: Literal["onnx", "torchscript", "pt2", "folder"] = "onnx"
     """ONNX, which needs the extra `onnx`; TorchScript for torch.jit.load; pt2 for torch.export.load; or a folder with
     weights as safetensors, config.json and a model card, which other commands take as RUN."""

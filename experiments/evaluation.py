@@ -7,7 +7,7 @@ episodes more often than long ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -46,6 +46,13 @@ class Evaluation:
     """Steps of each episode."""
     successes: tuple[bool, ...]
     """Whether each episode ended in success; empty where the task does not say."""
+    limit: int | None = None
+    """Steps after which episodes were cut short; None where each came to its end."""
+
+    @property
+    def cut_short(self) -> int:
+        """How many episodes were cut short; their returns are what they had got by then."""
+        return 0 if self.limit is None else sum(length >= self.limit for length in self.lengths)
 
     @property
     def mean_return(self) -> float:
@@ -111,6 +118,7 @@ class Evaluation:
             "mean_length": self.mean_length,
             "shortest": min(self.lengths),
             "longest": max(self.lengths),
+            "cut_short": self.cut_short,
             "returns": list(self.returns),
             "lengths": list(self.lengths),
         }
@@ -123,7 +131,30 @@ def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
         returns=tuple(chain.from_iterable(evaluation.returns for evaluation in evaluations)),
         lengths=tuple(chain.from_iterable(evaluation.lengths for evaluation in evaluations)),
         successes=tuple(chain.from_iterable(evaluation.successes for evaluation in evaluations if told)),
+        limit=evaluations[0].limit,
     )
+
+
+def scores_as_json(played: Mapping[str, Sequence[Evaluation]], seeds: Sequence[int], checkpoint: str) -> dict[str, Any]:
+    """What a run's evaluation.json and the file of `s7rl evaluate --out` hold, which is the same.
+
+    ``seed`` and ``seeds`` are those of the first environment of the first and of every batch, ``checkpoint`` is latest
+    or best, ``sample`` whether actions were drawn.  Then come the numbers of ``Evaluation.as_json`` over all batches,
+    and ``mean_return_by_seed``, the mean of each batch.  Where actions were chosen in a second way, the same numbers of
+    that one stand under its name, ``sampled``.
+
+    Args:
+        played: by the way of choosing actions, ``deterministic`` or ``sampled``: each batch of episodes.
+        seeds: of the first environment of each batch.
+        checkpoint: which agent.
+    """
+    numbers = {
+        way: pooled(batches).as_json() | {"mean_return_by_seed": [batch.mean_return for batch in batches]}
+        for way, batches in played.items()
+    }
+    first, *others = numbers
+    head = {"seed": seeds[0], "seeds": list(seeds), "checkpoint": checkpoint, "sample": first == "sampled"}
+    return head | numbers[first] | {way: numbers[way] for way in others}
 
 
 def evaluation_envs(episodes: int) -> int:
@@ -138,6 +169,7 @@ def play_episodes(
     *,
     batches: int = 1,
     deterministic: bool = True,
+    limit: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Evaluation, ...]:
     """Plays episodes with the agent's memory carried from step to step and cleared between episodes.
@@ -151,6 +183,7 @@ def play_episodes(
         episodes: how many each batch plays, at least 1.
         batches: how many evaluations are played side by side.
         deterministic: take the most probable action instead of drawing one.
+        limit: steps after which the environments cut an episode short; None: they do not.
         stop: asked before each step; once it is true the evaluation is given up.
 
     Returns:
@@ -180,10 +213,11 @@ def play_episodes(
             ended[row // rows].append(
                 (float(episode["r"]), int(episode["l"]), None if success is None else bool(success))
             )
-    return tuple(map(_evaluation, ended))
+    return tuple(_evaluation(batch, limit) for batch in ended)
 
 
-def _evaluation(ended: Sequence[tuple[float, int, bool | None]]) -> Evaluation:
+def _evaluation(ended: Sequence[tuple[float, int, bool | None]], limit: int | None) -> Evaluation:
     returns, lengths, successes = zip(*ended, strict=True)
     # Where an environment speaks of success in some episodes only, perhaps those that had it, there is no rate.
-    return Evaluation(returns=returns, lengths=lengths, successes=() if None in successes else successes)
+    known = () if None in successes else successes
+    return Evaluation(returns=returns, lengths=lengths, successes=known, limit=limit)

@@ -25,7 +25,7 @@ from s7rl.experiments.presets import EXPERIMENTS, GRIDS
 from s7rl.experiments.report.page import write_report
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.suggestions import named
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.wording import plural, say
 
 SAVING_SECONDS = 120
 """How long a process of an experiment that was killed may take to save what it is at."""

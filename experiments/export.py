@@ -14,7 +14,7 @@ from s7rl.experiments.config import ExportConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.model_card import model_card, task_name
 from s7rl.experiments.run_folder import RunFolder, check_can_be_written, check_is_free, read_json, write_json
-from s7rl.experiments.summary import say
+from s7rl.experiments.wording import say
 from s7rl.files import write_atomically
 
 

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from s7rl.envs import Task
-from s7rl.experiments.pictures import lighten, save_figure
+from s7rl.experiments.pictures import BLUE, GREEN, ORANGE, lighten, save_figure
 from s7rl.experiments.run_folder import STEPS
 
 RETURN, SUCCESS = "rollout/ep_rew_mean", "rollout/success_rate"
-BLUE, ORANGE, GREEN = "#1f5fa8", "#c4622d", "#3f7f3f"
 
 
 def read_curve(progress: Path) -> dict[str, NDArray[np.float64]]:

@@ -20,9 +20,9 @@ from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import RunFolder, open_run_folder
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
-from s7rl.experiments.summary import say
 from s7rl.experiments.tracking import check_installed, trackers_of
 from s7rl.experiments.train import carry_out, learn_along
+from s7rl.experiments.wording import say
 
 
 def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> int:

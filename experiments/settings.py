@@ -20,7 +20,7 @@ from typing import Any
 
 from s7rl.agents.minibatch_sizes import cut_rollout, divisors
 from s7rl.envs import Task, has_batched_engine
-from s7rl.experiments.arguments import read_assignments
+from s7rl.experiments.arguments import read_assignments, write_assignments
 from s7rl.experiments.config import TrainConfig, as_options
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
@@ -156,6 +156,11 @@ class RunSettings:
     def has_memory(self) -> bool:
         """Whether the agent carries anything from step to step."""
         return AGENTS[self.agent].has_memory
+
+    @property
+    def task_name(self) -> str:
+        """The environment with its arguments and wrappers, for titles."""
+        return " ".join(filter(None, [self.env_id, write_assignments(self.env_kwargs), *self.wrappers]))
 
     @property
     def evaluation_seed(self) -> int:

@@ -6,13 +6,10 @@ and at least a quarter of the way from there to the optimum.
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -25,21 +22,14 @@ from s7rl.experiments.evaluation import Evaluation
 from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.rewards import describe_rewards
 from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.wording import plural, program
 
 FEW_EPISODES = 20
 """With fewer, all may be alike by chance."""
 CLEARLY = 0.25
 """Share of the way from the memoryless score to the optimum that counts as remembering."""
-
-
-def say(console: Console, line: str, **style: Any) -> None:
-    """Prints a line as it is: no markup read into it, no colours, no breaks."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True, **style)
-
-
-def plural(number: int, noun: str) -> str:
-    """``1 thread``, ``2 threads``, ``1,024 threads``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+LEFT_OUT = {"--agent": 1, "--out": 1, "--preset": 1, "--d-state": 1, "--core-kwargs": math.inf}
+"""Options that the agent without memory cannot have as they were, and how many words follow them."""
 
 
 def print_settings(
@@ -117,7 +107,7 @@ def print_score(console: Console, evaluation: Evaluation, task: Task, facts: dic
     rows = {"return": f"{evaluation.mean_return:.3f} ± {evaluation.standard_error:.3f}  ({episodes})"}
     if evaluation.success_rate is not None:
         rows["success rate"] = f"{evaluation.success_rate:.2f}"
-    print_table(console, rows | _yardsticks(task) | facts)
+    print_table(console, rows | _cut_short([evaluation]) | _yardsticks(task) | facts)
 
 
 def print_scores(console: Console, evaluations: Mapping[str, Evaluation], task: Task, facts: dict[str, str]) -> None:
@@ -128,7 +118,19 @@ def print_scores(console: Console, evaluations: Mapping[str, Evaluation], task: 
         (name,) = {name for name, _ in cells}
         table.add_row(Text(name, style="bold"), *(Text(value) for _, value in cells))
     console.print(table)
-    print_table(console, _yardsticks(task) | facts)
+    print_table(console, _cut_short(evaluations.values()) | _yardsticks(task) | facts)
+
+
+def _cut_short(evaluations: Collection[Evaluation]) -> dict[str, str]:
+    """How many episodes did not come to their end, if any."""
+    number = sum(evaluation.cut_short for evaluation in evaluations)
+    if not number:
+        return {}
+    (limit,) = {evaluation.limit for evaluation in evaluations}
+    return {
+        "cut short": f"{plural(number, 'episode')} after {limit:,} steps, with the return so far; "
+        f"`{program('s7rl')} evaluate --max-steps` sets the limit"
+    }
 
 
 def _score(evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -186,6 +188,8 @@ def verdict(
         return f"Whether this needs memory is not known here. To compare: {_without_memory(command)}"
     if not settings.has_memory:
         return f"This agent has no memory: return {score:.2f}, where {without:.2f} is the best without."
+    if evaluation.cut_short:
+        return "Episodes were cut short: what they had got by then cannot show whether the agent remembers."
     if len(evaluation.returns) < FEW_EPISODES:
         return (
             f"{plural(len(evaluation.returns), 'episode')} cannot show whether the agent remembers: "
@@ -210,17 +214,18 @@ def next_commands(folder: Path, *, interrupted: bool = False) -> str:
     return "next:  " + "\n       ".join(commands)
 
 
-def program(name: str) -> str:
-    """What to type for a program of this environment: its name, or its path where the shell would not find it."""
-    beside = Path(sys.executable).with_name(name)
-    return quote(os.path.relpath(beside)) if beside.exists() and shutil.which(name) is None else name
-
-
 def _without_memory(command: Sequence[str]) -> str:
-    """The command that started a run, for the agent without memory; its folder is not the same."""
-    kept, skipped = [program("s7rl")], False
+    """The command that started a run, for the agent without memory: its folder is another, and so is its network."""
+    kept: list[str] = []
+    following = 0.0  # words that belong to an option which is left out
     for word in command[1:]:
-        if not skipped and word.partition("=")[0] not in ("--agent", "--out", "--preset"):
+        name = word.partition("=")[0].replace("_", "-")
+        if name.startswith("--"):
+            following = 0.0
+        if name in LEFT_OUT:
+            following = 0.0 if "=" in word else LEFT_OUT[name]
+        elif following:
+            following -= 1
+        else:
             kept.append(word)
-        skipped = not skipped and word in ("--agent", "--out", "--preset")
-    return " ".join([kept[0], *map(quote, kept[1:]), "--agent none"])
+    return " ".join([program("s7rl"), *map(quote, kept), "--agent none"])

@@ -12,17 +12,16 @@ from typing import Any
 from rich.console import Console
 from stable_baselines3.common.vec_env import VecEnv
 
-from s7rl.agents import NumericalError, RecurrentPPO, load_normalization
+from s7rl.agents import NumericalError, RecurrentPPO
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.threads import torch_threads
 from s7rl.agents.vectorization import chosen_workers
 from s7rl.envs import Task
 from s7rl.envs.rewards import RewardError
-from s7rl.experiments.arguments import write_assignments
-from s7rl.experiments.building import build, make_vec_of, ranks
+from s7rl.experiments.building import build, make_evaluation_vec, ranks, step_limit
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import TrainingError
-from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes
+from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes, scores_as_json
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.interruption import Interruption, stop_on_signals
 from s7rl.experiments.learning_curve import draw_learning_curve
@@ -31,8 +30,9 @@ from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
 from s7rl.experiments.run_log import open_log
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.spaces import space_text
-from s7rl.experiments.summary import next_commands, print_score, print_settings, program, say, verdict
+from s7rl.experiments.summary import next_commands, print_score, print_settings, verdict
 from s7rl.experiments.tracking import Trackers, request_tracking, tracked
+from s7rl.experiments.wording import program, say
 
 
 def train(config: TrainConfig, settings: RunSettings, task: Task, command: Sequence[str], console: Console) -> int:
@@ -130,6 +130,7 @@ def evaluate_agent(
     *,
     seed: int,
     batches: int = 1,
+    max_steps: int | None = None,
     **options: Any,
 ) -> tuple[Evaluation, ...]:
     """Plays episodes of the run's task, with observations scaled as in the checkpoint.
@@ -141,18 +142,16 @@ def evaluate_agent(
         episodes: how many in each batch.
         seed: of the first environment; every other one has the next.
         batches: evaluations side by side.
+        max_steps: of an episode; None: the environment's own limit, or one that only episodes without an end reach.
         options: go to ``play_episodes``.
 
     Returns:
         What each batch got; nothing where it was stopped.
     """
-    plain = make_vec_of(settings, batches * evaluation_envs(episodes), seed)
-    vec_env = load_normalization(checkpoint, plain)
-    try:
-        with torch_threads(model.acting_threads):
-            return play_episodes(model, vec_env, episodes, batches=batches, **options)
-    finally:
-        vec_env.close()
+    vec_env = make_evaluation_vec(settings, checkpoint, batches * evaluation_envs(episodes), seed, max_steps)
+    with closing(vec_env), torch_threads(model.acting_threads):
+        limit = step_limit(settings, max_steps)
+        return play_episodes(model, vec_env, episodes, batches=batches, limit=limit, **options)
 
 
 def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> int:
@@ -239,7 +238,7 @@ def _evaluate(
     except KeyboardInterrupt:
         return None
     for evaluation in evaluations:
-        write_json(folder.evaluation, {"seed": seed, "checkpoint": "latest", "sample": False} | evaluation.as_json())
+        write_json(folder.evaluation, scores_as_json({"deterministic": evaluations}, [seed], "latest"))
         return evaluation
     return None
 
@@ -263,8 +262,7 @@ def _introduce(
 
 
 def _draw(folder: RunFolder, settings: RunSettings, task: Task) -> None:
-    name = " ".join([settings.env_id, write_assignments(settings.env_kwargs), *settings.wrappers]).strip()
-    title = f"{name}, agent {settings.agent}, seed {settings.seed}"
+    title = f"{settings.task_name}, agent {settings.agent}, seed {settings.seed}"
     draw_learning_curve(folder.progress, folder.learning_curve, task=task, title=title)
 
 

@@ -12,24 +12,25 @@ from rich.console import Console
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from s7rl.agents import RecurrentPPO, load_normalization
+from s7rl.agents import load_normalization
 from s7rl.agents.threads import torch_threads
 from s7rl.envs import make_env
-from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
-from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.config import WatchConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.run_folder import check_can_be_written
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.trained_agent import opened
 from s7rl.experiments.watching.film import check_film, write_film
 from s7rl.experiments.watching.moments import Filmed, Moment, moments
 from s7rl.experiments.watching.pictures import Painter
 from s7rl.experiments.watching.text import moment_as_text
+from s7rl.experiments.wording import plural, say
 
 DEFAULT_FPS = 10
 """Steps shown per second where the environment does not say."""
+DEFAULT_MAX_STEPS = 1_000
+"""Steps of an episode, where the user does not say."""
 
 
 def watch(config: WatchConfig, console: Console) -> int:
@@ -46,54 +47,36 @@ def watch(config: WatchConfig, console: Console) -> int:
         UsageError: the run folder or the request cannot be used.
         TrainingError: the environment failed, or had no screen to be shown on.
     """
-    folder = open_agent_folder(config.run)
-    settings = folder.settings()
     _check(config)
-    checkpoint = find_checkpoint(folder, config.checkpoint)
-    seed = settings.evaluation_seed if config.seed is None else config.seed
-    try:
+    remedy = "nothing was written" if config.video else "where there is no screen, --video FILE.gif needs none"
+    with opened(config, "watched") as agent, environment_failures(lambda: remedy):
+        settings, model = agent.settings, agent.model
         modes, own_fps = _rendering(settings)
         mode = _mode(modes, film=config.video is not None)
         fps = own_fps if config.fps is None else config.fps
         if config.video is not None:
             check_film(config.video, fps)
-        model = RecurrentPPO.load(checkpoint, device="auto")
         with warnings.catch_warnings():
             # What Gymnasium says where it opens the window for an environment that has pictures only.
             warnings.filterwarnings("ignore", message=".*HumanRendering wrapper")
             filmed = Filmed(make_env(settings.env_id, settings.env_kwargs, mode, settings.wrappers))
         plain = DummyVecEnv([lambda: Monitor(filmed)])
-        plain.seed(seed)
-        with closing(load_normalization(checkpoint, plain)) as vec_env, torch_threads(model.acting_threads):
-            shown = moments(
-                model,
-                vec_env,
-                filmed,
-                config.episodes,
-                config.max_steps,
-                deterministic=config.actions == "deterministic",
-            )
-            remedy = "nothing was written" if config.video else "where there is no screen, --video FILE.gif needs none"
-            with environment_failures(lambda: remedy):
-                if config.video is None:
-                    _tell(shown, console, fps, window=mode == "human")
-                else:
-                    name = " ".join([settings.env_id, write_assignments(settings.env_kwargs), *settings.wrappers])
-                    painter = Painter(filmed.observation_space, f"{name.strip()}, agent {settings.agent}")
-                    pictures = (painter.paint(_noted(moment, console)) for moment in shown)
-                    number = write_film(Path(config.video), pictures, fps)
-                    say(console, f"{config.video}: {plural(number, 'picture')}, {number / fps:.1f} s")
-    except (ValueError, TypeError, ImportError) as error:
-        raise UsageError(f"{checkpoint} cannot be watched: {error}") from error
+        plain.seed(agent.seed)
+        with closing(load_normalization(agent.checkpoint, plain)) as vec_env, torch_threads(model.acting_threads):
+            most = DEFAULT_MAX_STEPS if config.max_steps is None else config.max_steps
+            chosen = config.actions == "deterministic"
+            shown = moments(model, vec_env, filmed, config.episodes, most, deterministic=chosen)
+            if config.video is None:
+                _tell(shown, console, fps, window=mode == "human")
+            else:
+                painter = Painter(filmed.observation_space, f"{settings.task_name}, agent {settings.agent}")
+                pictures = (painter.paint(_noted(moment, console)) for moment in shown)
+                number = write_film(Path(config.video), pictures, fps)
+                say(console, f"{config.video}: {plural(number, 'picture')}, {number / fps:.1f} s")
     return 0
 
 
 def _check(config: WatchConfig) -> None:
-    for option, number in (("episodes", config.episodes), ("max-steps", config.max_steps)):
-        if number < 1:
-            raise UsageError(f"--{option} {number} must be at least 1")
-    if config.seed is not None and config.seed < 0:
-        raise UsageError(f"--seed {config.seed} must not be negative")
     if config.fps is not None and not 0.1 <= config.fps <= 1000:
         raise UsageError(f"--fps {config.fps:g} must be from 0.1 to 1000")
     check_can_be_written("--video", config.video)

@@ -29,7 +29,7 @@ from s7rl.experiments.bench.scan import bench_scan
 from s7rl.experiments.bench.train import bench_train
 from s7rl.experiments.building import check_device
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.summary import say
+from s7rl.experiments.wording import say
 
 BENCHMARKS: Mapping[type, Callable[[Any, Sequence[str], Console], Path]] = MappingProxyType(
     {

@@ -1,7 +1,6 @@
 """The pictures of the benchmarks: lines over a logarithmic axis, each named at its end.
 
-Colours are those of Okabe and Ito, which can be told apart with any kind of colour vision; what they do not suffice
-for is told apart by the dashes, and every line by its name. Yardsticks are grey.
+What the colours do not suffice for is told apart by the dashes, and every line by its name. Yardsticks are grey.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from s7rl.experiments.bench.measuring import Spread
-from s7rl.experiments.pictures import lighten, save_figure
+from s7rl.experiments.pictures import COLOURS, GREY, lighten, save_figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5.0, 2.0)), (0, (1.0, 1.5)))
-GREY = "#777777"
 LABEL_SIZE = 8.5
 
 

@@ -31,7 +31,7 @@ from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, sprea
 from s7rl.experiments.bench.probe import ProbeRequest, over_memory, probe
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tables import in_short, number, with_spread
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.wording import plural, say
 
 TRAIN, ACT = "train", "act"
 ACTING_ROUNDS = 3

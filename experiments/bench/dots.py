@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from s7rl.experiments.bench.chart import COLOURS, LABEL_SIZE
+from s7rl.experiments.bench.chart import LABEL_SIZE
 from s7rl.experiments.bench.measuring import Spread
-from s7rl.experiments.pictures import lighten, save_figure
+from s7rl.experiments.pictures import COLOURS, lighten, save_figure
 
 MARKERS = ("o", "<", ">")
 COLUMNS = 2

@@ -32,7 +32,7 @@ from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.spaces import space_text
 from s7rl.experiments.suggestions import check_once
-from s7rl.experiments.summary import say
+from s7rl.experiments.wording import say
 
 AT_A_TIME = 8
 """So many take turns: all together would not fit into the memory of a small machine."""

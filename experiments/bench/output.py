@@ -9,8 +9,6 @@ Each file is replaced in one step, and the table after every cell, so that a run
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 from s7rl.backends import backend
 from s7rl.experiments.bench.config import CommonOptions
 from s7rl.experiments.bench.measuring import Spread
+from s7rl.experiments.csv_table import csv_table
 from s7rl.experiments.machine import machine as local_machine
 from s7rl.experiments.run_folder import make_folder, versions, write_json
 from s7rl.files import write_atomically
@@ -55,11 +54,7 @@ class BenchFolder:
         for row in rows:
             assert set(row) <= set(self._columns), set(row) - set(self._columns)
         self._rows += rows
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
-        table.writeheader()
-        table.writerows(self._rows)
-        write_atomically(self.path / "results.csv", text.getvalue().encode())
+        write_atomically(self.path / "results.csv", csv_table(self._columns, self._rows))
 
 
 def spread_columns(name: str) -> list[str]:

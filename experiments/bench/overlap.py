@@ -17,8 +17,6 @@ in how well they use the cores cannot be compared where others use them too.  Th
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import time
 from collections.abc import Callable
@@ -43,6 +41,7 @@ from s7rl.agents.worker_process import MakeEnv
 from s7rl.agents.workers import WorkerVecEnv
 from s7rl.envs.registry import find_spec
 from s7rl.experiments.bench.measuring import Spread, ratio
+from s7rl.experiments.csv_table import csv_table
 from s7rl.files import write_atomically
 
 N_STEPS = 128
@@ -379,15 +378,8 @@ def main(options: Options) -> None:
             continue
         rows.append(measure(*case, rounds=options.rounds, patience=options.patience))
         print(rows[-1], flush=True)
-        _write(rows, options.out)
-
-
-def _write(rows: list[dict[str, str | float]], path: Path) -> None:
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, max(rows, key=len), restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+        fullest = max(rows, key=len)
+        write_atomically(options.out, csv_table(list(fullest), rows))
 
 
 if __name__ == "__main__":

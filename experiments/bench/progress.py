@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from s7rl.experiments.summary import say
+from s7rl.experiments.wording import say
 
 LINE_SECONDS = 5.0
 

@@ -31,7 +31,7 @@ from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.tasks import NOT_ASKED, SEQUENCE_TASKS, SequenceTask
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.suggestions import chosen
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.wording import plural, say
 
 SOLVED = 0.999
 """Validation accuracy from which on a task counts as solved, where it lasts for ``SOLVED_TIMES`` validations."""

@@ -39,7 +39,7 @@ from s7rl.experiments.bench.trainers import (
     trainer_of,
 )
 from s7rl.experiments.suggestions import chosen
-from s7rl.experiments.summary import plural, say
+from s7rl.experiments.wording import plural, say
 
 BOUNDS, FLAT, MEMORY = ("tmaze-100", "tmaze-50"), "flat", "memory"
 """The settings that have the products beside the trainers, and those that compare S7 with itself over the length."""

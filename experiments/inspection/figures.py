@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from s7rl.experiments.inspection.findings import Horizons
 from s7rl.experiments.inspection.measures import Band, Probe
-from s7rl.experiments.learning_curve import BLUE, GREEN, ORANGE
+from s7rl.experiments.pictures import BLUE, COLOURS, GREEN, ORANGE, lighten
 
 Steps = Int[np.ndarray, " T"]
 WIDTH = 7.5
@@ -53,7 +52,7 @@ def draw_horizons(steps: Steps, horizons: Mapping[str, Horizons], memory_span: i
         if memory_span is not None:
             rest.axvline(memory_span, color=ORANGE, linestyle="--", linewidth=1.4)
             rest.set_title(f"{memory_span:,} to remember", fontsize=9, color=ORANGE)
-        _clean(rest)
+        lighten(rest)
         _label_steps(rest)
         if found.over_time is None:
             play.set_axis_off()
@@ -64,7 +63,7 @@ def draw_horizons(steps: Steps, horizons: Mapping[str, Horizons], memory_span: i
         mesh = play.pcolormesh(edges, np.arange(len(order) + 1) - 0.5, shades, norm=LogNorm(), cmap="viridis")
         play.set_xlabel(STEP)
         play.tick_params(labelleft=False)
-        figure.colorbar(mesh, ax=play, label="steps")
+        figure.colorbar(mesh, ax=play, label="steps", format=_number)
     return figure
 
 
@@ -74,8 +73,12 @@ def _label_steps(axes: Axes) -> None:
     axes.xaxis.set_major_locator(
         LogLocator(subs=(1, 2, 5) if high < 10 * low else (1, 3) if high < 100 * low else (1,))
     )
-    axes.xaxis.set_major_formatter(lambda steps, _: f"{steps:,g}" if steps < 1e4 else f"{steps / 1e3:,g}k")
+    axes.xaxis.set_major_formatter(_number)
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _number(steps: float, _: object = None) -> str:
+    return f"{steps:,g}" if steps < 1e4 else f"{steps / 1e3:,g}k"
 
 
 def draw_gates(steps: Steps, gates: Mapping[str, Mapping[str, Band]]) -> Figure:
@@ -117,18 +120,11 @@ def draw_probes(steps: Steps, probes: Sequence[Probe]) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """The picture as a file."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
-
-
 def _figure(rows: int, height: float = 3.2) -> tuple[Figure, NDArray[np.object_]]:
     figure = Figure(figsize=(WIDTH, height * rows + 0.4), dpi=120, layout="constrained")
     panels: NDArray[np.object_] = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     for axes in panels:
-        _clean(axes)
+        lighten(axes)
     return figure, panels
 
 
@@ -137,11 +133,5 @@ def _band(axes: Axes, steps: Steps, found: Band, color: str, label: str) -> None
     axes.plot(steps, found.mean, color=color, linewidth=2.2, marker="o" if len(steps) == 1 else "", label=label)
 
 
-def _clean(axes: Axes) -> None:
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _colors(number: int) -> list[str]:
-    return [(BLUE, ORANGE, GREEN)[index % 3] for index in range(number)]
+    return [COLOURS[index % len(COLOURS)] for index in range(number)]

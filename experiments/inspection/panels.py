@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from s7rl.experiments import page
 from s7rl.experiments.inspection import figures
 from s7rl.experiments.inspection.findings import Findings, Horizons
 from s7rl.experiments.inspection.measures import Band, Probe, reach
 from s7rl.experiments.inspection.recording import Recording
-from s7rl.experiments.summary import plural
+from s7rl.experiments.page import Section, Value
+from s7rl.experiments.pictures import png
+from s7rl.experiments.wording import plural
 
 MOST_COLUMNS = 8
 """Columns of the hidden state that are drawn and put into words; the table has all."""
-Row = Mapping[str, object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One question, and what was found."""
-
-    name: str
-    """Of its files."""
-    title: str
-    """The question."""
-    method: str
-    """What was measured."""
-    sentences: tuple[str, ...]
-    """What was found, or why nothing could be."""
-    figure: Figure | None
-    """None where nothing was found."""
-    rows: tuple[Row, ...]
-    """The numbers."""
+NAMES = ("probe", "gradient", "horizons", "norms", "gates")
+"""Of all panels, and of their files."""
+Row = Mapping[str, Value]
 
 
 def panels_of(
     findings: Findings, recording: Recording, *, hidden_text: str, decision: int | None, memory_span: int | None
-) -> list[Panel]:
-    """All panels.
+) -> list[Section]:
+    """All panels, each a question with what was found, or why nothing could be.
 
     Args:
         findings: what was measured.
@@ -58,11 +44,26 @@ def panels_of(
     ]
 
 
-def _probe(findings: Findings, recording: Recording, hidden_text: str) -> Panel:
+def _panel(
+    *, name: str, title: str, method: str, sentences: Iterable[str], figure: Figure | None, rows: Iterable[Row]
+) -> Section:
+    """A question, what was found, how it was measured, and, where something was found, a picture and its numbers."""
+    points = tuple(sentences)
+    if figure is None:
+        return Section(title=title, points=points, text=[method])
+    lines = list(rows)
+    values = [list(line.values()) for line in lines]
+    shown = page.Figure(name=name, says=method, png=png(figure), columns=list(lines[0]), lines=values)
+    return Section(title=title, points=points, figures=[shown])
+
+
+def _probe(findings: Findings, recording: Recording, hidden_text: str) -> Section:
     probes, steps = findings.probes, findings.steps
     shown = probes[:MOST_COLUMNS]
     if recording.hidden is None:
-        sentences = ["left out: the task has no get_state() of numbers, the same at all times, to compare with"]
+        sentences = [
+            "left out: the task has no get_state() that needs no arguments and gives numbers, as many at all times"
+        ]
     elif not probes:
         sentences = ["left out: no column of get_state() varies between enough episodes"]
     else:
@@ -70,13 +71,13 @@ def _probe(findings: Findings, recording: Recording, hidden_text: str) -> Panel:
         sentences += [_read_in_words(one, steps) for one in shown]
         if len(probes) > len(shown):
             sentences.append(f"{len(probes) - len(shown)} further columns are in the table only")
-    return Panel(
+    return _panel(
         name="probe",
         title="What can be read from the memory?",
         method="A linear probe (ridge regression, at each step anew) from the memory to each column of the task's "
         "hidden state; fitted on every other episode, tested on the rest. The memory is read to a precision of 1 % of "
         "each number's spread. That something can be read does not mean that it is used.",
-        sentences=tuple(sentences),
+        sentences=sentences,
         figure=figures.draw_probes(steps, shown) if shown else None,
         rows=tuple(
             {
@@ -105,7 +106,7 @@ def _read_in_words(found: Probe, steps: np.ndarray) -> str:
     return f"get_state()[{found.column}] is read right in {beginning} of episodes {when}; {constant}"
 
 
-def _gradient(findings: Findings, decision: int | None) -> Panel:
+def _gradient(findings: Findings, decision: int | None) -> Section:
     shares = findings.gradient
     which = "last decision of an episode" if decision is None else f"decision at step {decision}"
     if shares is None:
@@ -119,20 +120,20 @@ def _gradient(findings: Findings, decision: int | None) -> Panel:
             else f"the {which} rests most on what it sees at that moment ({_percent(shares[0])} of the gradient)",
             f"half of the gradient lies within {plural(reach(shares), 'step')}, 90% within {reach(shares, 0.9):,}",
         ]
-    return Panel(
+    return _panel(
         name="gradient",
         title="How far back does a decision look?",
         method=f"The length of the gradient of log π(a) of the {which}, with respect to what the memory was given at "
         "each step up to it, as a share of the sum over all steps; mean over episodes.",
-        sentences=tuple(sentences),
+        sentences=sentences,
         figure=None if shares is None else figures.draw_gradient(shares),
         rows=() if shares is None else tuple({"lag": lag, "share": share} for lag, share in enumerate(shares.tolist())),
     )
 
 
-def _horizons(findings: Findings, memory_span: int | None) -> Panel:
+def _horizons(findings: Findings, memory_span: int | None) -> Section:
     horizons = findings.horizons
-    return Panel(
+    return _panel(
         name="horizons",
         title="How long does it last?",
         method="The time constant τ of each number of the memory, in steps: S7's w² + c, for other cores 1/(1 - a) "
@@ -165,8 +166,8 @@ def _horizon_rows(steps: Sequence[int], horizons: Mapping[str, Horizons]) -> Ite
                     yield {"layer": name, "number": number, "step": step, "steps": value}
 
 
-def _norms(findings: Findings) -> Panel:
-    return Panel(
+def _norms(findings: Findings) -> Section:
+    return _panel(
         name="norms",
         title="How full is the memory?",
         method="The Euclidean length of each layer's state; mean over episodes, shaded from the 10th to the 90th "
@@ -184,9 +185,9 @@ def _norm_in_words(name: str, found: Band, steps: np.ndarray) -> str:
     return f"{name}: {ends}, at most {found.mean[peak]:.3g} (step {steps[peak]:,})"
 
 
-def _gates(findings: Findings) -> Panel:
+def _gates(findings: Findings) -> Section:
     gates = findings.gates
-    return Panel(
+    return _panel(
         name="gates",
         title="When do its gates open?",
         method="Mean over units and episodes, shaded from the 10th to the 90th percentile. S7's input and output gates "

@@ -1,13 +1,12 @@
 """Episodes with what the memory held: played as an evaluation plays them, the states kept.
 
 T counts the steps that are kept, every one of them or every so many; B the episodes; S the numbers of the actor's
-memory; K the columns of the hidden state that the task shows to an oracle (``get_state()``).
+memory; K the columns of the hidden state that the task shows to an oracle.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import getdoc
 from typing import Any
@@ -24,9 +23,11 @@ from s7rl.agents import BatchedVecEnv
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
 from s7rl.agents.observations import Observations, map_observations
 from s7rl.agents.policies import RecurrentActorCriticPolicy
+from s7rl.agents.workers import WorkerVecEnv
+from s7rl.experiments.hidden_state import flat_numbers, hidden_state
 
 MOST_POINTS = 128
-"""Steps of an episode at which states are kept: as many as a picture can show."""
+"""Steps of an episode at which states are kept, at most: as many as a picture can show."""
 MOST_NUMBERS = 20_000_000
 """Numbers of all states together, 80 MB; a wide memory is kept at fewer steps."""
 MOST_WHOLE = 16
@@ -69,9 +70,7 @@ class Recording:
     """The first episode of each of the first environments."""
 
 
-def record(
-    policy: RecurrentActorCriticPolicy, vec_env: VecEnv, episodes: int, *, longest: int | None = None
-) -> Recording:
+def record(policy: RecurrentActorCriticPolicy, vec_env: VecEnv, episodes: int) -> Recording:
     """Plays episodes, taking the most probable actions.
 
     Every environment plays a number of episodes that is fixed beforehand, as in an evaluation.
@@ -81,7 +80,6 @@ def record(
         vec_env: monitored environments, already seeded; each plays its share, the first ones one more where it is
             uneven.
         episodes: how many to play, at least 1.
-        longest: steps of the longest possible episode; None where it is not known: then every step is kept.
 
     Returns:
         What is kept, the episodes in the order of their environments.
@@ -90,14 +88,15 @@ def record(
     players = [_Player(share=_share(episodes, vec_env.num_envs, row)) for row in range(vec_env.num_envs)]
     size = policy.core.state_size
     points = max(1, min(MOST_POINTS, MOST_NUMBERS // (episodes * max(size, 1))))
-    every = max(1, math.ceil((longest or 0) / points))
-    masked, shows_hidden = is_masking_supported(vec_env), vec_env.has_attr("get_state")
+    every = 1
+    masked, shows_hidden = is_masking_supported(vec_env), True
     continuous = isinstance(policy.action_space, spaces.Box)
     seen: Any = vec_env.reset()
     state = policy.initial_state(vec_env.num_envs)
     starts = np.ones(vec_env.num_envs, dtype=bool)
     while any(player.share for player in players):
         hidden = hidden_states(vec_env) if shows_hidden else None
+        shows_hidden = hidden is not None
         observations, _ = policy.obs_to_tensor(seen)
         masks = torch.as_tensor(get_action_masks(vec_env), device=policy.device) if masked else None
         with torch.no_grad():
@@ -112,6 +111,10 @@ def record(
                 player.keep(row, every, memory, hidden)
                 if row < MOST_WHOLE and not player.lengths:
                     player.keep_whole(row, observations, decisions, masks)
+        if any(len(player.states[-1]) > points for player in players):
+            every *= 2
+            for player in players:
+                player.thin_out()
         shaped = actions.cpu().numpy().reshape(-1, *(policy.action_space.shape or ()))
         seen, _, dones, infos = vec_env.step(policy.to_action_space(shaped))
         starts = np.asarray(dones, dtype=bool)
@@ -120,13 +123,17 @@ def record(
     return _together(players, every, size)
 
 
-def hidden_states(vec_env: VecEnv) -> list[NDArray[np.float64]]:
-    """What ``get_state()`` says of each environment, as a row of numbers."""
-    # A batched engine answers for all of its rows at once.
-    states: Iterable[Any] = vec_env.env_method("get_state")
-    if isinstance(vec_env.unwrapped, BatchedVecEnv):
-        states = next(iter(states))
-    return [np.array(list(_numbers(state)), dtype=np.float64) for state in states]
+def hidden_states(vec_env: VecEnv) -> Sequence[Float[np.ndarray, " K"]] | None:
+    """The hidden state of each environment; None where one has none."""
+    inner: Any = vec_env.unwrapped
+    if isinstance(inner, BatchedVecEnv):  # an engine, which answers for all of its rows at once
+        states = [flat_numbers(row) for row in inner.env_method("get_state", indices=0)[0]]
+    elif isinstance(inner, WorkerVecEnv):
+        states = inner.ask(hidden_state, [()] * inner.num_envs)
+    else:
+        states = [hidden_state(env) for env in inner.envs]
+    found = [state.astype(np.float64) for state in states if state is not None]
+    return found if len(found) == len(states) else None
 
 
 def hidden_state_text(vec_env: VecEnv) -> str:
@@ -152,13 +159,20 @@ class _Player:
     successes: list[bool] = field(default_factory=list)
     whole: list[tuple[Observations, Tensor, Tensor | None]] = field(default_factory=list)
 
-    def keep(self, row: int, every: int, memory: NDArray[np.float32], hidden: list[NDArray[np.float64]] | None) -> None:
+    def keep(
+        self, row: int, every: int, memory: NDArray[np.float32], hidden: Sequence[NDArray[np.float64]] | None
+    ) -> None:
         """Keep the state after a step, if it is one of those."""
         if self.length % every == 0:
             self.states[-1].append(memory[row].copy())
             if hidden is not None:
                 self.hidden[-1].append(hidden[row])
         self.length += 1
+
+    def thin_out(self) -> None:
+        """Forget every other state."""
+        self.states = [episode[::2] for episode in self.states]
+        self.hidden = [episode[::2] for episode in self.hidden]
 
     def keep_whole(self, row: int, observations: Observations, decisions: Tensor, masks: Tensor | None) -> None:
         """Keep what went in and came out at a step."""
@@ -199,25 +213,16 @@ def _stack(observations: tuple[Observations, ...]) -> Observations:
     return torch.stack([one for one in observations if isinstance(one, Tensor)])
 
 
-def _numbers(state: Any) -> Iterable[float]:
-    """All numbers in what ``get_state()`` returned, which may be nested."""
-    if isinstance(state, Mapping):
-        state = list(state.values())
-    if isinstance(state, tuple | list):
-        for part in state:
-            yield from _numbers(part)
-    else:
-        yield from np.ravel(state).astype(np.float64).tolist()
-
-
 def _together(players: list[_Player], every: int, size: int) -> Recording:
     lengths = np.array([length for player in players for length in player.lengths])
     steps = np.arange(0, lengths.max(), every)
-    states = _pad([episode for player in players for episode in player.states if episode], len(steps), size)
+    known = [episode for player in players for episode in player.states if episode]
+    states = _pad(known, len(steps), size)
     hidden = [episode for player in players for episode in player.hidden if episode]
     widths = {len(state) for episode in hidden for state in episode}
-    # What has not the same columns at all times has none that could be followed.
-    columns = widths.pop() if len(widths) == 1 else 0
+    # What has not the same columns at all times, or has them only at some, has none that could be followed.
+    kept = [len(episode) for episode in hidden] == [len(episode) for episode in known]
+    columns = widths.pop() if kept and len(widths) == 1 else 0
     successes = np.array([success for player in players for success in player.successes])
     return Recording(
         steps=steps,

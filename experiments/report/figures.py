@@ -1,11 +1,10 @@
 """The pictures of a report: curves with bands, and rows of dots with intervals.
 
-An agent has the same colour everywhere (Okabe and Ito's); controls and yardsticks are grey.
+An agent has the same colour everywhere; controls and yardsticks are grey.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,8 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from s7rl.experiments.bench.chart import COLOURS, GREY
-from s7rl.experiments.pictures import lighten
+from s7rl.experiments.pictures import COLOURS, GREY, lighten, png
 from s7rl.experiments.report.analysis import Agent
 from s7rl.experiments.statistics import Estimate
 
@@ -110,7 +108,7 @@ def draw_bands(
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10.5)
     figure.legend(loc="outside lower center", ncols=min(len(bands), 4), frameon=False, fontsize=8.5, handlelength=2.6)
-    return _png(figure)
+    return png(figure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +181,7 @@ def draw_rows(
         axes.spines["left"].set_visible(False)
         axes.set_title(group.title, fontsize=9.5, loc="left", pad=(5, 13, 21)[min(len(group.levels), 2)])
     panels[-1].set_xlabel(xlabel)
-    return _png(figure)
+    return png(figure)
 
 
 def _row(axes: Axes, height: int, row: Row, style: Style, limit: float | None) -> None:
@@ -203,11 +201,4 @@ def _row(axes: Axes, height: int, row: Row, style: Style, limit: float | None) -
 
 def _plain(axes: Axes) -> None:
     lighten(axes)
-    axes.set_axisbelow(True)
     axes.tick_params(labelsize=8.5)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()

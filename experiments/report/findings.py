@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from s7rl.experiments.bench.tables import number
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.statistics import Estimate
-from s7rl.experiments.summary import plural
+from s7rl.experiments.wording import plural
 
 CLAIM_SEEDS = 5
 """A bootstrap of fewer has intervals that are far too narrow: of three seeds a side, drawn from one distribution, it

@@ -7,30 +7,22 @@ report/NAME.csv      its numbers
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
-import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from s7rl.experiments.config import ReportConfig
+from s7rl.experiments.page import Table, write_page
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Record, Run, read_record
 from s7rl.experiments.report.figures import styles
 from s7rl.experiments.report.findings import findings, listed
-from s7rl.experiments.report.parts import Figure, Section, Table
 from s7rl.experiments.report.score_sections import score_sections
 from s7rl.experiments.report.training_sections import training_sections
 from s7rl.experiments.run_folder import check_can_be_written
-from s7rl.experiments.summary import plural, say
-from s7rl.files import write_atomically
-
-TEMPLATE = "page.html.jinja"
+from s7rl.experiments.wording import plural, say
 
 
 def report(config: ReportConfig, console: Console) -> int:
@@ -67,35 +59,21 @@ def write_report(path: Path, page: Path | None = None) -> Path:
     """
     analysis = Analysis(read_record(path))
     style = styles(analysis.agents)
-    parts = [*score_sections(analysis, style), *training_sections(analysis, style)]
+    record = analysis.record
     beside = path / "report"
     beside.mkdir(exist_ok=True)
-    for part in parts:
-        for figure in part.figures:
-            write_atomically(beside / f"{figure.name}.png", figure.png)
-            write_atomically(beside / f"{figure.name}.csv", as_csv(figure).encode())
     page = page or path / "report.html"
-    write_atomically(page, render(analysis, parts).encode())
-    return page
-
-
-def render(analysis: Analysis, parts: Sequence[Section]) -> str:
-    """The page as HTML, with everything in it."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["data_url"] = data_url
-    environment.filters["csv"] = as_csv
-    record = analysis.record
-    return environment.get_template(TEMPLATE).render(
+    write_page(
+        page,
+        beside,
+        [*score_sections(analysis, style), *training_sections(analysis, style)],
+        "report/page.html.jinja",
         title=record.path.resolve().name,
         summary=record.grid.summary,
         extent=_extent(record),
         findings=list(findings(analysis)),
         failed=[run for run in record.unfinished if run.state in ("failed", "damaged")],
         waiting=[run for run in record.unfinished if run.state in ("stopped", "new")],
-        sections=parts,
         command=shlex.join(record.command),
         grid=[
             _table("task", record.grid.tasks),
@@ -106,26 +84,7 @@ def render(analysis: Analysis, parts: Sequence[Section]) -> str:
         versions=_table("made with", _versions(record)),
         runs=[(str(run.cell), shlex.join(run.command)) for run in record.runs],
     )
-
-
-def data_url(content: bytes | str, kind: str) -> str:
-    """The content of a file as an address that holds it."""
-    raw = content.encode() if isinstance(content, str) else content
-    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
-
-
-def as_csv(figure: Figure) -> str:
-    """The numbers of a figure, to eight digits; what is not known, and intervals of one seed, are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(figure.columns)
-    for line in figure.lines:
-        writer.writerow([_written(value) if isinstance(value, float) else value for value in line])
-    return text.getvalue()
-
-
-def _written(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.8g}"
+    return page
 
 
 def _extent(record: Record) -> str:

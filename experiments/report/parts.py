@@ -1,58 +1,10 @@
-"""What a report is made of: sections with text, tables and figures, and how the numbers in them are written."""
+"""What the sections of a report have in common: yardsticks of a figure, and rows that do not repeat their names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
 from s7rl.experiments.report.data import Yardsticks
-
-Value: TypeAlias = "str | int | float | None"
-NOTHING = "\N{EN DASH}"
-"""Stands in a table where there is no number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A picture, and the numbers that it shows."""
-
-    name: str
-    """Of its files, without the ending."""
-    says: str
-    """For who cannot see it, and below it."""
-    png: bytes
-    """The picture."""
-    columns: Sequence[str]
-    """Of the numbers."""
-    lines: Sequence[Sequence[Value]]
-    """The numbers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Texts in rows."""
-
-    head: Sequence[str]
-    """Names of the columns."""
-    rows: Sequence[Sequence[str]]
-    """From the top."""
-    names: int = 1
-    """How many columns, from the left, hold names; the others hold numbers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of the report."""
-
-    title: str
-    """Stands above."""
-    text: Sequence[str]
-    """Paragraphs."""
-    tables: Sequence[Table] = ()
-    """Below the text."""
-    figures: Sequence[Figure] = ()
-    """Below the tables."""
 
 
 def levels(yardsticks: Yardsticks) -> dict[str, float]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from s7rl.experiments.page import NOTHING, Figure, Section, Table, Value
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.figures import Band, Row, Rows, Style, draw_bands, draw_rows
 from s7rl.experiments.report.findings import digits, shown
-from s7rl.experiments.report.parts import NOTHING, Figure, Section, Table, Value, grouped, levels
+from s7rl.experiments.report.parts import grouped, levels
 
 
 def score_sections(analysis: Analysis, style: Mapping[str, Style]) -> Iterator[Section]:

@@ -7,11 +7,12 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from s7rl.experiments.bench.tables import compact
+from s7rl.experiments.page import NOTHING, Figure, Section, Table, Value
 from s7rl.experiments.report.analysis import THRESHOLD, Analysis
 from s7rl.experiments.report.data import Run
 from s7rl.experiments.report.figures import Band, Row, Rows, Style, draw_bands, draw_rows
 from s7rl.experiments.report.findings import digits
-from s7rl.experiments.report.parts import NOTHING, Figure, Section, Table, Value, grouped, levels
+from s7rl.experiments.report.parts import grouped, levels
 
 
 def training_sections(analysis: Analysis, style: Mapping[str, Style]) -> Iterator[Section]:

@@ -17,10 +17,10 @@ from rich.text import Text
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.preset_files import write_preset
-from s7rl.experiments.summary import plural, program, say
 from s7rl.experiments.tuning.search_spaces import options_of
 from s7rl.experiments.tuning.study import OPTIONS, completed
 from s7rl.experiments.tuning.trials import ENDED
+from s7rl.experiments.wording import plural, program, say
 
 SHOWN = 5
 """Trials in the table."""

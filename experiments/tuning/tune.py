@@ -47,10 +47,10 @@ def tune(config: TuneConfig, console: Console) -> int:
     if not space_of(task, settings.core, request):
         raise UsageError("every option that would be searched is given: leave some of them out")
     folder = Path(config.runs) / "tune" / (config.name or f"{settings.env_id.rsplit('/', 1)[-1]}-{config.agent}")
-    from s7rl.experiments.summary import plural, say
     from s7rl.experiments.tuning.outcome import announce, conclude, keep_best
     from s7rl.experiments.tuning.study import open_study
     from s7rl.experiments.tuning.trials import Objective, TrialBar
+    from s7rl.experiments.wording import plural, say
 
     study = open_study(replace(config, steps=request.steps), folder)
     say(console, f"{folder}: {plural(config.trials, 'trial')} of {plural(request.steps or 0, 'step')}")

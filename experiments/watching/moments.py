@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents import RecurrentPPO
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
+from s7rl.experiments.hidden_state import hidden_state
 from s7rl.experiments.watching.choices import Choice, describe_choice
 
 
@@ -25,7 +26,7 @@ class View(NamedTuple):
     observation: Any
     """What the agent gets of it, before anything is normalised."""
     hidden: NDArray[Any] | None
-    """The hidden state of an environment of ours."""
+    """Its hidden state; None where it has none."""
 
 
 class Filmed(gym.Wrapper[Any, Any, Any, Any]):
@@ -57,8 +58,7 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
 
     def _look(self, observation: Any) -> None:
         scene: Any = self.render() if self.render_mode in ("rgb_array", "ansi") else None
-        hidden = self.unwrapped.get_state() if hasattr(self.unwrapped, "get_state") else None
-        self._views.append(View(scene, observation, hidden if isinstance(hidden, np.ndarray) else None))
+        self._views.append(View(scene, observation, hidden_state(self.env)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from s7rl.experiments.learning_curve import BLUE, ORANGE
+from s7rl.experiments.pictures import BLUE, GREY, ORANGE
 from s7rl.experiments.watching.choices import Choice, Intervals, Probabilities
 from s7rl.experiments.watching.moments import Moment, View
 
@@ -23,7 +23,6 @@ _DPI = 100
 _MOST_COLUMNS = 120
 """Characters of a line that can still be read when a drawing is as wide as that."""
 _MOST_LABELS = 24
-_GREY = "0.75"
 
 
 class Painter:
@@ -42,7 +41,7 @@ class Painter:
         self._scene = figure.add_axes((0.02, 0.04, 0.47, 0.86))
         self._bars = figure.add_axes((0.57, 0.47, 0.41, 0.36))
         self._trace = figure.add_axes((0.57, 0.1, 0.41, 0.22))
-        figure.text(0.02, 0.94, title, fontsize=10)
+        figure.text(0.02, 0.94, title, fontsize=10, parse_math=False)
         self._line = figure.text(0.57, 0.94, "", fontsize=10, family="monospace")
 
     def paint(self, moment: Moment) -> UInt8[NDArray[np.uint8], "height width 3"]:
@@ -69,7 +68,9 @@ class Painter:
             # A character of a monospaced font is 0.6 times as wide as it is high.
             room = 72 * 0.47 * WIDTH / _DPI / 0.6
             size = min(20.0, room / max(1, _columns(view.scene)))
-            axes.text(0.5, 0.5, view.scene.rstrip("\n"), fontsize=size, family="monospace", ha="center", va="center")
+            drawing = view.scene.rstrip("\n")
+            style: dict[str, Any] = {"fontsize": size, "family": "monospace", "parse_math": False}
+            axes.text(0.5, 0.5, drawing, ha="center", va="center", **style)
         else:
             pixels = _pixels(self._space, view.observation)
             limit = float(np.nanmax(np.abs(pixels), initial=0.0)) or 1.0
@@ -113,7 +114,7 @@ def _paint_intervals(axes: Any, choice: Intervals) -> None:
     errors = np.stack([choice.mean - choice.low, choice.high - choice.mean])
     axes.errorbar(columns, choice.mean, errors, fmt="_", color=BLUE, capsize=4, markersize=14)
     axes.plot(columns, choice.taken, "o", color=ORANGE)
-    axes.axhline(0, color=_GREY, linewidth=0.8, zorder=0)
+    axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     axes.set_xlim(-0.7, len(columns) - 0.3)
     axes.set_xticks(columns)
     axes.set_title("mean ± standard deviation of each action (orange: taken)", fontsize=9)

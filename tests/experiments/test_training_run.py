@@ -1,6 +1,7 @@
 """A whole run through the command line: train, evaluate, and interrupt, on a corridor of five.
 
-Mutations of `s7rl evaluate` seen to fail: batches one seed apart; as many environments for several seeds as for one.
+Mutations of `s7rl evaluate` seen to fail: batches one seed apart; as many environments for several seeds as for one;
+--max-steps not handed on; no limit where the environment has none.
 """
 
 import csv
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -21,6 +23,7 @@ import pytest
 from numpy.typing import NDArray
 
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec
+from s7rl.experiments.building import MOST_STEPS, step_limit
 from s7rl.experiments.cli import main
 from s7rl.experiments.run_folder import open_run_folder
 
@@ -120,6 +123,41 @@ def test_both_ways_of_choosing_actions_play_the_same_episodes_on_every_seed(run:
     # Drawn actions are reproducible, and others than the most probable ones.
     assert both["sampled"] == {key: sampled[key] for key in both["sampled"]}
     assert both["sampled"]["returns"] != both["returns"]
+
+
+def test_every_file_of_scores_has_one_shape_and_says_how_many_episodes_were_cut_short(
+    run: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", str(run), "--episodes", "3", "--actions", "deterministic"]
+    # No episode of this maze has fewer than 6 steps.
+    assert main([*words, "--max-steps", "4", "--out", str(tmp_path / "cut")]) == 0
+    whole, cut = (json.loads(path.read_text()) for path in (run / "evaluation.json", tmp_path / "cut"))
+    assert list(whole) == list(cut)
+    assert (whole["seeds"], whole["cut_short"]) == ([10_000], 0)
+    assert (cut["lengths"], cut["cut_short"]) == ([4, 4, 4], 3)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "asked", "limit"),
+    [
+        ("s7rl/TMazePassive-v0", {}, None, None),
+        ("s7rl/TMazePassive-v0", {}, 7, 7),
+        ("CartPole-v1", {}, None, None),
+        ("CartPole-v1", {}, 499, 499),
+        ("CartPole-v1", {}, 501, None),
+        ("CartPole-v1", {"max_episode_steps": 9}, 10, None),
+        ("CartPole-v1", {"max_episode_steps": -1}, None, MOST_STEPS),
+        ("Endless-v0", {}, None, MOST_STEPS),
+        ("Endless-v0", {}, 5, 5),
+    ],
+)
+def test_episodes_that_might_not_end_are_cut_short(
+    env_id: str, kwargs: dict[str, Any], asked: int | None, limit: int | None, run: Path
+) -> None:
+    if "Endless-v0" not in gym.registry:
+        gym.register("Endless-v0", "nowhere:Endless")
+    settings = replace(open_run_folder(str(run)).settings(), env_id=env_id, env_kwargs=kwargs)
+    assert step_limit(settings, asked) == limit
 
 
 def test_what_has_no_engine_is_evaluated_seed_by_seed(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Mutations seen to fail: no first observation told to the agent; the first view of the next episode at the end of one; no
 reset after an episode that was cut short; the value and the distribution with the state of the step after; actions not
 counted from the start of their space; continuous actions not squashed, or not clipped; the colors of the bars swapped;
-observations not normalised; durations in hundredths of a second.
+observations not normalised; durations in hundredths of a second; dollar signs in a title or drawing read as a formula.
 """
 
 import io
@@ -27,7 +27,7 @@ from s7rl.agents.distributions import MaskableBernoulli, MaskableCategorical, Ma
 from s7rl.envs import make_env
 from s7rl.experiments.cli import main
 from s7rl.experiments.evaluation import play_episodes
-from s7rl.experiments.learning_curve import BLUE, ORANGE
+from s7rl.experiments.pictures import BLUE, ORANGE
 from s7rl.experiments.watching.choices import Intervals, Probabilities, describe_choice
 from s7rl.experiments.watching.film import write_film
 from s7rl.experiments.watching.moments import Filmed, Moment, View, moments
@@ -212,6 +212,7 @@ def test_a_picture_has_the_scene_and_bars_as_high_as_the_probabilities() -> None
     choice = Probabilities(
         labels=("0", "1"), probabilities=np.array([0.8, 0.2]), taken=np.array([False, True], dtype=bool)
     )
+    Painter(spaces.Box(-1, 1, (2,)), "costs $^$").paint(moment(choice, scene="gold: $^$"))  # no formulas
     green = np.zeros((10, 10, 3), dtype=np.uint8)
     green[..., 1] = 200
     picture = Painter(spaces.Box(-1, 1, (2,)), "a title").paint(moment(choice, scene=green))

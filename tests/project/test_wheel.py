@@ -72,7 +72,9 @@ def test_the_wheel_has_the_figures_that_the_list_of_environments_shows(wheel: zi
     assert wheel.read(figures) == (ROOT / "experiments" / "results" / "bench" / "envs.csv").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["report/page.html.jinja", "inspection/page.html", "model_card.md.jinja"])
+@pytest.mark.parametrize(
+    "name", ["page.html.jinja", "report/page.html.jinja", "inspection/page.html.jinja", "model_card.md.jinja"]
+)
 def test_the_wheel_has_the_template_of_each_page(name: str, wheel: zipfile.ZipFile) -> None:
     assert wheel.read(f"s7rl/experiments/{name}") == (ROOT / "experiments" / name).read_bytes()
 

@@ -2,10 +2,12 @@
 
 Mutations seen to fail: actions drawn; the critic's memory in place of the actor's; continuous decisions that are the
 most probable ones; further episodes kept whole; states of several widths; the first row's state for all; states kept a
-step late; steps counted on over episodes.
+step late; steps counted on over episodes; hidden states not thinned out; a state that is there at first only taken for
+one; pictures taken for states; what get_state raises let through.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -95,15 +97,18 @@ def test_states_are_those_of_an_agent_that_plays_alone(model: RecurrentPPO, vec_
 def test_of_long_episodes_every_so_many_steps_are_kept(
     model: RecurrentPPO, vec_env: VecEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = record(model.policy, vec_env, 3)
+    every = record(model.policy, vec_env, 5)
     vec_env.seed(SEED)
     monkeypatch.setattr(recording, "MOST_POINTS", 3)
-    some = record(model.policy, vec_env, 3, longest=8)  # ceil(8 / 3) = 3
-    assert some.steps.tolist() == list(range(0, every.lengths.max(), 3))
-    np.testing.assert_array_equal(some.states, every.states[::3])
+    some = record(model.policy, vec_env, 5)
+    step = int(some.steps[1])
+    # The least power of two for which the longest episode has no more.
+    assert math.ceil(every.lengths.max() / step) <= 3 < math.ceil(every.lengths.max() / (step // 2))
+    assert some.steps.tolist() == list(range(0, every.lengths.max(), step))
+    np.testing.assert_array_equal(some.states, every.states[::step])
     assert some.hidden is not None
     assert every.hidden is not None
-    np.testing.assert_array_equal(some.hidden, every.hidden[::3])
+    np.testing.assert_array_equal(some.hidden, every.hidden[::step])
     assert [len(one) for one in some.whole] == [len(one) for one in every.whole]
 
 
@@ -111,15 +116,17 @@ def test_a_wide_memory_is_kept_at_fewer_steps(
     model: RecurrentPPO, vec_env: VecEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "MOST_NUMBERS", 3 * model.policy.core.state_size * 2)
-    assert record(model.policy, vec_env, 3, longest=8).steps.tolist() == [0, 4]
+    assert len(record(model.policy, vec_env, 3).steps) == 2
 
 
 def test_an_engine_says_what_its_hidden_state_is(vec_env: VecEnv) -> None:
     batched = "x, y, the y of the goal and the number of steps taken"
     assert hidden_state_text(vec_env) in (batched, "")
     vec_env.reset()
+    states = hidden_states(vec_env)
+    assert states is not None
     # At the start, in either arm's maze.
-    assert [state[[0, 1, 3]].tolist() for state in hidden_states(vec_env)] == [[0, 0, 0]] * 3
+    assert [state[[0, 1, 3]].tolist() for state in states] == [[0, 0, 0]] * 3
 
 
 class Shows(gym.Env[Any, Any]):
@@ -160,9 +167,28 @@ def test_nested_states_are_rows_of_numbers(monkeypatch: pytest.MonkeyPatch) -> N
     assert found[:, 0].tolist() == [[0, 2, 3.5, 1], [1, 2, 3.5, 1], [2, 2, 3.5, 1]]
 
 
-def test_a_state_that_grows_or_is_not_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShowsState, "state", staticmethod(lambda steps: [1.0] * (steps + 1)))
-    assert recorded(ShowsState).hidden is None
+STATES: dict[str, Callable[..., object]] = {
+    "grows": lambda steps: [1.0] * (steps + 1),
+    "is an object": lambda steps: {"rng": np.random.default_rng(), "step": steps},
+    "is bytes": lambda steps: b"saved",
+    "is nothing": lambda steps: None,
+    "is empty": lambda steps: [],
+    "is a picture": lambda steps: np.zeros((84, 84)),
+    "fails": lambda steps: 1 / 0,
+    "needs an argument": lambda steps, what: 0,
+    "is there at first only": lambda steps: 0 if steps == 0 else None,
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_is_not_as_many_numbers_at_all_times_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShowsState, "state", staticmethod(STATES[name]))
+    found = recorded(ShowsState)
+    assert found.hidden is None
+    assert found.lengths.tolist() == [3, 3]
+
+
+def test_an_environment_without_a_state_has_none() -> None:
     assert recorded(Shows).hidden is None
 
 

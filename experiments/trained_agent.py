@@ -1,0 +1,78 @@
+"""A trained agent, opened to play: what `s7rl evaluate`, `s7rl watch` and `s7rl inspect` begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stable_baselines3.common.vec_env import VecEnv
+
+from s7rl.agents import RecurrentPPO
+from s7rl.envs import Task
+from s7rl.envs.registry import find_spec
+from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
+from s7rl.experiments.building import make_evaluation_vec
+from s7rl.experiments.config import PlayConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.probing import task_of_run
+from s7rl.experiments.run_folder import RunFolder
+from s7rl.experiments.settings import RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedAgent:
+    """An agent with the run that it comes from."""
+
+    folder: RunFolder
+    """Of the run."""
+    settings: RunSettings
+    """Of the run."""
+    task: Task
+    """What it was trained on."""
+    checkpoint: Path
+    """The file of the agent."""
+    model: RecurrentPPO
+    """The agent, on whatever device there is."""
+    seed: int
+    """Of the first environment that it plays in."""
+
+    def environments(self, n_envs: int, max_steps: int | None) -> VecEnv:
+        """Environments of its task, seeded, with observations scaled as in the checkpoint; see there."""
+        return make_evaluation_vec(self.settings, self.checkpoint, n_envs, self.seed, max_steps)
+
+
+@contextmanager
+def opened(config: PlayConfig, verb: str) -> Iterator[TrainedAgent]:
+    """Opens an agent for the time of a block, in which its environments may turn out not to be usable.
+
+    Args:
+        config: names it.
+        verb: what is to be done with it, for messages: ``evaluated``.
+
+    Raises:
+        UsageError: the run, the request, or what the run needs cannot be used.
+        TrainingError: the environment died or did not answer when it was made.
+    """
+    folder = open_agent_folder(config.run)
+    settings = folder.settings()
+    for option, number in (("episodes", config.episodes), ("max-steps", config.max_steps)):
+        if number is not None and number < 1:
+            raise UsageError(f"--{option} {number} must be at least 1")
+    if config.seed is not None and config.seed < 0:
+        raise UsageError(f"--seed {config.seed} must not be negative")
+    checkpoint = find_checkpoint(folder, config.checkpoint)
+    try:
+        find_spec(settings.env_id)  # what it needs may not be installed here
+        yield TrainedAgent(
+            folder=folder,
+            settings=settings,
+            task=task_of_run(settings.env_id, settings.env_kwargs, settings.wrappers, settings.worker_timeout),
+            checkpoint=checkpoint,
+            # It may have been trained where there is a GPU, and play where there is none.
+            model=RecurrentPPO.load(checkpoint, device="auto"),
+            seed=settings.evaluation_seed if config.seed is None else config.seed,
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(f"{checkpoint} cannot be {verb}: {error}") from error
