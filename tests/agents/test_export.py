@@ -1,8 +1,8 @@
 """What is exported acts as the agent does, for every core, kind of action and kind of observation.
 
 Mutations seen to fail: a state that is not cleared, or a step late; observations that are not scaled, or not clipped;
-actions not counted from their start, not clipped, not squashed; noise that is left out; a batch of fixed size; entries
-of a Dict in another order; a scan in place of a single step, whose complex numbers ONNX has no operators for.
+actions not counted from their start, not clipped, not squashed; noise that is left out; entries of a Dict in another
+order; sizes by len(x), which record a batch of fixed size.
 """
 
 from __future__ import annotations
@@ -264,11 +264,12 @@ def test_noise_that_depends_on_the_state_is_drawn_from_its_distribution(squash: 
 def test_drawn_noise_draws_from_the_policy(actions: str, tmp_path: Path) -> None:
     draws = 40_000
     model = agent(spaces.Box(-1.0, 1.0, (2,)), ACTIONS[actions])
+    policy: Any = model.policy
     with torch.no_grad():
-        model.policy.action_net.weight.mul_(0.01 if actions == "box" else 0.3)  # so that no action is left out
+        policy.action_net.weight.mul_(0.01 if actions == "box" else 0.3)  # so that no action is left out
         if actions == "box":
-            model.policy.action_net.bias.zero_()
-            model.policy.log_std.fill_(-2.5)
+            policy.action_net.bias.zero_()
+            policy.log_std.fill_(-2.5)
     model.save(tmp_path / "agent")
     step = load_step(tmp_path / "agent")
     rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ print(json.dumps(returns))
 """
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("onnxruntime", "onnxscript"))), reason="needs the extra onnx"
 )

@@ -80,8 +80,9 @@ def test_its_card_has_the_header_of_the_hub_with_the_score_and_the_command(run: 
     assert model["name"] == "my-agent"
     (result,) = model["results"]
     evaluation = json.loads((run / "evaluation.json").read_text())
-    (metric,) = result["metrics"]
+    metric, success = result["metrics"]
     assert metric["type"] == "mean_reward"
+    assert success["value"] == evaluation["success_rate"]
     assert metric["value"] == f"{evaluation['mean_return']:.3f} +/- {evaluation['standard_error']:.3f}"
     assert result["dataset"]["type"] == "s7rl/CartPolePositionOnly-v0"
     assert f"{evaluation['mean_return']:.3f}" in text
