@@ -1,7 +1,9 @@
 """An agent that was exported to ONNX plays, with numpy and onnxruntime alone: torch need not be installed.
 
-s7rl export pretrained:tmaze-500
-python examples/onnx_agent.py tmaze-500.onnx s7rl.envs:s7rl/TMazePassive-v0 corridor_length=500
+    s7rl export pretrained:repeat-previous
+    python examples/onnx_agent.py repeat-previous.onnx s7rl.envs:s7rl/RepeatPrevious-v0
+
+Keyword arguments of the environment may follow, such as k=8.
 """
 
 import sys
