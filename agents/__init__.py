@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from s7rl.agents.anomalies import NumericalError as NumericalError
     from s7rl.agents.checkpoint import load_normalization as load_normalization
     from s7rl.agents.distributed import process_group as process_group
+    from s7rl.agents.export import export_agent as export_agent
     from s7rl.agents.history_extractor import S7HistoryExtractor as S7HistoryExtractor
     from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
     from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
@@ -29,6 +30,7 @@ _HOMES = {
     "ShapedRewardVecEnv": "s7rl.agents.shaped_reward",
     "WorkerError": "s7rl.agents.workers",
     "WorkerVecEnv": "s7rl.agents.workers",
+    "export_agent": "s7rl.agents.export",
     "load_normalization": "s7rl.agents.checkpoint",
     "make_vec": "s7rl.agents.vectorization",
     "prepare_env": "s7rl.agents.vec_env",

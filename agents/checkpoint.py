@@ -7,6 +7,9 @@
 
 There is no pickle in it: loading a stranger's agent runs none of their code.  Writing is atomic: a file is complete or
 not there, and an older one stays until the new one is complete.
+
+A folder with these files, as :func:`unpack_checkpoint` writes it to be shared, is a checkpoint, too: it has everything
+but the moments of the optimiser, which take twice the room of the weights and begin at zero again.
 """
 
 import io
@@ -141,7 +144,8 @@ class CheckpointMixin(BaseAlgorithm):
         ``compile_policy`` and ``debug_anomalies`` are of the process, not of the agent: pass them again.
 
         Args:
-            path: what :meth:`save` wrote; ".zip" is added to a name without suffix.
+            path: what :meth:`save` wrote, or a folder of :func:`unpack_checkpoint`; ".zip" is added to a name without
+                suffix.
             env: environment to act or to go on learning in, or its id, as in the constructor; None is enough for
                 ``predict``.  A ``VecNormalize`` gets the statistics of the one that the agent was trained in.
             device: where the model runs.
@@ -260,21 +264,52 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of s7rl or is damaged.
     """
-    if isinstance(path, io.IOBase):
-        content: bytes = path.read()
-    else:
-        source = with_suffix(path)
-        if not source.is_file():
-            raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
-        content = source.read_bytes()
     with _naming_the_file(path):
-        members = read_members(content, ("config.json", *_TENSORS))
-        config = parse_json(members.pop("config.json"))
-        if not isinstance(config, dict) or config.get("format") != FORMAT:
-            raise ValueError("its config.json is not that of an s7rl agent.")
-        if config.get("version") != FORMAT_VERSION:
-            raise ValueError(f"its version is {config.get('version')}, this s7rl reads version {FORMAT_VERSION}.")
-        return config, {name: safetensors.torch.load(member) for name, member in members.items()}
+        return _parsed(_members(path))
+
+
+def unpack_checkpoint(path: str | Path | io.BufferedIOBase, folder: str | Path) -> None:
+    """Write a checkpoint as the files of a folder, without the moments of the optimiser; :meth:`load` takes it.
+
+    Args:
+        path: what ``save`` wrote.
+        folder: to write into; it may be there.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if it is none of s7rl or is damaged.
+    """
+    with _naming_the_file(path):
+        members = _members(path)
+        _parsed(members)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, content in members.items():
+        if name != "optimizer.safetensors":
+            write_atomically(Path(folder, name), content)
+
+
+def _members(path: str | Path | io.BufferedIOBase) -> dict[str, bytes]:
+    names = ("config.json", *_TENSORS)
+    if isinstance(path, io.IOBase):
+        return read_members(path.read(), names)
+    source = with_suffix(path)
+    if source.is_file():
+        return read_members(source.read_bytes(), names)
+    if Path(path, "config.json").is_file():
+        found = {name: Path(path, name) for name in names}
+        members = {name: file.read_bytes() for name, file in found.items() if file.is_file()}
+        return {"optimizer.safetensors": safetensors.torch.save({}), **members}
+    raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
+
+
+def _parsed(members: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Tensors]]:
+    config = parse_json(members["config.json"])
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ValueError("its config.json is not that of an s7rl agent.")
+    if config.get("version") != FORMAT_VERSION:
+        raise ValueError(f"its version is {config.get('version')}, this s7rl reads version {FORMAT_VERSION}.")
+    tensors = {name: content for name, content in members.items() if name != "config.json"}
+    return config, {name: safetensors.torch.load(content) for name, content in tensors.items()}
 
 
 @contextmanager
@@ -282,6 +317,8 @@ def _naming_the_file(path: str | Path | io.BufferedIOBase, replaced: Collection[
     """Turn whatever a broken file makes libraries raise into one line that names the file."""
     try:
         yield
+    except FileNotFoundError:
+        raise
     except Exception as error:
         reason = shorten(str(error), 300, placeholder=" ...")
         if isinstance(error, KeyError):

@@ -16,6 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from s7rl.agents.observations import Observations
+from s7rl.backends import is_recorded
 from s7rl.checks import SIZE, check_arguments
 from s7rl.cores.dense import Linear
 
@@ -295,11 +296,12 @@ class _OneHot(nn.Module):
         self.register_buffer("offset", torch.as_tensor(np.cumsum(counts) - counts), persistent=False)
 
     def forward(self, x: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N F"]:
-        symbols = x.reshape(len(x), -1).long() - self.start
-        if x.device.type == "cpu":
+        symbols = x.flatten(1).long() if x.ndim > 1 else x.long().unsqueeze(1)
+        symbols = symbols - self.start
+        if x.device.type == "cpu" and not is_recorded():
             outside = (symbols < 0) | (symbols > self.last)
             if outside.any():
                 symbol = (symbols + self.start)[outside][0].item()
                 raise ValueError(_OUTSIDE.format(symbol=symbol, where=self.where))
-        one_hot = torch.zeros(len(x), self.size, device=x.device)
+        one_hot = torch.zeros(x.shape[0], self.size, device=x.device)
         return one_hot.scatter_(1, symbols + self.offset, 1.0)

@@ -18,6 +18,7 @@ from s7rl.experiments.command_line import command_of, parse
 from s7rl.experiments.config import (
     EvaluateConfig,
     ExperimentConfig,
+    ExportConfig,
     InspectConfig,
     ListConfig,
     ReportConfig,
@@ -96,6 +97,10 @@ def _run(request: object, words: Sequence[str]) -> int:
         from s7rl.experiments.inspection.command import inspect_run
 
         return inspect_run(request, console)
+    if isinstance(request, ExportConfig):
+        from s7rl.experiments.export import export
+
+        return export(request, console)
     if isinstance(request, TuneConfig):
         from s7rl.experiments.tuning.tune import tune
 

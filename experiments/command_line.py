@@ -22,6 +22,7 @@ from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import (
     EvaluateConfig,
     ExperimentConfig,
+    ExportConfig,
     FurtherOptions,
     InspectConfig,
     LearnConfig,
@@ -50,6 +51,7 @@ COMMANDS: Mapping[str, type] = MappingProxyType(
         "evaluate": EvaluateConfig,
         "watch": WatchConfig,
         "inspect": InspectConfig,
+        "export": ExportConfig,
         "tune": TuneConfig,
         "experiment": ExperimentConfig,
         "report": ReportConfig,

@@ -245,7 +245,8 @@ class PlayConfig:
     """What the commands that have a trained agent play have in common."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """The run folder that `s7rl train` made."""
+    """The run folder that `s7rl train` made, a folder that `s7rl export` made, or pretrained:NAME (see `s7rl list
+    pretrained`)."""
     episodes: WholeNumber = 100
     """Episodes to play."""
     max_steps: Annotated[
@@ -319,8 +320,33 @@ class InspectConfig(PlayConfig):
     """Episodes to play."""
     decision: Annotated[OptionalWholeNumber, default_is("the last of each episode")] = None
     """The step, from 0, of the decision that is asked how far back it looks."""
-    out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: the run folder)")] = None
+    out: Annotated[
+        OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: RUN; for pretrained:NAME, ./NAME)")
+    ] = None
     """Where it is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Write a trained agent as a file for other programs, or as a folder to share.
+
+    A file holds one step, for any number of environments at once: observations as the environment gives them, the
+    memory's state, whether an episode starts, and noise go in; actions as the environment takes them and the next state
+    come out. Noise of zeros takes the most probable action; README.md says which noise draws one.
+    """
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The run folder that `s7rl train` made, a folder that `s7rl export` made, or pretrained:NAME (see `s7rl list
+    pretrained`)."""
+    format: Literal["onnx", "torchscript", "pt2", "folder"] = "onnx"
+    """ONNX, which needs the extra `onnx`; TorchScript for torch.jit.load; pt2 for torch.export.load; or a folder with
+    weights as safetensors, config.json and a model card, which other commands take as RUN."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """The agent as it was at the end, or when its mean training return was best."""
+    out: Annotated[
+        OptionalText, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: named after RUN, here)")
+    ] = None
+    """The file or the folder. It must not exist yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,12 +398,12 @@ class ReportConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig:
-    """List what there is: tasks, agents, or experiments worth running.
+    """List what there is: tasks, agents, experiments worth running, or agents that come trained.
 
     A table, or in a pipe or a file one line each, with tabs between its parts.
     """
 
-    what: tyro.conf.Positional[Literal["envs", "agents", "experiments"]]
+    what: tyro.conf.Positional[Literal["envs", "agents", "experiments", "pretrained"]]
     """What to list."""
     suite: Annotated[
         tuple[str, ...],

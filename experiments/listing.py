@@ -1,8 +1,9 @@
-"""`s7rl list`: tables of tasks, agents and experiments; where nobody looks at them, lines for grep and cut."""
+"""`s7rl list`: tables of tasks, agents, experiments and trained agents; in a pipe, lines for grep and cut."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,11 +14,14 @@ from rich.text import Text
 
 from s7rl.envs import find_task, has_batched_engine, task_ids
 from s7rl.envs.registry import SUITES
+from s7rl.experiments.agent_folders import PREFIX, pretrained_agents
 from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.config import ListConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.measured import measured_envs
+from s7rl.experiments.model_card import task_name
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
+from s7rl.experiments.run_folder import read_json
 from s7rl.experiments.suggestions import named
 
 STEPS_A_SECOND = (
@@ -67,7 +71,7 @@ def show_list(config: ListConfig, console: Console) -> int:
     """
     if config.suite and config.what != "envs":
         raise UsageError(f"--suite {config.suite[0]} is for `s7rl list envs`: leave it out")
-    lists = {"envs": _envs, "agents": _agents, "experiments": _experiments}
+    lists = {"envs": _envs, "agents": _agents, "experiments": _experiments, "pretrained": _pretrained}
     listing = lists[config.what](config)
     if not listing.rows:
         raise UsageError(f"nothing in `s7rl list {config.what}` has the text '{config.text}': leave out --text for all")
@@ -137,6 +141,17 @@ def _experiments(config: ListConfig) -> Listing:
     for name, command, shows in single + grids:
         if _is_asked_for(config, name, command, shows):
             listing.rows.append((name, f"{command}\n{shows}"))
+    return listing
+
+
+def _pretrained(config: ListConfig) -> Listing:
+    listing = Listing("agent", "its task\nits command", ("steps", "return", "success"))
+    for name, folder in pretrained_agents().items():
+        settings, evaluation = folder.settings(), read_json(folder.evaluation)
+        task, command = task_name(settings), shlex.join(folder.command)
+        if _is_asked_for(config, name, task, command):
+            figures = compact(settings.steps), _score(evaluation["mean_return"]), _score(evaluation["success_rate"])
+            listing.rows.append((f"{PREFIX}{name}", f"{task}\n{command}", *figures))
     return listing
 
 

@@ -46,6 +46,11 @@ class RunFolder:
     """Where it is."""
 
     @property
+    def results(self) -> Path:
+        """The folder for what is made of its agent, unless the user names another."""
+        return self.path
+
+    @property
     def config(self) -> Path:
         """What made the run."""
         return self.path / "config.json"
@@ -255,7 +260,15 @@ def open_run_folder(name: str) -> RunFolder:
     Raises:
         UsageError: there is none, or it is something else.
     """
-    folder = RunFolder(Path(name))
+    return checked(RunFolder(Path(name)), name)
+
+
+def checked(folder: RunFolder, name: str) -> RunFolder:
+    """The folder, if there is a run of this version in it; ``name`` is what the user called it.
+
+    Raises:
+        UsageError: there is none, or it is something else.
+    """
     if not folder.path.exists():
         raise UsageError(
             f"RUN {name} does not exist: give a folder that `s7rl train` made (by default they lie in runs/)"
@@ -263,11 +276,13 @@ def open_run_folder(name: str) -> RunFolder:
     if not folder.path.is_dir():
         raise UsageError(f"RUN {name} is a file, not a run folder: give the folder that it lies in")
     if not folder.config.is_file():
-        raise UsageError(f"RUN {name} is not a run folder, it has no config.json: give one that `s7rl train` made")
+        raise UsageError(
+            f"RUN {name} is not a run folder, it has no {folder.config.name}: give one that `s7rl train` made"
+        )
     config = read_json(folder.config)
     if config.get("format") != FORMAT:
         raise UsageError(
-            f"RUN {name} is not a run folder, its config.json is of another program: give one of `s7rl train`"
+            f"RUN {name} is not a run folder, its {folder.config.name} is of another program: give one of `s7rl train`"
         )
     if config.get("format_version") != FORMAT_VERSION:
         found = config.get("format_version")

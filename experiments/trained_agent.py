@@ -12,11 +12,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from s7rl.agents import RecurrentPPO
 from s7rl.envs import Task
 from s7rl.envs.registry import find_spec
+from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
 from s7rl.experiments.building import make_evaluation_vec
 from s7rl.experiments.config import PlayConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.probing import task_of_run
-from s7rl.experiments.run_folder import RunFolder, open_run_folder
+from s7rl.experiments.run_folder import RunFolder
 from s7rl.experiments.settings import RunSettings
 
 
@@ -54,18 +55,14 @@ def opened(config: PlayConfig, verb: str) -> Iterator[TrainedAgent]:
         UsageError: the run, the request, or what the run needs cannot be used.
         TrainingError: the environment died or did not answer when it was made.
     """
-    folder = open_run_folder(config.run)
+    folder = open_agent_folder(config.run)
     settings = folder.settings()
     for option, number in (("episodes", config.episodes), ("max-steps", config.max_steps)):
         if number is not None and number < 1:
             raise UsageError(f"--{option} {number} must be at least 1")
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
-    checkpoint = folder.best if config.checkpoint == "best" else folder.latest
-    if not checkpoint.is_file():
-        best = config.checkpoint == "best"
-        why = "too few episodes ended; try --checkpoint latest" if best else "its training never began"
-        raise UsageError(f"RUN {folder.path} has no {checkpoint.name}: {why}")
+    checkpoint = find_checkpoint(folder, config.checkpoint)
     try:
         find_spec(settings.env_id)  # what it needs may not be installed here
         yield TrainedAgent(

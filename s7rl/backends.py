@@ -41,7 +41,7 @@ def backend(x: Tensor) -> str:
         ValueError: if ``S7RL_SCAN`` names none, or one that cannot work here.
     """
     asked = os.environ.get(VARIABLE, "")
-    if _is_recorded():
+    if is_recorded():
         return asked if asked == "reference" else "torch"
     if not asked:
         preferred = "triton" if x.device.type == "cuda" else "numba"
@@ -86,7 +86,8 @@ def fused(*tensors: Tensor) -> bool:
     )
 
 
-def _is_recorded() -> bool:
+def is_recorded() -> bool:
+    """Whether ``torch.jit.trace`` or ``torch.export`` is recording, so that no number can be looked at."""
     # The other way to compile is dynamo, which also records for torch.export(strict=True), and then refuses kernels.
     return is_tracing() or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling())
 

@@ -68,7 +68,7 @@ def inspect_run(config: InspectConfig, console: Console) -> int:
         "agent": f"{settings.agent}, {agent.checkpoint}, after {agent.model.num_timesteps:,} steps",
         "played": _played(recording, agent.seed, step_limit(settings, config.max_steps)),
     }
-    home = agent.folder.path if config.out is None else Path(config.out)
+    home = agent.folder.results if config.out is None else Path(config.out)
     page = write_inspection(home, panels, title=f"What {settings.agent} remembers in {settings.task_name}", facts=facts)
     _say(console, facts, panels, page)
     return 0

@@ -27,7 +27,9 @@ class Linear(nn.Linear):
 
     def forward(self, input: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
         """See :class:`torch.nn.Linear`."""
-        if input.numel() * self.out_features < MIN_MULTIPLICATIONS or not _takes(input, self.weight):
+        # Compilers choose their own kernels, and asked for a size they would take it for a fixed one.
+        small = torch.compiler.is_compiling() or input.numel() * self.out_features < MIN_MULTIPLICATIONS
+        if small or not _takes(input, self.weight):
             return nn.functional.linear(input, self.weight, self.bias)
         product = _differentiable if torch.is_grad_enabled() else _product
         return product(input.contiguous(), self.weight, self.bias)
@@ -73,8 +75,7 @@ def _product(x: Float[Tensor, "*batch I"], weight: Float[Tensor, "O I"], bias: T
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
     return (
-        not torch.compiler.is_compiling()  # it has its own choice of kernels
-        and one_dnn_is_faster()
+        one_dnn_is_faster()
         and bool(torch.backends.mkldnn.enabled)
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"

@@ -21,7 +21,8 @@ class FusedCore(Core):
         self, x: Float[Tensor, "T B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, "T B"]
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B S"]]:
         """See :meth:`Core.scan`."""
-        starts = [0, *(reset[1:].any(dim=1).nonzero().flatten() + 1).tolist()]
+        # A single step, which an agent acts by, is a stretch as it is.
+        starts = [0, *(reset[1:].any(dim=1).nonzero().flatten() + 1).tolist()] if len(x) > 1 else [0]
         lengths = [end - start for start, end in zip(starts, [*starts[1:], len(x)], strict=True)]
         ys = []
         for start, stretch in zip(starts, x.split(lengths), strict=True):

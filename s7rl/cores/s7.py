@@ -200,12 +200,13 @@ class S7(Core):
         reset: Bool[Tensor, " B"],
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]] | None:
         """See :meth:`Core.step_within`."""
-        batch, w_0 = len(x), self.w_0
+        batch, w_0 = x.shape[0], self.w_0  # no len(x), which would fix the size of what is recorded
         select, b, c = self.selection, self.input, self.output
         if not (
-            batch <= MOST_AT_ONCE
+            # First, as what records asks for no size that it would then take for a fixed one.
+            fused(x, state, w_0)
+            and batch <= MOST_AT_ONCE
             and self.selectivity == "diagonal"
-            and fused(x, state, w_0)
             and not torch.is_autocast_enabled("cpu")
             and _are_plain(nn.LayerNorm, norm)
             and _are_plain(Linear, select, b, c, gate)

@@ -73,10 +73,26 @@ def test_the_wheel_has_the_figures_that_the_list_of_environments_shows(wheel: zi
 
 
 @pytest.mark.parametrize(
-    "name", ["page.html.jinja", "report/page.html.jinja", "inspection/page.html.jinja", "zoo/ppo_s7.yml"]
+    "name",
+    [
+        "page.html.jinja",
+        "report/page.html.jinja",
+        "inspection/page.html.jinja",
+        "model_card.md.jinja",
+        "zoo/ppo_s7.yml",
+    ],
 )
-def test_the_wheel_has_the_template_of_each_page_and_the_file_for_the_zoo(name: str, wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_the_templates_and_the_file_for_the_zoo(name: str, wheel: zipfile.ZipFile) -> None:
     assert wheel.read(f"s7rl/experiments/{name}") == (ROOT / "experiments" / name).read_bytes()
+
+
+def test_the_wheel_has_every_file_of_the_agents_that_come_along(wheel: zipfile.ZipFile) -> None:
+    home = ROOT / "experiments" / "pretrained"
+    files = [path for path in home.glob("*/*") if path.is_file()]
+    assert len(files) >= 2 * 6
+    for path in files:
+        name = f"s7rl/experiments/pretrained/{path.relative_to(home).as_posix()}"
+        assert wheel.read(name) == path.read_bytes()
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

@@ -1,0 +1,77 @@
+"""`s7rl export`: a trained agent as a file for other programs, or as a folder to share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from s7rl.agents.checkpoint import read_checkpoint, unpack_checkpoint
+from s7rl.agents.export import SUFFIXES, export_agent
+from s7rl.agents.recurrent_step import OUTPUT_NAMES
+from s7rl.experiments.agent_folders import ExportedFolder, find_checkpoint, open_agent_folder
+from s7rl.experiments.config import ExportConfig
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.model_card import model_card, task_name
+from s7rl.experiments.run_folder import RunFolder, check_can_be_written, check_is_free, read_json, write_json
+from s7rl.experiments.wording import say
+from s7rl.files import write_atomically
+
+
+def export(config: ExportConfig, console: Console) -> int:
+    """Writes an agent.
+
+    Args:
+        config: the request.
+        console: where it is told what was written.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: the run folder or the request cannot be used.
+    """
+    folder = open_agent_folder(config.run)
+    checkpoint = find_checkpoint(folder, config.checkpoint)
+    name = folder.path.resolve().name
+    out = Path(config.out or f"{name}{SUFFIXES.get(config.format, '')}")
+    try:
+        if config.format == "folder":
+            check_is_free(out)
+            share(folder, checkpoint, out)
+            say(console, f"written: {out}, an agent for `s7rl watch {out}` or RecurrentPPO.load({str(out)!r})")
+            return 0
+        check_can_be_written("--out", str(out))
+        step = export_agent(checkpoint, out, config.format, notes={"task": task_name(folder.settings())})
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(f"{checkpoint} cannot be exported: {error}") from error
+    say(console, f"written: {out}, {out.stat().st_size:,} bytes")
+    for kind, names in (("in", step.input_names), ("out", OUTPUT_NAMES)):
+        for name in names:
+            say(console, f"  {kind:<4}{name} {step.shape_text(name)}")
+    if config.format == "torchscript":
+        say(console, "torch has deprecated TorchScript; --format pt2 is what takes its place")
+    return 0
+
+
+def share(folder: RunFolder, checkpoint: Path, out: Path) -> None:
+    """Writes the folder that :class:`ExportedFolder` reads.
+
+    Args:
+        folder: of the run.
+        checkpoint: the agent in it.
+        out: the folder to write.
+    """
+    # The score at the end is that of the last checkpoint.
+    scored = checkpoint == folder.latest and folder.evaluation.is_file()
+    evaluation = read_json(folder.evaluation) if scored else None
+    config, tensors = read_checkpoint(checkpoint)
+    steps = int(config["counters"]["num_timesteps"])
+    parameters = sum(weight.numel() for weight in tensors["policy.safetensors"].values())
+    card = model_card(folder, evaluation, name=out.resolve().name, steps=steps, parameters=parameters)
+    unpack_checkpoint(checkpoint, out)
+    target = ExportedFolder(out)
+    write_json(target.config, read_json(folder.config))
+    if evaluation is not None:
+        write_json(target.evaluation, evaluation)
+    write_atomically(out / "README.md", card.encode())
