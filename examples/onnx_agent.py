@@ -8,6 +8,7 @@ Keyword arguments of the environment may follow, such as k=8.
 
 import sys
 import time
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -25,7 +26,7 @@ class OnnxAgent:
         self.state = np.zeros((1, state.shape[1]), np.float32)
         self.noise = np.zeros((1, noise.shape[1]), np.float32)  # rng.gumbel(size=...) would draw among discrete actions
 
-    def act(self, observation, episode_start):
+    def act(self, observation: Any, episode_start: bool) -> Any:
         """The action for an observation; ``episode_start`` is true for the first of an episode."""
         inputs = {"observation": np.asarray(observation)[None], "state": self.state, "noise": self.noise}
         action, self.state = self.session.run(None, {**inputs, "episode_start": np.array([episode_start])})
@@ -50,5 +51,6 @@ def main(path: str, env: gymnasium.Env, episodes: int = 10, seed: int = 10_000) 
 
 
 if __name__ == "__main__":
-    arguments = dict(word.split("=") for word in sys.argv[3:])
-    main(sys.argv[1], gymnasium.make(sys.argv[2], **{name: int(value) for name, value in arguments.items()}))
+    words = [word.split("=") for word in sys.argv[3:]]
+    arguments: dict[str, Any] = {name: int(value) for name, value in words}
+    main(sys.argv[1], gymnasium.make(sys.argv[2], **arguments))

@@ -31,6 +31,7 @@ def main(total_timesteps: int = 5_000) -> float:
     model = SAC("MultiInputPolicy", env, policy_kwargs=memory, learning_rate=1e-3, seed=0)
     model.learn(total_timesteps)
     mean, _ = evaluate_policy(model, make_vec_env(pendulum, n_envs=10, seed=10_000), n_eval_episodes=20)
+    assert isinstance(mean, float)
     print(f"mean return after {total_timesteps:,} steps: {mean:.0f}")
     return mean
 

@@ -7,6 +7,7 @@ python examples/sb3_contrib_recurrent_ppo.py
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.env_util import make_vec_env
@@ -20,13 +21,14 @@ def main(total_timesteps: int = 100_000, corridor_length: int = 10) -> float:
     maze = partial(make_vec_env, "s7rl.envs:s7rl/TMazePassive-v0", env_kwargs={"corridor_length": corridor_length})
     env = maze(n_envs=32, seed=0)
     memory = {"core": "s7", "d_model": 64}  # before: "MlpLstmPolicy", {"lstm_hidden_size": 64}
-    options = {"n_steps": 128, "batch_size": 1024, "n_epochs": 4, "learning_rate": 1e-3, "ent_coef": 0.01, "seed": 0}
-    model = RecurrentPPO(S7Policy, env, policy_kwargs=memory, **options)
+    options: dict[str, Any] = {"n_steps": 128, "batch_size": 1024, "n_epochs": 4, "learning_rate": 1e-3}
+    model = RecurrentPPO(S7Policy, env, ent_coef=0.01, policy_kwargs=memory, seed=0, **options)
     model.learn(total_timesteps)
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "t_maze")
         model = RecurrentPPO.load(Path(folder) / "t_maze")
     mean, _ = evaluate_policy(model, maze(n_envs=8, seed=10_000), n_eval_episodes=100)
+    assert isinstance(mean, float)
     print(f"mean return after {total_timesteps:,} steps: {mean:.2f}")
     return mean
 

@@ -34,13 +34,14 @@ def main(rounds: int = 7, n_steps: int = 128, n_envs: int = 8, corridor_length: 
     thunks = {}
     for name, (policy, policy_kwargs) in POLICIES.items():
         env = make_vec("s7rl/TMazePassive-v0", n_envs, seed=0, env_kwargs={"corridor_length": corridor_length})
-        sizes = {"n_steps": n_steps, "batch_size": n_steps * n_envs // 4, "n_epochs": 4}
+        sizes: dict[str, Any] = {"n_steps": n_steps, "batch_size": n_steps * n_envs // 4, "n_epochs": 4}
         # A step size of 0: the same work, and episodes of the same length in every round.
         model = RecurrentPPO(policy, env, learning_rate=0.0, seed=0, policy_kwargs=policy_kwargs, **sizes)
         model.set_logger(Logger(None, []))
         _, callback = model._setup_learn(n_steps * n_envs)
 
         def one_round(model: RecurrentPPO = model, callback: Any = callback) -> None:
+            assert model.env is not None
             model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
             model.train()
 
