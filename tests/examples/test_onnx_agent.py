@@ -1,7 +1,4 @@
-"""The example of an agent without torch: it plays as the agent does, in a process that has no torch.
-
-Mutations seen to fail: the state not carried on; no first observation told to the agent; torch imported.
-"""
+"""The example of an agent without torch: it plays as the agent does, in a process that has no torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """`s7rl export`, the folder that it writes to be shared, and the agents that come along.
 
-Mutations seen to fail: the moments of the optimiser shared; the best agent's card with the score of the last; a folder
-whose statistics of observations are missing; a header that is no YAML; results written into the package.
+Mutations seen to fail: a header that is no YAML where there is no score; an agent missing that the tests name.
 """
 
 from __future__ import annotations
