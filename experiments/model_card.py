@@ -9,17 +9,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.run_folder import RunFolder, read_json
-from s7rl.experiments.settings import RunSettings
 
 TEMPLATE = "model_card.md.jinja"
-
-
-def task_name(settings: RunSettings) -> str:
-    """The environment of a run, with its arguments and wrappers."""
-    parts = [settings.env_id, write_assignments(settings.env_kwargs), *settings.wrappers]
-    return " ".join(part for part in parts if part)
 
 
 def model_card(
@@ -49,7 +41,6 @@ def model_card(
     return environment.get_template(TEMPLATE).render(
         name=name,
         settings=settings,
-        task=task_name(settings),
         # As Python writes them.
         options=(f", env_kwargs={dict(settings.env_kwargs)!r}" if settings.env_kwargs else "")
         + (f", wrappers={list(settings.wrappers)!r}" if settings.wrappers else ""),
