@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from s7rl.experiments.run_folder import RunFolder, read_json
-
-TEMPLATE = "model_card.md.jinja"
+from s7rl.experiments.templates import load_template
 
 
 def model_card(
@@ -30,15 +26,7 @@ def model_card(
         Markdown under a header of YAML, whose strings are JSON's, as YAML allows.
     """
     settings = folder.settings()
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return load_template("model_card.md.jinja", escape=False).render(
         name=name,
         settings=settings,
         # As Python writes them.
