@@ -9,8 +9,8 @@ from rich.console import Console
 from s7rl.agents.checkpoint import read_checkpoint, unpack_checkpoint
 from s7rl.agents.export import SUFFIXES, export_agent
 from s7rl.agents.recurrent_step import OUTPUT_NAMES
+from s7rl.experiments.agent_config import ExportConfig
 from s7rl.experiments.agent_folders import ExportedFolder, find_checkpoint, open_agent_folder
-from s7rl.experiments.config import ExportConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.model_card import model_card
 from s7rl.experiments.run_folder import RunFolder, check_can_be_written, check_is_free, read_json, write_json

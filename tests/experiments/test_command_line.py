@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from s7rl.envs import task_ids
+from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.cli import main
 from s7rl.experiments.command_line import parse
-from s7rl.experiments.config import EvaluateConfig, TrainConfig
+from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
 
 
