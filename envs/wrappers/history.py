@@ -158,8 +158,8 @@ class _Windows:
                 "gymnasium.ObservationWrapper."
             )
         self._leaves = {key: _Leaf.of(space, length) for key, space in old.items()}
-        shown = [(key, leaf.space) for key, leaf in self._leaves.items()]
-        self.space = spaces.Dict([*shown, (VALID, spaces.MultiBinary(length))])
+        windows = [(key, leaf.space) for key, leaf in self._leaves.items()]
+        self.space = spaces.Dict([*windows, (VALID, spaces.MultiBinary(length))])
         self._kept = {
             key: np.zeros((num_envs, length, *leaf.shape), dtype=leaf.space.dtype) for key, leaf in self._leaves.items()
         }
@@ -186,5 +186,6 @@ class _Windows:
 
 def _is_gray(space: spaces.Box) -> bool:
     """Whether a Box is an image without an axis for its channels."""
-    bytes_ = space.dtype == np.uint8 and (space.low == 0).all() and (space.high == 255).all()
-    return len(space.shape) == 2 and bool(bytes_)
+    if len(space.shape) != 2 or space.dtype != np.uint8:
+        return False
+    return bool((space.low == 0).all() and (space.high == 255).all())
