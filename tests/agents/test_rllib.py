@@ -8,6 +8,8 @@ or state; the state before a step handed on, or none after a sequence; a reset a
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -240,3 +242,10 @@ def test_what_it_does_not_take_is_said_in_one_line(
 def test_the_length_of_sequences_must_be_given() -> None:
     with pytest.raises(ValueError, match=r"model_config has no max_seq_len, .* add it, such as \{'max_seq_len': 128\}"):
         S7RLModule(observation_space=BOX, action_space=MOVES, model_config={"d_model": 8})
+
+
+def test_without_rllib_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "s7rl.agents.rllib")
+    monkeypatch.setitem(sys.modules, "ray.rllib.core.columns", None)
+    with pytest.raises(ModuleNotFoundError, match=r"^s7rl\.agents\.rllib needs [^\n]+'s7rl\[rllib\]'\.$"):
+        importlib.import_module("s7rl.agents.rllib")
