@@ -24,6 +24,14 @@ def map_observations(function: Callable[[Tensor], Tensor], observations: Observa
     return function(observations)
 
 
+def with_padding_in(space: spaces.Space[Any], observations: Observations) -> Observations:
+    """Observations of which some are zeros that a trainer pads with: those are symbols of a space without 0, too."""
+    if isinstance(observations, dict):
+        assert isinstance(space, spaces.Dict)
+        return {key: _with_padding_in(space[key], x) for key, x in observations.items()}
+    return _with_padding_in(space, observations)
+
+
 def to_tensors(observations: Any, device: torch.device) -> Observations:
     """What an environment shows, as tensors on a device; on the CPU they share its memory."""
     if isinstance(observations, dict):
@@ -80,3 +88,12 @@ def _leaf_batch(name: str, value: Any, space: spaces.Space[Any]) -> tuple[NDArra
     raise ValueError(
         f"{name} has shape {array.shape}, but its space has {shape}: pass that, or {('n_envs', *shape)} for a batch."
     )
+
+
+def _with_padding_in(space: spaces.Space[Any], x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and np.any(space.start):
+        first = torch.as_tensor(space.start, dtype=x.dtype, device=x.device)
+        count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+        after = first + torch.as_tensor(count, dtype=x.dtype, device=x.device)
+        return torch.where((x == 0) & ((first > 0) | (after <= 0)), first, x)
+    return x

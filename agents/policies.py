@@ -211,17 +211,21 @@ class RecurrentActorCriticPolicy(RecurrentNetwork):
             step.
         """
         shape = episode_starts.shape
-        if self.checkpoint_steps is not None and torch.is_grad_enabled():
-            latents = recur_in_pieces(self._recur, self.checkpoint_steps, obs, state, episode_starts)
-        else:
-            latents = self._recur(obs, state, episode_starts)
-        latent_pi, latent_vf, state = latents
+        latent_pi, latent_vf, state = self._recur_to_learn(obs, state, episode_starts)
         distribution = self._distribution(latent_pi, None if action_masks is None else action_masks.flatten(0, 1))
         one_number = isinstance(self.action_space, spaces.Discrete)
         taken = actions.flatten() if one_number else actions.reshape(shape.numel(), -1)
         log_probs, entropies = log_prob_and_entropy(distribution, taken)
         values = self._values(latent_vf).view(shape)
         return values, log_probs.view(shape), None if entropies is None else entropies.view(shape), state
+
+    def _recur_to_learn(
+        self, obs: Observations, state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, "T B"]
+    ) -> tuple[Float[Tensor, "N H"], Float[Tensor, "N H"], Float[Tensor, "B S"]]:
+        """Consume whole sequences, of which ``checkpoint_steps`` says what is kept for the gradient."""
+        if self.checkpoint_steps is not None and torch.is_grad_enabled():
+            return recur_in_pieces(self._recur, self.checkpoint_steps, obs, state, episode_starts)
+        return self._recur(obs, state, episode_starts)
 
     def predict_values(  # type: ignore[override]
         self, obs: Observations, state: Float[Tensor, "B S"], episode_starts: Bool[Tensor, " B"]

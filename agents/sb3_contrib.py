@@ -27,7 +27,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from s7rl.agents.observations import Observations, map_observations
+from s7rl.agents.observations import Observations, map_observations, with_padding_in
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.policy_names import POLICIES, policy_name
 
@@ -179,11 +179,8 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
 
     def _as_seen(self, obs: Observations) -> Observations:
         """Observations out of the buffer as the environment gave them: it adds an axis to symbols, and pads with 0."""
-        if isinstance(obs, dict):
-            assert isinstance(self.observation_space, spaces.Dict)
-            return {key: _in_space(self.observation_space[key], x) for key, x in obs.items()}
-        obs = _in_space(self.observation_space, obs)
-        return obs.flatten() if isinstance(self.observation_space, spaces.Discrete) else obs
+        obs = with_padding_in(self.observation_space, obs)
+        return obs.flatten() if isinstance(obs, Tensor) and isinstance(self.observation_space, spaces.Discrete) else obs
 
     def _joined(self, lstm_states: RNNStates) -> Float[Tensor, "B S"]:
         """The state of the whole memory."""
@@ -206,10 +203,3 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
         width = self.lstm_actor.hidden_size
         padded = nn.functional.pad(state, (0, 2 * width - state.shape[-1]))
         return tuple(half.contiguous() for half in padded[None].split(width, dim=-1))
-
-
-def _in_space(space: spaces.Space[Any], x: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N ..."]:
-    """Padding as a symbol of the space, where 0 is none."""
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and np.any(space.start):
-        return torch.maximum(x, torch.as_tensor(np.ravel(space.start), dtype=x.dtype, device=x.device))
-    return x
