@@ -31,8 +31,8 @@ MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
     (
         "--halp",
-        "s7rl: expected one of {train, resume, evaluate, watch, inspect, export, tune, experiment, report, bench, list}."
-        " (see `s7rl --help`)",
+        "s7rl: expected one of {train, resume, evaluate, watch, inspect, export, tune, experiment, report, bench, "
+        "list}. (see `s7rl --help`)",
     ),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
     (
