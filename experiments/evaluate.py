@@ -8,6 +8,7 @@ from rich.console import Console
 
 from s7rl.envs import has_batched_engine
 from s7rl.experiments.agent_config import EvaluateConfig
+from s7rl.experiments.agent_folders import ExportedFolder
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.evaluation import MOST_ROWS, Evaluation, evaluation_envs, pooled, scores_as_json
 from s7rl.experiments.failures import environment_failures
@@ -46,7 +47,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     batches = f", {len(seeds):,} batches of {plural(config.episodes, 'episode')}" if len(seeds) > 1 else ""
     facts = {"checkpoint": str(agent.checkpoint), "seeds": f"from {agent.seed:,}{batches}"}
     print_scores(console, evaluations, agent.task, facts)
-    run, steps = agent.folder, agent.model.num_timesteps
+    run = agent.folder
+    steps = None if isinstance(run, ExportedFolder) else agent.model.num_timesteps
     first = next(iter(evaluations.values()))
     line = verdict(first, agent.task, agent.settings, run=run.path, command=run.command, steps=steps)
     say(console, line, style="bold")

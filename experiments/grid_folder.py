@@ -13,8 +13,6 @@ cell is finished once it has a score, the last thing that a run writes.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import signal
@@ -25,6 +23,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from s7rl.experiments.csv_table import csv_table
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import Cell, Grid, grid_from
 from s7rl.experiments.machine import machine
@@ -114,13 +113,12 @@ class GridFolder:
 
     def write_results(self, grid: Grid) -> None:
         """Writes the scores of all finished cells."""
-        content = io.StringIO()
-        writer = csv.DictWriter(content, RESULTS, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        for cell in grid.cells():
-            if self.state(cell) is State.FINISHED:
-                writer.writerow({**self.score(cell), "task": cell.task, "agent": cell.agent, "seed": cell.seed})
-        write_atomically(self.results, content.getvalue().encode())
+        rows = (
+            {**self.score(cell), "task": cell.task, "agent": cell.agent, "seed": cell.seed}
+            for cell in grid.cells()
+            if self.state(cell) is State.FINISHED
+        )
+        write_atomically(self.results, csv_table(RESULTS, rows))
 
     def grid(self) -> Grid:
         """Reads the grid back.
@@ -160,14 +158,17 @@ class GridFolder:
 
         Where config.json cannot be read nothing can be said; `s7rl resume` and `s7rl report` refuse it.
         """
-        begun: object = None
+        config: dict[str, Any] = {}
         with suppress(UsageError):
-            begun = read_json(self.run(cell).config).get("settings")
+            config = read_json(self.run(cell).config)
+        begun = config.get("settings")
         if not isinstance(begun, dict):
             return
+        # One that was given other steps by hand goes on to these, and a report tells it from the others.
+        free = {*FREE, *(["steps"] if _was_given_steps(config) else [])}
         now = json.loads(json.dumps(asdict(planned)))  # with lists for tuples, as in the file
         for name in {**begun, **now}:
-            if name not in FREE and begun.get(name) != now.get(name):
+            if name not in free and begun.get(name) != now.get(name):
                 raise UsageError(
                     f"{self.path}: {cell} was begun with {name} {begun.get(name)}, now it would be {now.get(name)} (a "
                     "preset's file has changed, or a default): put it back, add what is new under another name, or "
@@ -206,7 +207,7 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
     """Makes the folder of an experiment, or finds the one that is there, which may have another grid.
 
     Raises:
-        UsageError: something else is there.
+        UsageError: something else is there, or another process is at it.
     """
     folder = GridFolder(path)
     if folder.config.is_file():
@@ -220,8 +221,17 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
     except OSError as error:
         raise UsageError(f"the folder {path} cannot be made: {error.strerror}; choose another with --out") from error
     facts = {"format": FORMAT, "format_version": FORMAT_VERSION, "command": list(command), "versions": versions()}
-    write_json(folder.config, {**facts, "machine": machine(), "grid": grid.as_dict()})
+    content = {**facts, "machine": machine(), "grid": grid.as_dict()}
+    with folder.locked():
+        if not folder.config.is_file():  # another process may have begun here since
+            write_json(folder.config, content)
     return folder
+
+
+def _was_given_steps(config: Mapping[str, Any]) -> bool:
+    """Whether a run was resumed with ``--steps``, which an experiment never does."""
+    words = [word for resumption in config.get("resumptions", ()) for word in resumption.get("command", ())]
+    return any(word.partition("=")[0] == "--steps" for word in words)
 
 
 def _difference(there: Grid, here: Grid) -> str:

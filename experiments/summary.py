@@ -171,7 +171,7 @@ def print_table(console: Console, rows: dict[str, str]) -> None:
 
 
 def verdict(
-    evaluation: Evaluation, task: Task, settings: RunSettings, *, run: Path, command: Sequence[str], steps: int
+    evaluation: Evaluation, task: Task, settings: RunSettings, *, run: Path, command: Sequence[str], steps: int | None
 ) -> str:
     """Says in one line whether the score shows memory.
 
@@ -181,7 +181,7 @@ def verdict(
         settings: of the run.
         run: its folder.
         command: the words that started it.
-        steps: environment steps that it has made.
+        steps: environment steps that it has made; None where it cannot be resumed.
     """
     score, without = evaluation.mean_return, task.memoryless_return
     if without is None:
@@ -201,8 +201,10 @@ def verdict(
         return f"The agent remembers: return {score:.2f}, where an agent without memory gets {without:.2f} at best."
     if beyond_chance:
         return f"A little better than without memory ({score:.2f} against {without:.2f}): it learns, train longer."
-    longer = f"{program('s7rl')} resume {quote(str(run))} --steps {2 * steps}"
-    return f"No sign of memory yet: return {score:.2f}, and {without:.2f} can be had without. To train on: {longer}"
+    no_sign = f"No sign of memory yet: return {score:.2f}, and {without:.2f} can be had without."
+    if steps is None:
+        return no_sign
+    return f"{no_sign} To train on: {program('s7rl')} resume {quote(str(run))} --steps {2 * steps}"
 
 
 def next_commands(folder: Path, *, interrupted: bool = False) -> str:

@@ -272,7 +272,7 @@ def test_a_run_that_cannot_begin_fails_alone(capsys: pytest.CaptureFixture[str])
     Path("x/runs/maze/gru/seed0/notes").touch()
     assert main(WORDS) == 1
     output = capsys.readouterr().out
-    assert "4/4  maze/gru/seed0: failed: [Errno 39] Directory not empty: " in output
+    assert "/4  maze/gru/seed0: failed: [Errno 39] Directory not empty: " in output
     assert [cell for cell, state in states().items() if state is State.FAILED] == ["maze/gru/seed0"]
 
 

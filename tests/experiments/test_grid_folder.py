@@ -3,7 +3,8 @@
 Mutations that were seen to fail: a failure before a score; a failure noted of a cell that has one; an exit code above
 128 always taken for a signal's, or 0 for one that explains itself; a folder without config.json stopped; a file that a
 killed process left taken for somebody's; what was added not written down; settings compared as they are before JSON has
-made lists of their tuples, or with the threads.
+made lists of their tuples, or with the threads; experiment.json written over that of a process that was quicker; steps
+compared of a run that was given others, or not compared of one that was resumed without.
 """
 
 from __future__ import annotations
@@ -201,6 +202,22 @@ def test_a_cell_that_the_same_words_would_make_another_agent_now_is_named(
     assert str(refusal.value).startswith(f"{folder.path}: {cell} was begun with {difference}")
 
 
+@pytest.mark.parametrize(("option", "taken_up"), [("--steps", True), ("--steps=900", True), ("--eval-episodes", False)])
+def test_a_run_that_was_resumed_with_other_steps_keeps_them(
+    folder: GridFolder, cell: Cell, option: str, taken_up: bool
+) -> None:
+    planned = settings_of(("s7rl/TMazePassive-v0", "--agent", "s7"))
+    folder.run(cell).path.mkdir(parents=True)
+    run = folder.run(cell)
+    write_json(run.config, {"settings": asdict(planned)})
+    run.note_resumption(replace(planned, steps=900), ["s7rl", "resume", str(run.path), option, "900"], 400)
+    if taken_up:
+        folder.take_up(GRID, {cell: planned})
+    else:
+        with pytest.raises(UsageError, match="seed0 was begun with steps 900, now it would be"):
+            folder.take_up(GRID, {cell: planned})
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"versions": {}}'])
 def test_of_a_cell_whose_config_cannot_be_read_nothing_is_said(folder: GridFolder, cell: Cell, content: str) -> None:
     folder.run(cell).path.mkdir(parents=True)
@@ -255,6 +272,20 @@ def test_one_process_at_a_time_runs_an_experiment(folder: GridFolder) -> None:
         pass
     with folder.locked():
         pass
+
+
+def test_of_two_processes_that_begin_at_once_the_first_makes_the_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Grid(**{**vars(GRID), "seeds": (5,)})
+
+    def another_is_quicker() -> dict[str, Any]:
+        monkeypatch.undo()
+        open_grid_folder(tmp_path / "x", first, [])
+        return {}
+
+    monkeypatch.setattr("s7rl.experiments.grid_folder.machine", another_is_quicker)
+    assert open_grid_folder(tmp_path / "x", GRID, []).grid() == first
 
 
 @pytest.mark.parametrize(

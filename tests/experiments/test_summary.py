@@ -1,6 +1,6 @@
 """What the closing lines claim, and what they do not.
 
-Mutations seen to fail: of --core-kwargs one word left out; --d-state kept.
+Mutations seen to fail: of --core-kwargs one word left out; --d-state kept; an agent without a run told to go on.
 """
 
 import io
@@ -88,6 +88,11 @@ def test_episodes_that_were_cut_short_show_nothing_and_are_counted() -> None:
 
 def test_without_a_sign_of_memory_the_run_is_to_go_on_for_as_long_again() -> None:
     assert re.search(r"To train on: \S*s7rl resume 'my runs/x' --steps 800$", said(scores(50)))
+
+
+def test_an_agent_that_cannot_be_trained_on_is_not_told_to() -> None:
+    text = verdict(scores(50), TASK, settings(), run=Path("x"), command=("s7rl", "train"), steps=None)
+    assert text == "No sign of memory yet: return 0.50, and 0.50 can be had without."
 
 
 def test_an_agent_without_memory_is_never_said_to_remember() -> None:
