@@ -66,7 +66,7 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
     Dict through :class:`~s7rl.agents.encoders.MultiInputExtractor`.
 
     Args:
-        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
+        observation_space: Box, Discrete, MultiDiscrete of one axis, MultiBinary, or a Dict of these.
         action_space: Discrete, Box, MultiDiscrete or MultiBinary, counted from 0.
         lr_schedule: learning rate as a function of the remaining progress (1 to 0).
         features_extractor_class: as in SB3; None: what fits the observations.
@@ -93,6 +93,14 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
                 f"the action space is {action_space}, but sb3-contrib's trainer counts from 0: shift it with a "
                 "gymnasium.ActionWrapper, or use s7rl.agents.RecurrentPPO."
             )
+        leaves = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
+        for leaf in leaves:
+            if isinstance(leaf, spaces.MultiDiscrete) and leaf.nvec.ndim > 1:
+                raise ValueError(
+                    f"the observation space has a MultiDiscrete of shape {leaf.shape}, but sb3-contrib's buffer keeps "
+                    "those of one axis only: wrap the environment in gymnasium.wrappers.FlattenObservation, or use "
+                    "s7rl.agents.RecurrentPPO."
+                )
         if options.get("dynamics_lr_factor", 1.0) != 1.0:
             raise ValueError(
                 f"dynamics_lr_factor is {options['dynamics_lr_factor']}, but sb3-contrib's trainer has one learning "
@@ -210,6 +218,12 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
 
 def _in_space(space: spaces.Space[Any], x: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N ..."]:
     """Padding as a symbol of the space, where 0 is none."""
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and np.any(space.start):
-        return torch.maximum(x, torch.as_tensor(np.ravel(space.start), dtype=x.dtype, device=x.device))
-    return x
+    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete) or not np.any(space.start):
+        return x
+    counts = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    # Either way: where a space ends below 0, that is too large.
+    low, high = (
+        torch.as_tensor(np.ravel(bound), dtype=x.dtype, device=x.device)
+        for bound in (space.start, space.start + counts - 1)
+    )
+    return x.clamp(low, high)
