@@ -93,8 +93,8 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
                 f"the action space is {action_space}, but sb3-contrib's trainer counts from 0: shift it with a "
                 "gymnasium.ActionWrapper, or use s7rl.agents.RecurrentPPO."
             )
-        leaves = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
-        for leaf in leaves:
+        entries = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
+        for leaf in entries.values():
             if isinstance(leaf, spaces.MultiDiscrete) and leaf.nvec.ndim > 1:
                 raise ValueError(
                     f"the observation space has a MultiDiscrete of shape {leaf.shape}, but sb3-contrib's buffer keeps "

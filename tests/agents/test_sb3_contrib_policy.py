@@ -283,7 +283,7 @@ def test_what_the_trainer_cannot_do_is_refused_in_one_line() -> None:
         agent(DummyVecEnv([lambda: Babbler("box", "discrete")]))
     with pytest.raises(ValueError, match=r"^dynamics_lr_factor is 0\.1, but [^\n]+ one learning rate [^\n]+$"):
         agent(clockworks(1), policy_kwargs={"dynamics_lr_factor": 0.1})
-    table = spaces.MultiDiscrete([[2, 3], [4, 2]])
+    table = spaces.MultiDiscrete(np.array([[2, 3], [4, 2]]))
     for space in (table, spaces.Dict(a=table)):
         with pytest.raises(ValueError, match=r"^the observation space has a MultiDiscrete of shape \(2, 2\), [^\n]+$"):
             S7Policy(space, spaces.Discrete(2), lambda _: 1e-3)
