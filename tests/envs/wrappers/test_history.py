@@ -3,7 +3,8 @@
 Mutations tried, each of which fails a test here: the newest observation first; windows not cleared at a reset; the mark
 of an observation that there is not; the start of Discrete not taken off; bounds without 0; a gray image without an axis
 for its channel, or one without black; a window handed out as a view.  Of the vector version, which
-test_vector_wrappers.py holds against this one: windows pushed for rows that a reset leaves out; windows not pushed in a step.
+test_vector_wrappers.py holds against this one: windows pushed for rows that a reset leaves out; windows not pushed in a
+step.
 """
 
 from __future__ import annotations
