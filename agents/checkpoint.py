@@ -296,8 +296,7 @@ def _members(path: str | Path | io.BufferedIOBase) -> dict[str, bytes]:
     if source.is_file():
         return read_members(source.read_bytes(), names)
     if Path(path, "config.json").is_file():
-        found = {name: Path(path, name) for name in names}
-        members = {name: file.read_bytes() for name, file in found.items() if file.is_file()}
+        members = {name: Path(path, name).read_bytes() for name in names if Path(path, name).is_file()}
         return {"optimizer.safetensors": safetensors.torch.save({}), **members}
     raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
 
@@ -308,8 +307,7 @@ def _parsed(members: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Ten
         raise ValueError("its config.json is not that of an s7rl agent.")
     if config.get("version") != FORMAT_VERSION:
         raise ValueError(f"its version is {config.get('version')}, this s7rl reads version {FORMAT_VERSION}.")
-    tensors = {name: content for name, content in members.items() if name != "config.json"}
-    return config, {name: safetensors.torch.load(content) for name, content in tensors.items()}
+    return config, {name: safetensors.torch.load(members[name]) for name in members if name != "config.json"}
 
 
 @contextmanager

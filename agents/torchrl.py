@@ -125,11 +125,11 @@ class S7Module(TensorDictModuleBase):  # type: ignore[misc]
         else:
             output, after = (value[None] for value in self.core.step(features[0], before, reset[0]))
         for key, value in zip(self.out_keys, (output, after), strict=True):
-            tensordict.set(key, _as(shape, value))
+            tensordict.set(key, _in_shape(shape, value))
         return tensordict
 
 
-def _as(shape: torch.Size, value: Tensor) -> Tensor:
+def _in_shape(shape: torch.Size, value: Tensor) -> Tensor:
     """What is time-major, ``[T, B, N]``, in the shape of a tensordict."""
     return value.transpose(0, 1).reshape(*shape, value.shape[-1])
 

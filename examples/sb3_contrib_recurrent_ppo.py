@@ -18,7 +18,8 @@ from s7rl.agents.sb3_contrib import S7Policy
 
 def main(total_timesteps: int = 100_000, corridor_length: int = 10) -> float:
     """Train, save, load and evaluate; return the mean return: 1 at most, 0.5 without memory."""
-    maze = partial(make_vec_env, "s7rl.envs:s7rl/TMazePassive-v0", env_kwargs={"corridor_length": corridor_length})
+    arguments = {"corridor_length": corridor_length, "render_mode": None}  # SB3 would ask for pictures: it has none
+    maze = partial(make_vec_env, "s7rl.envs:s7rl/TMazePassive-v0", env_kwargs=arguments)
     env = maze(n_envs=32, seed=0)
     memory = {"core": "s7", "d_model": 64}  # before: "MlpLstmPolicy", {"lstm_hidden_size": 64}
     options: dict[str, Any] = {"n_steps": 128, "batch_size": 1024, "n_epochs": 4, "learning_rate": 1e-3}

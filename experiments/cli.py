@@ -13,19 +13,16 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from s7rl.checks import one_line
+from s7rl.experiments.agent_config import EvaluateConfig, ExportConfig, InspectConfig, WatchConfig
 from s7rl.experiments.bench.config import BenchConfig
 from s7rl.experiments.command_line import command_of, parse
 from s7rl.experiments.config import (
-    EvaluateConfig,
     ExperimentConfig,
-    ExportConfig,
-    InspectConfig,
     ListConfig,
     ReportConfig,
     ResumeConfig,
     TrainConfig,
     TuneConfig,
-    WatchConfig,
 )
 from s7rl.experiments.errors import TrainingError, UsageError
 

@@ -18,13 +18,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from s7rl.experiments.agent_config import EvaluateConfig, ExportConfig, InspectConfig, WatchConfig
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import (
-    EvaluateConfig,
     ExperimentConfig,
-    ExportConfig,
     FurtherOptions,
-    InspectConfig,
     LearnConfig,
     ListConfig,
     NetworkOptions,
@@ -34,7 +32,6 @@ from s7rl.experiments.config import (
     RewardOptions,
     TrainConfig,
     TuneConfig,
-    WatchConfig,
 )
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.preset_files import preset_words

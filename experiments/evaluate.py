@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from s7rl.envs import has_batched_engine
-from s7rl.experiments.config import EvaluateConfig
+from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.evaluation import MOST_ROWS, Evaluation, evaluation_envs, pooled, scores_as_json
 from s7rl.experiments.failures import environment_failures

@@ -9,10 +9,10 @@ from rich.console import Console
 from s7rl.agents.checkpoint import read_checkpoint, unpack_checkpoint
 from s7rl.agents.export import SUFFIXES, export_agent
 from s7rl.agents.recurrent_step import OUTPUT_NAMES
+from s7rl.experiments.agent_config import ExportConfig
 from s7rl.experiments.agent_folders import ExportedFolder, find_checkpoint, open_agent_folder
-from s7rl.experiments.config import ExportConfig
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.model_card import model_card, task_name
+from s7rl.experiments.model_card import model_card
 from s7rl.experiments.run_folder import RunFolder, check_can_be_written, check_is_free, read_json, write_json
 from s7rl.experiments.wording import say
 from s7rl.files import write_atomically
@@ -42,7 +42,7 @@ def export(config: ExportConfig, console: Console) -> int:
             say(console, f"written: {out}, an agent for `s7rl watch {out}` or RecurrentPPO.load({str(out)!r})")
             return 0
         check_can_be_written("--out", str(out))
-        step = export_agent(checkpoint, out, config.format, notes={"task": task_name(folder.settings())})
+        step = export_agent(checkpoint, out, config.format, notes={"task": folder.settings().task_name})
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(f"{checkpoint} cannot be exported: {error}") from error
     say(console, f"written: {out}, {out.stat().st_size:,} bytes")

@@ -19,7 +19,6 @@ from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.config import ListConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.measured import measured_envs
-from s7rl.experiments.model_card import task_name
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
 from s7rl.experiments.run_folder import read_json
 from s7rl.experiments.suggestions import named
@@ -148,7 +147,7 @@ def _pretrained(config: ListConfig) -> Listing:
     listing = Listing("agent", "its task\nits command", ("steps", "return", "success"))
     for name, folder in pretrained_agents().items():
         settings, evaluation = folder.settings(), read_json(folder.evaluation)
-        task, command = task_name(settings), shlex.join(folder.command)
+        task, command = settings.task_name, shlex.join(folder.command)
         if _is_asked_for(config, name, task, command):
             figures = compact(settings.steps), _score(evaluation["mean_return"]), _score(evaluation["success_rate"])
             listing.rows.append((f"{PREFIX}{name}", f"{task}\n{command}", *figures))

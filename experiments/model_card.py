@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.run_folder import RunFolder, read_json
-from s7rl.experiments.settings import RunSettings
-
-TEMPLATE = "model_card.md.jinja"
-
-
-def task_name(settings: RunSettings) -> str:
-    """The environment of a run, with its arguments and wrappers."""
-    parts = [settings.env_id, write_assignments(settings.env_kwargs), *settings.wrappers]
-    return " ".join(part for part in parts if part)
+from s7rl.experiments.templates import load_template
 
 
 def model_card(
@@ -38,18 +26,9 @@ def model_card(
         Markdown under a header of YAML, whose strings are JSON's, as YAML allows.
     """
     settings = folder.settings()
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return load_template("model_card.md.jinja", escape=False).render(
         name=name,
         settings=settings,
-        task=task_name(settings),
         # As Python writes them.
         options=(f", env_kwargs={dict(settings.env_kwargs)!r}" if settings.env_kwargs else "")
         + (f", wrappers={list(settings.wrappers)!r}" if settings.wrappers else ""),

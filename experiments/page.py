@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from s7rl.experiments.csv_table import csv_table
+from s7rl.experiments.templates import load_template
 from s7rl.files import write_atomically
 
 Value: TypeAlias = "str | int | float | None"
@@ -49,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the report."""
+    """A part of the page."""
 
     title: str
     """Stands above."""
@@ -79,12 +78,8 @@ def write_page(page: Path, beside: Path, sections: Sequence[Section], template: 
     for figure in (figure for section in sections for figure in section.figures):
         write_atomically(beside / f"{figure.name}.png", figure.png)
         write_atomically(beside / f"{figure.name}.csv", as_csv(figure))
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"data_url": data_url, "csv": as_csv}
-    write_atomically(page, environment.get_template(template).render(sections=sections, **values).encode())
+    loaded = load_template(template, escape=True, filters={"data_url": data_url, "csv": as_csv})
+    write_atomically(page, loaded.render(sections=sections, **values).encode())
 
 
 def data_url(content: bytes, kind: str) -> str:

@@ -12,9 +12,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from s7rl.agents import RecurrentPPO
 from s7rl.envs import Task
 from s7rl.envs.registry import find_spec
+from s7rl.experiments.agent_config import PlayConfig
 from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
 from s7rl.experiments.building import make_evaluation_vec
-from s7rl.experiments.config import PlayConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import RunFolder

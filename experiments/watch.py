@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from s7rl.agents import load_normalization
 from s7rl.agents.threads import torch_threads
 from s7rl.envs import make_env
-from s7rl.experiments.config import WatchConfig
+from s7rl.experiments.agent_config import WatchConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.run_folder import check_can_be_written

@@ -158,8 +158,8 @@ class _Windows:
                 "gymnasium.ObservationWrapper."
             )
         self._leaves = {key: _Leaf.of(space, length) for key, space in old.items()}
-        shown = [(key, leaf.space) for key, leaf in self._leaves.items()]
-        self.space = spaces.Dict([*shown, (VALID, spaces.MultiBinary(length))])
+        windows = [(key, leaf.space) for key, leaf in self._leaves.items()]
+        self.space = spaces.Dict([*windows, (VALID, spaces.MultiBinary(length))])
         self._kept = {
             key: np.zeros((num_envs, length, *leaf.shape), dtype=leaf.space.dtype) for key, leaf in self._leaves.items()
         }

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.threads import torch_threads
+from s7rl.experiments.agent_config import InspectConfig
 from s7rl.experiments.building import step_limit
-from s7rl.experiments.config import InspectConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.evaluation import evaluation_envs
 from s7rl.experiments.failures import environment_failures

@@ -182,8 +182,8 @@ def _first(parts: Sequence[str]) -> str:
 
 def with_p_value(estimate: Estimate, comparison: Comparison) -> str:
     """``0.50 (0.45 to 0.55; p = 0.01)``: an estimate with the p value of its comparison."""
-    text, number = shown(estimate), p_value(comparison)
-    p = f"p {number}" if number.startswith("<") else f"p = {number}"
+    text, p = shown(estimate), p_value(comparison)
+    p = f"p {p}" if p.startswith("<") else f"p = {p}"
     return f"{text[:-1]}; {p})" if text.endswith(")") else f"{text} ({p})"
 
 

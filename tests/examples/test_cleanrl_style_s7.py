@@ -7,6 +7,9 @@ import torch
 
 from examples.cleanrl_style_s7 import advantages_of, main
 
+# What is typed is checked where it is tested; here that would take most of the time.
+pytestmark = pytest.mark.usefixtures("as_users_run_it")
+
 
 def test_it_learns_a_short_maze() -> None:
     # Seen to fail it: the scan from zeros in place of the first state and with resets shifted by a step; the sign of

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from s7rl.envs import task_ids
+from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.cli import main
 from s7rl.experiments.command_line import parse
-from s7rl.experiments.config import EvaluateConfig, TrainConfig
+from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
 
 
@@ -31,8 +32,8 @@ MISTAKES = [
     ("trian", "s7rl: there is no command 'trian'; did you mean train? (see `s7rl --help`)"),
     (
         "--halp",
-        "s7rl: expected one of {train, resume, evaluate, watch, inspect, export, tune, experiment, report, bench, list}. "
-        "(see `s7rl --help`)",
+        "s7rl: expected one of {train, resume, evaluate, watch, inspect, export, tune, experiment, report, bench, "
+        "list}. (see `s7rl --help`)",
     ),
     ("train --stepz 3", "s7rl train: there is no option --stepz; did you mean --steps? (see `s7rl train --help`)"),
     (

@@ -180,7 +180,7 @@ def test_without_onnxscript_the_command_says_what_to_install(
 def test_agents_that_come_along_are_small_and_as_good_as_their_cards_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(pretrained_agents()) >= {"cartpole-position-only", "repeat-previous"}
+    assert set(pretrained_agents()) >= {"cartpole-position-only", "repeat-previous", "tmaze-500"}
     for name, folder in pretrained_agents().items():
         size = sum(path.stat().st_size for path in folder.path.iterdir())
         assert size < 300_000, f"{name} has {size} bytes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,8 +49,6 @@ def test_the_zoos_own_command_knows_the_algorithm_where_custom_envs_imports_us(t
 
 def environment(folder: Path) -> dict[str, str]:
     """That of this process, with a folder to import from: it is not the working one where Python is told so."""
-    import os
-
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
