@@ -66,7 +66,7 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
     Dict through :class:`~s7rl.agents.encoders.MultiInputExtractor`.
 
     Args:
-        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
+        observation_space: Box, Discrete, MultiDiscrete of one axis, MultiBinary, or a Dict of these.
         action_space: Discrete, Box, MultiDiscrete or MultiBinary, counted from 0.
         lr_schedule: learning rate as a function of the remaining progress (1 to 0).
         features_extractor_class: as in SB3; None: what fits the observations.
@@ -93,6 +93,14 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
                 f"the action space is {action_space}, but sb3-contrib's trainer counts from 0: shift it with a "
                 "gymnasium.ActionWrapper, or use s7rl.agents.RecurrentPPO."
             )
+        entries = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
+        for leaf in entries.values():
+            if isinstance(leaf, spaces.MultiDiscrete) and leaf.nvec.ndim > 1:
+                raise ValueError(
+                    f"the observation space has a MultiDiscrete of shape {leaf.shape}, but sb3-contrib's buffer keeps "
+                    "those of one axis only: wrap the environment in gymnasium.wrappers.FlattenObservation, or use "
+                    "s7rl.agents.RecurrentPPO."
+                )
         if options.get("dynamics_lr_factor", 1.0) != 1.0:
             raise ValueError(
                 f"dynamics_lr_factor is {options['dynamics_lr_factor']}, but sb3-contrib's trainer has one learning "

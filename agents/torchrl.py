@@ -102,6 +102,10 @@ class S7Module(TensorDictModuleBase):  # type: ignore[misc]
 
         Of a sequence, the state after its last step is known and written; after the others, zeros.  Without a state
         in the tensordict nothing was seen before.
+
+        Raises:
+            KeyError: if features or "is_init" are missing.
+            ValueError: in recurrent mode, if there is no dimension that could be time.
         """
         if self.recurrent_mode and not tensordict.ndim:
             raise ValueError(
@@ -111,8 +115,8 @@ class S7Module(TensorDictModuleBase):  # type: ignore[misc]
         shape = tensordict.shape
         steps = shape[-1] if self.recurrent_mode else 1
         sequences = tensordict.reshape(-1, steps)
-        features = self.embed(sequences.get(self.in_keys[0])).transpose(0, 1)
-        reset = sequences.get("is_init").reshape(-1, steps).transpose(0, 1)
+        features = self.embed(sequences[self.in_keys[0]]).transpose(0, 1)
+        reset = sequences["is_init"].reshape(-1, steps).transpose(0, 1)
         state = sequences.get(self.in_keys[1], None)
         before = self.core.initial_state(features.shape[1]) if state is None else state[:, 0]
         if self.recurrent_mode:

@@ -56,10 +56,19 @@ def selective_scan(
         r, z, and the state after the last step.
 
     Raises:
-        ValueError: if the shapes of state and resets do not fit, or T is 0.
+        ValueError: if the shapes of modulations, state and resets do not fit, or T is 0.
     """
     steps, batch, width = driven.shape
     check_shapes(steps, batch, width, initial, reset)
+    # As there: the kernel would read beyond what is too small.
+    modulations = 2 * len(w_0) + width + len(skip)
+    entries = modulations if spread is None else len(spread)
+    if selection.shape != (steps, batch, entries) or (spread is not None and spread.shape[1] != modulations):
+        by = "" if spread is None else f" and spread {tuple(spread.shape)}"
+        raise ValueError(
+            f"selection has shape {tuple(selection.shape)}{by}, but {steps} steps of {batch} sequences need "
+            f"{modulations} modulations: pass selection as [T, B, K], or as [T, B, r] and spread as [r, K]."
+        )
     if backend(driven) == "numba":
         from s7rl.kernels import cpu_selective_scan  # only now: numba takes a while, and may be missing
 

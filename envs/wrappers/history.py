@@ -37,7 +37,7 @@ class HistoryWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
       ===========================  =====================================================================
       Box of shape s               a Box of shape ``(length, *s)`` and the same dtype, whose bounds take 0 in
       Box of two axes, with bytes  the same with a last axis of 1: a gray image, which SB3 would else mistake for a
-      from 0 to 255                picture with ``length`` channels
+      up to 255                    picture with ``length`` channels
       Discrete, MultiDiscrete      MultiDiscrete, one observation after the other, counted from 0
       MultiBinary of shape s       MultiBinary of shape ``(length, *s)``
       ===========================  =====================================================================
@@ -185,7 +185,5 @@ class _Windows:
 
 
 def _is_gray(space: spaces.Box) -> bool:
-    """Whether a Box is an image without an axis for its channels."""
-    if len(space.shape) != 2 or space.dtype != np.uint8:
-        return False
-    return bool((space.low == 0).all() and (space.high == 255).all())
+    """Whether a Box is an image without an axis for its channels, once its bounds take 0 in."""
+    return len(space.shape) == 2 and space.dtype == np.uint8 and bool((space.high == 255).all())

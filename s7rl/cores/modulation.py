@@ -27,6 +27,8 @@ class FullModulation(nn.Module):
 
     def forward(self, u: Float[Tensor, "*S H"], v: Float[Tensor, "*S I"]) -> Float[Tensor, "*S O"]:
         """The product of the part of the matrix that depends on ``u`` with ``v``."""
+        if not torch.is_grad_enabled():  # acting, and what is exported: TorchScript cannot write a function of Python
+            return nn.functional.bilinear(u, v, self.weight)
         y: Tensor = _Bilinear.apply(u, v, self.weight)  # type: ignore[no-untyped-call]
         return y
 

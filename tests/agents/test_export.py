@@ -2,7 +2,7 @@
 
 Mutations seen to fail: a state that is not cleared, or a step late; observations that are not scaled, or not clipped;
 actions not counted from their start, not clipped, not squashed; noise that is left out; entries of a Dict in another
-order; sizes by len(x), which record a batch of fixed size.
+order; sizes by len(x), which record a batch of fixed size; the function of Python behind full selectivity.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def agent(
         for parameter in model.policy.action_net.parameters():
             parameter.normal_()
         for name, parameter in model.policy.named_parameters():
-            if "selection" in name:
+            if any(part in name for part in ("selection", "spread", "modulate")):
                 parameter.normal_(std=0.1)  # zero at first, which would leave half of S7 out
     return model
 
@@ -243,9 +243,19 @@ def test_torch_alone_runs_what_is_written_for_it(format: str, tmp_path: Path) ->
     play(model, lambda *inputs: [x.numpy() for x in step(*map(torch.as_tensor, inputs))], masked=True)
 
 
-@pytest.mark.parametrize("core", core_names())
-def test_torchscript_takes_any_number_of_environments_of_every_core(core: str, tmp_path: Path) -> None:
-    model = agent(spaces.Box(-1.0, 1.0, (2,)), ACTIONS["box"], policy_kwargs={"core": core})
+@pytest.mark.parametrize(
+    ("core", "options"),
+    [
+        *((core, {}) for core in core_names()),
+        ("s7", {"rank": 2}),
+        ("s7", {"selectivity": "low_rank"}),
+        ("s7", {"selectivity": "full"}),
+    ],
+)
+def test_torchscript_takes_any_number_of_environments_of_every_core(
+    core: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    model = agent(spaces.Box(-1.0, 1.0, (2,)), ACTIONS["box"], policy_kwargs={"core": core, "core_kwargs": options})
     model.save(tmp_path / "agent")
     export_agent(tmp_path / "agent", tmp_path / "agent.pt", "torchscript")
     step = torch.jit.load(tmp_path / "agent.pt")

@@ -2,7 +2,8 @@
 
 Mutations tried, each of which fails a test here: halves of the state in the other order; starts not handed on, to the
 scan or to ``predict``; results in the order of time; batch and time mixed up; the critic given the actor's state; the
-state forgotten after a step; a value halved at the end of an episode; padding taken for symbols of a space without 0;
+state forgotten after a step; a value halved at the end of an episode; padding taken for symbols of a space without 0,
+or of one that ends below it; a MultiDiscrete of two axes let through;
 vectors expected of images; a start of the actions, or another learning rate of the dynamics, let through.
 """
 
@@ -106,7 +107,9 @@ def test_it_is_so_whatever_the_spaces(kind: str, actions: str) -> None:
     [
         spaces.Discrete(3, start=5),
         spaces.MultiDiscrete([2, 3], start=[1, 4]),
-        spaces.Dict(a=spaces.Discrete(2, start=3), b=spaces.Box(0, 1)),
+        spaces.Discrete(3, start=-5),
+        spaces.MultiDiscrete([2, 3], start=[-4, 1]),
+        spaces.Dict(a=spaces.Discrete(2, start=3), b=spaces.Box(0, 1), c=spaces.Discrete(2, start=-3)),
     ],
 )
 def test_it_is_so_where_the_zeros_of_padding_are_no_symbols(space: spaces.Space[Any]) -> None:
@@ -280,6 +283,10 @@ def test_what_the_trainer_cannot_do_is_refused_in_one_line() -> None:
         agent(DummyVecEnv([lambda: Babbler("box", "discrete")]))
     with pytest.raises(ValueError, match=r"^dynamics_lr_factor is 0\.1, but [^\n]+ one learning rate [^\n]+$"):
         agent(clockworks(1), policy_kwargs={"dynamics_lr_factor": 0.1})
+    table = spaces.MultiDiscrete(np.array([[2, 3], [4, 2]]))
+    for space in (table, spaces.Dict(a=table)):
+        with pytest.raises(ValueError, match=r"^the observation space has a MultiDiscrete of shape \(2, 2\), [^\n]+$"):
+            S7Policy(space, spaces.Discrete(2), lambda _: 1e-3)
     with pytest.raises(TypeError, match=r"d_modle"):
         agent(clockworks(1), policy_kwargs={"d_modle": 3})
 

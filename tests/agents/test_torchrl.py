@@ -125,3 +125,10 @@ def test_a_state_that_the_next_step_would_not_find_and_a_sequence_without_time_a
         pytest.raises(ValueError, match=r"^the tensordict has no dimension, [^\n]*pass a sequence[^\n]*$"),
     ):
         module()(sequences(1)[0])
+
+
+def test_an_entry_that_is_missing_is_named() -> None:
+    # Seen to fail it: an entry asked for by get(), of which None has no shape.
+    for key in ("observation", "is_init"):
+        with pytest.raises(KeyError, match=key):
+            module()(sequences(1).exclude(key))

@@ -248,3 +248,17 @@ def test_the_gradient_of_an_earlier_episode_is_exactly_0() -> None:
         assert not getattr(ours, name).grad[:5].any(), name
         assert getattr(ours, name).grad[5:].any(), name
     assert not ours.initial.grad.any()  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("selection", "spread"), [((3, 2, 13), None), ((1, 2, 14), None), ((3, 2, 2), (3, 14)), ((3, 2, 2), (2, 9))]
+)
+def test_modulations_that_the_kernel_would_read_beyond_are_refused(
+    selection: tuple[int, ...], spread: tuple[int, ...] | None
+) -> None:
+    # Mutation: without the check, the kernel gives what stands behind in memory.
+    case = draw(3, 2, 4, 0, 2)._replace(selection=torch.zeros(selection, dtype=torch.float64))
+    case = case._replace(spread=torch.zeros(spread or (0, 14), dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"^selection has shape [^\n]+ need 14 modulations: [^\n]+$"):
+        case.run(selective_scan)

@@ -2,8 +2,9 @@
 
 Mutations tried, each of which fails a test here: the newest observation first; windows not cleared at a reset; the mark
 of an observation that there is not; the start of Discrete not taken off; bounds without 0; a gray image without an axis
-for its channel; a window handed out as a view.  Of the vector version, which test_vector_wrappers.py holds against this
-one: windows pushed for rows that a reset leaves out; windows not pushed in a step.
+for its channel, or one without black; a window handed out as a view.  Of the vector version, which
+test_vector_wrappers.py holds against this one: windows pushed for rows that a reset leaves out; windows not pushed in a
+step.
 """
 
 from __future__ import annotations
@@ -79,9 +80,10 @@ def test_a_window_is_the_last_observations_of_the_episode_whatever_the_space(kin
     assert longest > LENGTH
 
 
+@pytest.mark.parametrize("darkest", [0, 1])
 @pytest.mark.parametrize("shape", [(8, 8), (3, 9), (8, 8, 3), (3, 8, 8)])
-def test_sb3_sees_no_image_in_a_window_of_images(shape: tuple[int, ...]) -> None:
-    env = HistoryWrapper(Counter(spaces.Box(0, 255, shape, np.uint8)), LENGTH)
+def test_sb3_sees_no_image_in_a_window_of_images(shape: tuple[int, ...], darkest: int) -> None:
+    env = HistoryWrapper(Counter(spaces.Box(darkest, 255, shape, np.uint8)), LENGTH)
     space = env.observation_space["observation"]  # type: ignore[index]
     assert not is_image_space(space)
     assert space.shape == (LENGTH, *shape) + (1,) * (len(shape) == 2)
