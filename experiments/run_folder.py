@@ -282,7 +282,8 @@ def checked(folder: RunFolder, name: str) -> RunFolder:
     config = read_json(folder.config)
     if config.get("format") != FORMAT:
         raise UsageError(
-            f"RUN {name} is not a run folder, its {folder.config.name} is of another program: give one of `s7rl train`"
+            f"RUN {name} is not a run folder, its {folder.config.name} is not of one: give one that `s7rl train` made, "
+            "not an exported agent"
         )
     if config.get("format_version") != FORMAT_VERSION:
         found = config.get("format_version")

@@ -224,4 +224,4 @@ def test_a_folder_of_another_program_is_named(
     (tmp_path / "mine" / "run.json").write_text("{}")
     assert agent_folders.ExportedFolder(tmp_path / "mine").latest == tmp_path / "mine"
     assert main(["export", str(tmp_path / "mine"), "--format", "torchscript"]) == 2
-    assert "is not a run folder, its run.json is of another program" in capsys.readouterr().err
+    assert "is not a run folder, its run.json is not of one" in capsys.readouterr().err

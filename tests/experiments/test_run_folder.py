@@ -68,8 +68,8 @@ def test_a_file_is_whole_or_as_it_was(folder: RunFolder, monkeypatch: pytest.Mon
     [
         (None, "is not a run folder, it has no config.json"),
         ("{", "cannot be read as JSON"),
-        ("[]", "is not a run folder, its config.json is of another program"),
-        ('{"format": "other"}', "is not a run folder, its config.json is of another program"),
+        ("[]", "is not a run folder, its config.json is not of one"),
+        ('{"format": "other"}', "is not a run folder, its config.json is not of one"),
         ('{"format": "s7rl-run", "format_version": 99}', "has format 99, this s7rl reads 1"),
     ],
 )
