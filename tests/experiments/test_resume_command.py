@@ -71,7 +71,7 @@ def start_and_signal(out: Path, number: signal.Signals) -> int:
         return process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_run_that_is_resumed_ends_as_one_that_was_not(
     number: signal.Signals, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -228,7 +228,7 @@ def test_an_impatient_interruption_keeps_the_last_checkpoint(
     assert "interrupted; the agent is in" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_an_interrupted_run_leaves_a_loadable_agent_and_says_where(number: signal.Signals, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ["train", *TINY, "--steps", "100000000", "--out", str(out)]
@@ -302,7 +302,7 @@ class Overheating(gym.Env[NDArray[np.float32], Any]):
 
 
 # Seen to fail it: the agent saved on the way out; NumericalError not caught, which is a traceback.
-@pytest.mark.parametrize("options", [[], ["--debug-anomalies"]])
+@pytest.mark.parametrize("options", [pytest.param([], marks=pytest.mark.slow), ["--debug-anomalies"]])
 def test_a_number_that_is_not_finite_ends_a_run_in_one_line_and_keeps_the_last_good_agent(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
