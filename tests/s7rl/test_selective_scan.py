@@ -1,4 +1,8 @@
-"""The inside of the S7 layer against its equations, written as a loop over complex numbers in numpy."""
+"""The inside of the S7 layer against its equations, written as a loop over complex numbers in numpy.
+
+Mutations seen to fail: the gradient of what spreads the modulations out taken from one row alone; that of the selection
+taken from the modulations instead of their gradient.
+"""
 
 from __future__ import annotations
 
