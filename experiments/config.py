@@ -170,6 +170,8 @@ class TrainConfig(LearnConfig):
     score; Ctrl-C stops cleanly and keeps what was learned.
     """
 
+    stop_return: Annotated[OptionalRealNumber, default_is("all steps are made")] = None
+    """Stop before --steps are made, once the last 100 training episodes have this mean return."""
     out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: a new one in --runs)")] = (
         None
     )

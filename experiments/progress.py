@@ -13,11 +13,13 @@ from collections.abc import Callable
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from s7rl.agents.distributed import any_rank
 from s7rl.experiments.run_folder import RunFolder
 from s7rl.experiments.run_log import BEST_RETURN
+from s7rl.experiments.settings import RunSettings
 
 REDRAW_SECONDS = 0.25
 LINE_SECONDS = 5.0
@@ -28,6 +30,18 @@ ENOUGH_EPISODES = 20
 
 class StoppedBetweenRollouts(Exception):
     """Ends the training where a rollout would begin, after an update: the one place to go on from as if nothing was."""
+
+
+def recent_returns(model: BaseAlgorithm) -> list[float]:
+    """Returns of the last training episodes, up to ``stats_window_size`` of them."""
+    return [float(episode["r"]) for episode in model.ep_info_buffer or ()]
+
+
+def has_learned(model: BaseAlgorithm, stop_return: float | None) -> bool:
+    """Whether as many training episodes as are averaged over have a mean return of at least ``stop_return``."""
+    returns = recent_returns(model)
+    enough = len(returns) == model._stats_window_size
+    return stop_return is not None and enough and float(np.mean(returns)) >= stop_return
 
 
 class StopBetweenRollouts(BaseCallback):
@@ -52,26 +66,32 @@ class StopBetweenRollouts(BaseCallback):
 
 
 class RunCallback(StopBetweenRollouts):
-    """Shows progress, writes checkpoints, and stops the training when asked."""
+    """Shows progress, writes checkpoints, and stops the training when asked, or when enough has been learned."""
 
     def __init__(
-        self, *, folder: RunFolder, steps: int, best_return: float, console: Console, stop: Callable[[], bool]
+        self,
+        *,
+        folder: RunFolder,
+        settings: RunSettings,
+        best_return: float,
+        console: Console,
+        stop: Callable[[], bool],
     ) -> None:
         """Prepares, and shows nothing yet.
 
         Args:
             folder: where the checkpoints go.
-            steps: environment steps of the whole training.
+            settings: have the steps of the whole training, and the return at which it ends before them.
             best_return: the best mean return so far, of a run that is resumed; minus infinity for a new one.
             console: where progress is shown.
             stop: asked before each rollout; once it is true, the training is saved and ends with
                 ``StoppedBetweenRollouts``.
         """
-        super().__init__(stop)
+        super().__init__(lambda: stop() or has_learned(self.model, settings.stop_return))
         self.seconds = 0.0
         """Seconds since the training began, as of the last step or update."""
         self._folder = folder
-        self._steps = steps
+        self._steps = settings.steps
         self._console = console
         self._began = self._redrawn = self._saved = 0.0
         self._best_return = best_return
@@ -87,7 +107,7 @@ class RunCallback(StopBetweenRollouts):
             auto_refresh=False,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=steps, numbers="")
+        self._task = self._bar.add_task("", total=settings.steps, numbers="")
 
     def _on_training_start(self) -> None:
         self._began = self._redrawn = time.monotonic()
@@ -111,7 +131,7 @@ class RunCallback(StopBetweenRollouts):
 
     def _on_rollout_end(self) -> None:
         # The rollout's returns are those of the weights before the update that follows.
-        returns = self._recent("ep_info_buffer")
+        returns = recent_returns(self.model)
         if len(returns) >= ENOUGH_EPISODES and np.mean(returns) > self._best_return:
             self._best_return = float(np.mean(returns))
             self.model.save(self._folder.best)
@@ -130,10 +150,6 @@ class RunCallback(StopBetweenRollouts):
         self.model.save(self._folder.latest, resumable=True)  # type: ignore[call-arg]  # RecurrentPPO's own argument
         self._saved = time.monotonic()
 
-    def _recent(self, buffer: str) -> list[float]:
-        episodes = getattr(self.model, buffer) or ()
-        return [float(episode["r"] if isinstance(episode, dict) else episode) for episode in episodes]
-
     def _show(self) -> None:
         steps = self.num_timesteps
         numbers = self._numbers()
@@ -144,7 +160,7 @@ class RunCallback(StopBetweenRollouts):
             self._console.print(f"{steps / self._steps:4.0%}  {numbers}  {left:.0f} s left", soft_wrap=True)
 
     def _numbers(self) -> str:
-        returns, successes = self._recent("ep_info_buffer"), self._recent("ep_success_buffer")
+        returns, successes = recent_returns(self.model), self.model.ep_success_buffer or ()
         parts = [f"{self.num_timesteps:,} steps"]
         if returns:
             parts.append(f"return {np.mean(returns):.2f}")

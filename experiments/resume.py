@@ -17,6 +17,7 @@ from s7rl.experiments.building import build, make_environments, ranks, step_size
 from s7rl.experiments.config import ResumeConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.probing import task_of_run
+from s7rl.experiments.progress import has_learned
 from s7rl.experiments.run_folder import RunFolder, open_run_folder
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
@@ -57,13 +58,17 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         done = model.num_timesteps
         if config.steps is not None and config.steps <= done:
             raise UsageError(f"--steps {config.steps} must be above the {done:,} that RUN {config.run} has done")
-        if done >= settings.steps and (folder.evaluation.exists() or not config.eval_episodes):
-            say(console, f"{folder.path} is finished: {done:,} steps are done. Give --steps to train on")
+        learned = has_learned(model, settings.stop_return)
+        if (done >= settings.steps or learned) and (folder.evaluation.exists() or not config.eval_episodes):
+            further = (
+                f"It has reached its --stop-return of {settings.stop_return}" if learned else "Give --steps to train on"
+            )
+            say(console, f"{folder.path} is finished: {done:,} steps are done. {further}")
             return 0
         if rank() > 0:
             return learn_along(model, vec_env, settings)
         folder.remove_unfinished()
-        if done < settings.steps:
+        if done < settings.steps and not learned:
             folder.evaluation.unlink(missing_ok=True)  # the score of an agent that the next checkpoint replaces
         if settings.steps != before.steps and settings.anneal:
             say(console, f"the step size now falls to 0 at {settings.steps:,} steps, not at {before.steps:,}")

@@ -21,7 +21,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -118,8 +118,9 @@ class RunFolder:
             UsageError: the file was written by another version of s7rl, or changed by hand.
         """
         stored = read_json(self.config).get("settings")
-        names = {field.name for field in fields(RunSettings)}
-        if not isinstance(stored, dict) or set(stored) != names:
+        names = {field.name: field.default is MISSING for field in fields(RunSettings)}
+        needed = {name for name, is_needed in names.items() if is_needed}
+        if not isinstance(stored, dict) or not needed <= set(stored) <= set(names):
             raise UsageError(f"{self.config} was written by another version of s7rl: train the agent again")
         try:
             # JSON has made lists of the tuples in them.

@@ -67,6 +67,8 @@ class RunSettings:
     """Seed of everything."""
     steps: int
     """Environment steps to train for, over all environments."""
+    stop_return: float | None = None
+    """Mean return of the last training episodes at which it has learned enough and stops; None: never."""
     n_envs: int
     """Environments side by side."""
     n_steps: int
@@ -212,6 +214,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         n_blocks=_first(network.n_blocks, agent.n_blocks),
         seed=config.seed,
         steps=_first(config.steps, task.steps),
+        stop_return=config.stop_return,
         n_envs=n_envs,
         n_steps=n_steps,
         batch_size=_first(ppo.batch_size, _batch_size(n_envs, n_steps, ppo.sequence_length, suite)),

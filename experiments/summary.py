@@ -58,7 +58,8 @@ def print_settings(
         "task": f"{settings.env_id}{kwargs}{wrapped}: {spaces}{length}{span}",
         "agent": f"{settings.agent}: {settings.n_blocks} x {settings.d_model} features, "
         f"{states}{parameters:,} parameters{memory}",
-        "learning": f"{plural(settings.steps, 'step')} in rollouts of {settings.n_envs} x {settings.n_steps}, "
+        "learning": f"{plural(settings.steps, 'step')}{_stop(settings)} "
+        f"in rollouts of {settings.n_envs} x {settings.n_steps}, "
         f"minibatches of {batch}, {plural(settings.n_epochs, 'epoch')}, "
         f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}",
         **({"rewards": shaped} if (shaped := describe_rewards(settings.reward_options)) else {}),
@@ -95,6 +96,10 @@ def print_settings(
             ),
             soft_wrap=True,
         )
+
+
+def _stop(settings: RunSettings) -> str:
+    return "" if settings.stop_return is None else f", or until episodes return {settings.stop_return:g},"
 
 
 def _outlasts(task: Task, settings: RunSettings) -> bool:

@@ -184,7 +184,7 @@ def _learn(
     model.set_logger(logger)
     callback = RunCallback(
         folder=folder,
-        steps=settings.steps,
+        settings=settings,
         best_return=best_return,
         console=console,
         stop=lambda: interruption.requested,

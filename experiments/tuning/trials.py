@@ -28,7 +28,12 @@ from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import TrainingError
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.presets import AGENTS
-from s7rl.experiments.progress import REDRAW_SECONDS, StopBetweenRollouts, StoppedBetweenRollouts
+from s7rl.experiments.progress import (
+    REDRAW_SECONDS,
+    StopBetweenRollouts,
+    StoppedBetweenRollouts,
+    recent_returns,
+)
 from s7rl.experiments.settings import RunSettings, settings_for
 from s7rl.experiments.train import evaluate_agent
 from s7rl.experiments.tuning.search_spaces import options_of, space_of, with_options
@@ -105,11 +110,11 @@ class TrialCallback(StopBetweenRollouts):
         self._look = 0
 
     def _on_step(self) -> bool:
-        self._bar.show(self.num_timesteps / self._steps, self._returns())
+        self._bar.show(self.num_timesteps / self._steps, recent_returns(self.model))
         return True
 
     def _on_rollout_end(self) -> None:
-        look, returns = min(LOOKS * self.num_timesteps // self._steps, LOOKS), self._returns()
+        look, returns = min(LOOKS * self.num_timesteps // self._steps, LOOKS), recent_returns(self.model)
         if look == self._look or not returns:
             return
         self._look = look
@@ -118,9 +123,6 @@ class TrialCallback(StopBetweenRollouts):
         if look < LOOKS and self._trial.should_prune():
             self._trial.set_user_attr(ENDED, f"behind others after {look / LOOKS:.0%} of the steps")
             raise optuna.TrialPruned
-
-    def _returns(self) -> list[float]:
-        return [float(episode["r"]) for episode in self.model.ep_info_buffer or ()]
 
 
 class Objective:
