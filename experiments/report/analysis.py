@@ -276,11 +276,15 @@ def steps_to(threshold: float, run: Run) -> float | None:
 
 
 def curve(runs: Sequence[Run]) -> Curve | None:
-    """The training return of several runs, interpolated between the lines of their logs; None where they share none."""
+    """The training return of several runs, interpolated between the lines of their logs; None where they share none.
+
+    A run that may stop when it has learned enough keeps its last return beyond its end.
+    """
     known = [(run.steps[np.isfinite(run.returns)], run.returns[np.isfinite(run.returns)]) for run in runs]
     if any(not len(steps) for steps, _ in known):
         return None
-    begin, end = max(steps[0] for steps, _ in known), min(steps[-1] for steps, _ in known)
+    may_stop = all(run.settings.stop_return is not None for run in runs)
+    begin, end = max(steps[0] for steps, _ in known), (max if may_stop else min)(steps[-1] for steps, _ in known)
     if not begin < end:
         return None
     grid = np.linspace(begin, end, POINTS)

@@ -1,6 +1,7 @@
 """A run folder is recognised, replaced file by file, and never overwritten."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,17 @@ def test_a_folder_that_is_no_run_folder_is_refused(content: str | None, message:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UsageError, match=message):
         open_run_folder(str(tmp_path))
+
+
+def test_a_run_of_before_there_was_an_option_has_its_default(folder: RunFolder, settings: RunSettings) -> None:
+    config = json.loads(folder.config.read_text())
+    del config["settings"]["stop_return"]
+    folder.config.write_text(json.dumps(config))
+    assert folder.settings() == replace(settings, stop_return=None)
+    del config["settings"]["gamma"]
+    folder.config.write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="another version"):
+        folder.settings()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A whole run through the command line: train, evaluate, and interrupt, on a corridor of five.
 
 Mutations of `s7rl evaluate` seen to fail: batches one seed apart; as many environments for several seeds as for one;
---max-steps not handed on; no limit where the environment has none.
+--max-steps not handed on; no limit where the environment has none.  Of --stop-return: a mean over fewer
+than a hundred episodes; the wrong way round; a run that is resumed trains on.
 """
 
 import csv
@@ -197,6 +198,30 @@ def test_the_same_seed_gives_the_same_run(run: Path, tmp_path: Path) -> None:
     assert main(["train", *TINY, "--steps", "3000", "--seed", "2", "--eval-episodes", "0", "--out", str(other)]) == 0
     assert ZipFile(other / "latest.zip").read("policy.safetensors") != first
     assert not (other / "evaluation.json").exists()
+
+
+def test_a_run_ends_once_its_episodes_return_enough_and_is_then_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "enough"
+    words = ["train", *TINY, "--steps", "30000", "--eval-episodes", "5", "--out", str(folder)]
+    assert main([*words, "--stop-return", "-2.4"]) == 0  # which every episode of a corridor of five returns
+    # Of 8 * 32 steps a rollout in episodes of 6 to 12: the hundredth ends in the third to the sixth.
+    done = open_run_folder(str(folder)).steps_done
+    assert 3 * 256 <= done <= 6 * 256
+    capsys.readouterr()
+    assert main(["resume", str(folder)]) == 0
+    assert f"is finished: {done:,} steps are done. It has reached its --stop-return of -2.4" in capsys.readouterr().out
+    (folder / "evaluation.json").unlink()
+    assert main(["resume", str(folder), "--eval-episodes", "7"]) == 0
+    assert json.loads((folder / "evaluation.json").read_text())["episodes"] == 7
+    assert open_run_folder(str(folder)).steps_done == done
+
+
+def test_a_run_whose_episodes_never_return_enough_makes_all_steps(tmp_path: Path) -> None:
+    words = ["train", *TINY, "--steps", "2048", "--eval-episodes", "0", "--stop-return", "1.01"]
+    assert main([*words, "--out", str(tmp_path / "never")]) == 0
+    assert open_run_folder(str(tmp_path / "never")).steps_done == 2048
 
 
 def test_normalised_observations_are_normalised_in_the_evaluation_too(tmp_path: Path, seen: Seen) -> None:

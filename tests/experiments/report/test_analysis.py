@@ -72,6 +72,15 @@ def test_a_curve_is_interpolated_where_all_seeds_have_returns(tmp_path: Path) ->
     assert [at(values, 30) for values in (drawn.low, drawn.middle, drawn.high)] == pytest.approx([2.0, 4.0, 7.0])
 
 
+def test_a_run_that_stopped_since_it_had_learned_enough_keeps_its_return(tmp_path: Path) -> None:
+    first, second = runs_with(tmp_path, [(0, 0.0, 1, 10), (20, 1.0, 1, 10)], [(0, 0.0, 1, 10), (40, 2.0, 1, 10)])
+    may_stop = [replace(run, settings=replace(run.settings, stop_return=1.0)) for run in (first, second)]
+    drawn = curve(may_stop)
+    assert drawn is not None
+    assert (drawn.steps[-1], drawn.low[-1], drawn.high[-1]) == (40.0, 1.0, 2.0)
+    assert np.interp(30, drawn.steps, drawn.low) == pytest.approx(1.0)
+
+
 def test_the_line_of_a_curve_leaves_out_a_quarter_of_the_seeds_at_each_end(tmp_path: Path) -> None:
     logs: list[list[Line]] = [[(0, reward, 1, 10), (10, reward, 1, 10)] for reward in (0.0, 1.0, 2.0, 100.0)]
     drawn = curve(runs_with(tmp_path, *logs))
