@@ -86,7 +86,7 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
             device=settings.device,
             n_threads=settings.threads if settings.threads is not None else "auto",
             sequence_length=settings.sequence_length,
-            **settings.ppo_kwargs,
+            **{"use_sde": settings.use_sde and isinstance(vec_env.action_space, spaces.Box), **settings.ppo_kwargs},
         )
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         raise UsageError(as_options(str(error))) from error

@@ -80,7 +80,7 @@ class FurtherOptions:
     """How far one update may move a value, in units of the return."""
     normalize_advantage: Annotated[bool | None, default_is("True")] = None
     """Whether advantages are scaled to mean 0 and variance 1 in each minibatch."""
-    use_sde: Annotated[bool | None, default_is("False")] = None
+    use_sde: Annotated[bool | None, FOLLOWS_TASK] = None
     """Whether continuous actions explore with noise that depends on the state (gSDE)."""
     sde_sample_freq: Annotated[OptionalWholeNumber, default_is("-1, once a rollout")] = None
     """Steps after which that noise is drawn anew."""

@@ -75,6 +75,8 @@ class SuiteSettings:
     """Whether Box observations, images aside, are scaled to mean 0 and variance 1 (SB3's VecNormalize)."""
     normalize_rewards: bool = False
     """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize)."""
+    use_sde: bool = False
+    """Whether Box actions explore with noise that depends on the state (gSDE)."""
     d_model: int | None = None
     """Features between the blocks, where a task of this suite needs more than the agent's."""
 
@@ -144,6 +146,7 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         ),
         # Returns lie in [-1, 1] over hundreds of steps: a single reward is too small for the value to notice.
         "popgym": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
+        # A force that is drawn anew at each step cancels itself out: it rocks no car out of a valley.
         "control": SuiteSettings(
             n_envs=8,
             batch_steps=1024,
@@ -152,6 +155,7 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
             ent_coef=0.0,
             normalize_observations=True,
             normalize_rewards=True,
+            use_sde=True,
         ),
         "mujoco": SuiteSettings(ent_coef=0.0, normalize_observations=True, normalize_rewards=True),
         # A step holds a picture, and episodes last for thousands: the rollout is what memory allows.

@@ -5,8 +5,8 @@ The rules and where they come from:
 * **The rollout spans two memories.** A decision can only learn to use a cue if both lie in one rollout, and a rollout
   starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
   episode length where no span is known).
-* **Memory allows it** as long as the rollout holds at most 2**18 steps; longer spans get fewer environments, down to 8,
-  and at most 2**16 steps each, which is twice as much; suites of pictures have a lower limit.
+* **Memory allows it** as long as the rollout holds at most 2**18 steps; longer spans get fewer environments, down to
+  16, and at most 2**16 steps each, which is four times as much; suites of pictures have a lower limit.
 * **A minibatch** has about ``batch_steps`` steps in whole rows: up to twice that where rows are long, and always a row.
 * **The slowest modes** start well beyond what must be remembered: ``horizon_factor`` times as far as the gradient must
   reach back.
@@ -27,7 +27,7 @@ from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
 
 ROLLOUT_LIMIT = 2**18
 """Steps in one rollout, over all environments; at 64 features and one block this is about 1 GB while learning."""
-MIN_ENVS = 8
+MIN_ENVS = 16
 """Fewer environments make the rollouts too alike to learn from."""
 UNKNOWN_SPAN = 100
 """The memory span that horizons are derived from where the task says nothing."""
@@ -101,6 +101,8 @@ class RunSettings:
     """Whether Box observations, images aside, are scaled to mean 0 and variance 1."""
     normalize_rewards: bool
     """Whether rewards are scaled to a return of variance 1."""
+    use_sde: bool = False
+    """Whether Box actions explore with noise that depends on the state (gSDE), unless ``ppo_kwargs`` says it."""
     workers: str
     """How environments are stepped, one of ``s7rl.agents.vectorization.WORKERS``; "auto" and "single" only before it
     has begun."""
@@ -231,6 +233,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
         normalize_observations=_first(ppo.normalize_observations, suite.normalize_observations),
         normalize_rewards=_first(ppo.normalize_rewards, suite.normalize_rewards),
+        use_sde=suite.use_sde,
         workers=_workers(task, config),
         worker_timeout=config.worker_timeout,
         threads=config.threads,

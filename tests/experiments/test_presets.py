@@ -2,7 +2,7 @@
 
 Mutations seen to fail: the factor of an agent's horizon not applied, or left out of s7-long; a trace decay or a
 clipping of gradients that is no suite's; every network of 64 features; annealing the other way round;
-rewards scaled where observations are.
+rewards scaled where observations are; gSDE whatever the suite, the actions or the user say.
 """
 
 from __future__ import annotations
@@ -74,6 +74,18 @@ def test_the_settings_of_every_suite_reach_the_trainer_and_it_learns(name: str) 
     assert rewards == suite.normalize_rewards
     # What FrozenLake shows is a symbol, and symbols are not scaled.
     assert observations == (suite.normalize_observations and name != "gymnasium")
+
+
+def test_box_actions_explore_as_the_suite_or_the_user_says() -> None:
+    car, pole = find_task("s7rl/MountainCarContinuousPositionOnly-v0"), find_task(TASKS["control"])
+    refused = replace(settings_of(car), ppo_kwargs={"use_sde": False})
+    elsewhere = settings_of(replace(car, suite="mujoco"))
+    assert [learned(its)[0].use_sde for its in (settings_of(car), settings_of(pole), refused, elsewhere)] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_the_sizes_of_s7_differ_in_what_they_say() -> None:
