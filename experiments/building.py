@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -86,11 +87,17 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
             device=settings.device,
             n_threads=settings.threads if settings.threads is not None else "auto",
             sequence_length=settings.sequence_length,
-            **{"use_sde": settings.use_sde and isinstance(vec_env.action_space, spaces.Box), **settings.ppo_kwargs},
+            **{**_exploration(settings, vec_env.action_space), **settings.ppo_kwargs},
         )
     except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
         raise UsageError(as_options(str(error))) from error
     return model, vec_env
+
+
+def _exploration(settings: RunSettings, actions: spaces.Space[Any]) -> dict[str, Any]:
+    if settings.sde_sample_freq is None or not isinstance(actions, spaces.Box):
+        return {}
+    return {"use_sde": True, "sde_sample_freq": settings.sde_sample_freq}
 
 
 def make_environments(settings: RunSettings) -> VecEnv:

@@ -82,8 +82,8 @@ class FurtherOptions:
     """Whether advantages are scaled to mean 0 and variance 1 in each minibatch."""
     use_sde: Annotated[bool | None, FOLLOWS_TASK] = None
     """Whether continuous actions explore with noise that depends on the state (gSDE)."""
-    sde_sample_freq: Annotated[OptionalWholeNumber, default_is("-1, once a rollout")] = None
-    """Steps after which that noise is drawn anew."""
+    sde_sample_freq: Annotated[OptionalWholeNumber, FOLLOWS_TASK] = None
+    """Steps after which that noise is drawn anew; -1: once a rollout."""
     compile_policy: Annotated[bool | None, default_is("False")] = None
     """Compile the learning pass by torch.compile: the first update takes seconds to minutes longer."""
 

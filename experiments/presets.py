@@ -75,8 +75,8 @@ class SuiteSettings:
     """Whether Box observations, images aside, are scaled to mean 0 and variance 1 (SB3's VecNormalize)."""
     normalize_rewards: bool = False
     """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize)."""
-    use_sde: bool = False
-    """Whether Box actions explore with noise that depends on the state (gSDE)."""
+    sde_sample_freq: int | None = None
+    """Box actions explore with noise that depends on the state (gSDE), drawn anew after so many steps; None: not so."""
     d_model: int | None = None
     """Features between the blocks, where a task of this suite needs more than the agent's."""
 
@@ -155,7 +155,7 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
             ent_coef=0.0,
             normalize_observations=True,
             normalize_rewards=True,
-            use_sde=True,
+            sde_sample_freq=4,
         ),
         "mujoco": SuiteSettings(ent_coef=0.0, normalize_observations=True, normalize_rewards=True),
         # A step holds a picture, and episodes last for thousands: the rollout is what memory allows.

@@ -101,8 +101,9 @@ class RunSettings:
     """Whether Box observations, images aside, are scaled to mean 0 and variance 1."""
     normalize_rewards: bool
     """Whether rewards are scaled to a return of variance 1."""
-    use_sde: bool = False
-    """Whether Box actions explore with noise that depends on the state (gSDE), unless ``ppo_kwargs`` says it."""
+    sde_sample_freq: int | None = None
+    """Box actions explore with noise that depends on the state (gSDE), drawn anew after so many steps; None: without.
+    What ``ppo_kwargs`` says of it wins."""
     workers: str
     """How environments are stepped, one of ``s7rl.agents.vectorization.WORKERS``; "auto" and "single" only before it
     has begun."""
@@ -233,7 +234,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
         normalize_observations=_first(ppo.normalize_observations, suite.normalize_observations),
         normalize_rewards=_first(ppo.normalize_rewards, suite.normalize_rewards),
-        use_sde=suite.use_sde,
+        sde_sample_freq=suite.sde_sample_freq,
         workers=_workers(task, config),
         worker_timeout=config.worker_timeout,
         threads=config.threads,

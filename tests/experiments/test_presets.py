@@ -80,12 +80,9 @@ def test_box_actions_explore_as_the_suite_or_the_user_says() -> None:
     car, pole = find_task("s7rl/MountainCarContinuousPositionOnly-v0"), find_task(TASKS["control"])
     refused = replace(settings_of(car), ppo_kwargs={"use_sde": False})
     elsewhere = settings_of(replace(car, suite="mujoco"))
-    assert [learned(its)[0].use_sde for its in (settings_of(car), settings_of(pole), refused, elsewhere)] == [
-        True,
-        False,
-        False,
-        False,
-    ]
+    models = [learned(its)[0] for its in (settings_of(car), settings_of(pole), refused, elsewhere)]
+    assert [model.use_sde for model in models] == [True, False, False, False]
+    assert models[0].sde_sample_freq == SUITES["control"].sde_sample_freq
 
 
 def test_the_sizes_of_s7_differ_in_what_they_say() -> None:
