@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from s7rl.experiments.pictures import COLOURS, GREY, lighten, png
@@ -79,6 +79,8 @@ def draw_bands(
     ylabel: str,
     levels: Mapping[str, float] | None = None,
     in_steps: bool = False,
+    logarithmic: bool = False,
+    marked: bool = False,
 ) -> bytes:
     """Draws lines with bands as a PNG.
 
@@ -90,6 +92,8 @@ def draw_bands(
         ylabel: what lies on the vertical axis.
         levels: thin lines across, by name.
         in_steps: whether x counts steps: it begins at 0 and is written 20k.
+        logarithmic: whether the horizontal axis is.
+        marked: whether the points of a line are marked; they are where x has numbers, then.
     """
     figure = Figure(figsize=(5.6, 4.1), dpi=DPI, layout="constrained")
     axes = figure.subplots()
@@ -100,10 +104,18 @@ def draw_bands(
     for agent, band in bands.items():
         its = style[agent]
         axes.fill_between(band.x, band.low, band.high, color=its.colour, alpha=0.13, linewidth=0)
-        axes.plot(band.x, band.middle, color=its.colour, linestyle=its.dashes, linewidth=1.9, label=agent)
+        marker = its.marker if marked else ""
+        (line,) = axes.plot(band.x, band.middle, marker=marker, markersize=4.5, label=agent)
+        line.set(color=its.colour, linestyle=its.dashes, linewidth=1.9)
     if in_steps:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(STEPS_FORMAT)
+    if logarithmic:
+        axes.set_xscale("log")
+    if marked:
+        axes.set_xticks(sorted({float(x) for band in bands.values() for x in band.x}))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
+        axes.xaxis.set_minor_locator(NullLocator())
     _plain(axes)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10.5)

@@ -17,6 +17,7 @@ from s7rl.experiments.config import ReportConfig
 from s7rl.experiments.page import Table, write_page
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Record, Run, read_record
+from s7rl.experiments.report.difficulty_section import difficulty_section
 from s7rl.experiments.report.figures import styles
 from s7rl.experiments.report.findings import findings, listed, note
 from s7rl.experiments.report.score_sections import score_sections
@@ -66,7 +67,11 @@ def write_report(path: Path, page: Path | None = None) -> Path:
     write_page(
         page,
         beside,
-        [*score_sections(analysis, style), *training_sections(analysis, style)],
+        [
+            *score_sections(analysis, style),
+            *difficulty_section(analysis, style),
+            *training_sections(analysis, style),
+        ],
         "report/page.html.jinja",
         title=record.path.resolve().name,
         summary=record.grid.summary,

@@ -1,0 +1,99 @@
+"""The section on how far an agent gets: scores over an argument that makes a task harder, as a corridor's length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from s7rl.experiments.page import Figure, Section, Value
+from s7rl.experiments.report.analysis import Analysis
+from s7rl.experiments.report.figures import Band, Style, draw_bands
+from s7rl.experiments.statistics import Estimate
+
+FEWEST_VALUES = 3
+"""Two make no curve."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Tasks that are one environment, with one number changed."""
+
+    env_id: str
+    """The environment."""
+    argument: str
+    """Its keyword argument that changes."""
+    tasks: Mapping[int | float, str]
+    """By the argument's value, in its order."""
+
+
+def difficulty_section(analysis: Analysis, style: Mapping[str, Style]) -> Iterator[Section]:
+    """One, where there are at least three such tasks.
+
+    Args:
+        analysis: the numbers.
+        style: of each agent.
+    """
+    figures = [_figure(analysis, style, its) for its in series_of(analysis)]
+    if figures:
+        text = "Tasks that are one environment with one number changed: interquartile means, and their 95% intervals."
+        yield Section(title="How far each agent gets", text=[text], figures=figures)
+
+
+def series_of(analysis: Analysis) -> list[Series]:
+    """All that the experiment has, as far as they have finished runs."""
+    found: dict[tuple[str, str, str], dict[int | float, str]] = {}
+    for task in analysis.tasks:
+        runs = [run for run in analysis.record.runs if run.cell.task == task]
+        if len({run.conditions.environment for run in runs}) > 1:
+            continue
+        settings = runs[0].settings
+        for argument, value in settings.env_kwargs.items():
+            if type(value) in (int, float):
+                others = {name: its for name, its in settings.env_kwargs.items() if name != argument}
+                key = settings.env_id, argument, f"{sorted(others.items())} {settings.wrappers}"
+                found.setdefault(key, {})[value] = task
+    return [
+        Series(env_id, argument, dict(sorted(tasks.items())))
+        for (env_id, argument, _), tasks in found.items()
+        if len(tasks) >= FEWEST_VALUES
+    ]
+
+
+def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series) -> Figure:
+    # The share of episodes that succeed has one scale whatever the difficulty, and returns may not.
+    tells_success = all((task, agent) in analysis.success for task, agent in analysis.pairs if task in _tasks(series))
+    scores, what = (analysis.success, "success rate") if tells_success else (analysis.estimates, "mean return")
+    bands = {}
+    lines: list[list[Value]] = []
+    for agent in analysis.names:
+        points = {value: scores[task, agent] for value, task in series.tasks.items() if (task, agent) in scores}
+        if points:
+            bands[agent] = _band(points)
+            lines += [[agent, value, *point] for value, point in points.items()]
+    hardest, easiest = max(series.tasks), min(series.tasks)
+    return Figure(
+        name=f"difficulty-{series.env_id.rpartition('/')[2]}-{series.argument}",
+        says=f"{series.env_id}: {what} of the evaluation over {series.argument}.",
+        png=draw_bands(
+            bands,
+            style,
+            title=series.env_id,
+            xlabel=series.argument,
+            ylabel=what,
+            logarithmic=easiest > 0 and hardest >= 10 * easiest,
+            marked=True,
+        ),
+        columns=["agent", series.argument, "iqm", "low", "high"],
+        lines=lines,
+    )
+
+
+def _tasks(series: Series) -> set[str]:
+    return set(series.tasks.values())
+
+
+def _band(points: Mapping[int | float, Estimate]) -> Band:
+    middle, low, high = (np.array(its) for its in zip(*points.values(), strict=True))
+    return Band(x=np.array(list(points), dtype=np.float64), middle=middle, low=low, high=high)

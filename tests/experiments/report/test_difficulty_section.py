@@ -1,0 +1,68 @@
+"""Which tasks are one environment with a number changed, and what is drawn of them.
+
+Mutations that were seen to fail: two tasks drawn; other arguments that differ left unseen; wrappers left unseen; texts
+taken for numbers; values in the order of the grid; returns where all tasks tell success.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from s7rl.experiments.report.analysis import Analysis
+from s7rl.experiments.report.data import read_record
+from s7rl.experiments.report.difficulty_section import Series, difficulty_section, series_of
+from s7rl.experiments.report.figures import styles
+from tests.experiments.report.by_hand import AGENTS, begin, finish
+
+
+def analysis_of(path: Path, words: dict[str, str], success: float | None = 0.5) -> Analysis:
+    folder = begin(path / "grid", tasks=words, agents={"s7": AGENTS["s7"], "none": AGENTS["none"]}, seeds=2)
+    for number, task in enumerate(words):
+        finish(folder, task, "s7", [1.0, 0.5], success=success)
+        if number < 2:
+            finish(folder, task, "none", [0.25], success=success)
+    return Analysis(read_record(folder.path))
+
+
+def maze(length: int, *others: str) -> str:
+    return f"s7rl/TMazePassive-v0 --env-kwargs corridor_length={length} {' '.join(others)}"
+
+
+MAZES = {"long": maze(90), "short": maze(5), "middle": maze(7)}
+
+
+def test_tasks_that_differ_in_one_number_are_a_series_in_its_order(tmp_path: Path) -> None:
+    found = series_of(analysis_of(tmp_path, MAZES))
+    assert found == [Series("s7rl/TMazePassive-v0", "corridor_length", {5: "short", 7: "middle", 90: "long"})]
+    assert list(found[0].tasks) == [5, 7, 90]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"short": maze(5), "middle": maze(7)},
+        {"short": maze(5), "middle": maze(7), "long": maze(9, "--wrappers", "PreviousActionReward")},
+        {"short": maze(5), "middle": maze(7), "long": maze(9, "max_episode_steps=30")},
+        {"short": maze(5), "middle": maze(7), "other": "s7rl/MemoryLength-v0 --env-kwargs length=3"},
+    ],
+)
+def test_fewer_than_three_or_others_are_none(words: dict[str, str], tmp_path: Path) -> None:
+    analysis = analysis_of(tmp_path, words)
+    assert series_of(analysis) == []
+    assert list(difficulty_section(analysis, styles(analysis.agents))) == []
+
+
+@pytest.mark.parametrize(("success", "expected"), [(0.5, 0.5), (None, 0.75)])
+def test_success_is_drawn_where_all_tasks_tell_it_else_the_return(
+    success: float | None, expected: float, tmp_path: Path
+) -> None:
+    analysis = analysis_of(tmp_path, MAZES, success)
+    (section,) = difficulty_section(analysis, styles(analysis.agents))
+    (figure,) = section.figures
+    assert figure.png.startswith(b"\x89PNG")
+    assert figure.name == "difficulty-TMazePassive-v0-corridor_length"
+    assert figure.columns == ["agent", "corridor_length", "iqm", "low", "high"]
+    of_s7 = [line[:3] for line in figure.lines if line[0] == "s7"]
+    assert of_s7 == [["s7", 5, expected], ["s7", 7, expected], ["s7", 90, expected]]
+    # The agent without memory has run on the first two of the grid.
+    assert [line[1] for line in figure.lines if line[0] == "none"] == [5, 90]
