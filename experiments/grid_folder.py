@@ -1,14 +1,16 @@
 """The folder of an experiment: the grid, a run folder for every cell, and which of them failed.
 
     experiment.json                 the grid, the command, the machine and the versions that made it
+    runs.jsonl                      a line for each cell that is finished, with all that is told of it
     runs/TASK/AGENT/seedN/          the run folder of a cell, as `s7rl train` makes it
     runs/TASK/AGENT/seedN.log       what it printed
     runs/TASK/AGENT/seedN.failed    why it failed, as JSON; not there unless it did
-    results.csv                     a line for each cell that is finished
+    results.csv                     the scores in runs.jsonl
     report.html, report/            what came of it, and the figures in it as PNG and CSV
 
 Nothing else is kept: where an experiment stands is read from there, whatever happened to the process that ran it. A
-cell is finished once it has a score, the last thing that a run writes.
+cell is finished once it has a score, the last thing that a run writes, in its run folder or in runs.jsonl. With the
+first two files the experiment goes on in another place; to have a run made again, its line is taken out, too.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from s7rl.checks import error_line
 from s7rl.experiments.csv_table import csv_table
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.finished_runs import RESULTS, SCORE, Line, line_of, read_lines, result, write_lines
 from s7rl.experiments.grid import Cell, Grid, grid_from
 from s7rl.experiments.machine import machine
 from s7rl.experiments.run_folder import RunFolder, locked, read_json, versions, write_json
@@ -33,8 +38,6 @@ from s7rl.files import write_atomically
 
 FORMAT = "s7rl-experiment"
 FORMAT_VERSION = 1
-SCORE = ("episodes", "mean_return", "standard_error", "success_rate", "mean_length")
-RESULTS = ("task", "agent", "seed", *SCORE)
 FREE = ("workers", "worker_timeout", "threads", "device")
 """Settings of a run that make it no other agent."""
 
@@ -65,6 +68,20 @@ class GridFolder:
         """The scores of all finished cells."""
         return self.path / "results.csv"
 
+    @property
+    def lines(self) -> Path:
+        """What is told of all finished cells."""
+        return self.path / "runs.jsonl"
+
+    @cached_property
+    def finished(self) -> dict[str, Line]:
+        """What was in that file, and has been taken in since, by the name of the cell.
+
+        Raises:
+            UsageError: a line is damaged.
+        """
+        return read_lines(self.lines)
+
     def run(self, cell: Cell) -> RunFolder:
         """The run folder of a cell, there or not."""
         return RunFolder(self.path / "runs" / str(cell))
@@ -76,7 +93,7 @@ class GridFolder:
     def state(self, cell: Cell) -> State:
         """Where a cell stands."""
         run = self.run(cell)
-        if run.evaluation.is_file():
+        if str(cell) in self.finished or run.evaluation.is_file():
             return State.FINISHED
         if self._failure(cell).is_file():
             return State.FAILED
@@ -84,12 +101,13 @@ class GridFolder:
 
     def score(self, cell: Cell) -> dict[str, Any]:
         """The score of a finished cell, as its run wrote it."""
-        return read_json(self.run(cell).evaluation)
+        line = self.finished.get(str(cell))
+        return read_json(self.run(cell).evaluation) if line is None else dict(line["evaluation"])
 
     def drop_damaged_score(self, cell: Cell) -> bool:
         """Removes a score that cannot be read, so that the cell is evaluated again; says whether there was one."""
         run = self.run(cell)
-        if not run.evaluation.is_file():
+        if str(cell) in self.finished or not run.evaluation.is_file():
             return False
         with suppress(UsageError):
             if self.score(cell).keys() >= set(SCORE):
@@ -111,14 +129,31 @@ class GridFolder:
         """Has a cell that failed be taken up again where its last checkpoint stands."""
         self._failure(cell).unlink(missing_ok=True)
 
+    def take_in(self, grid: Grid) -> dict[Cell, str]:
+        """Looks for cells that have finished, or were finished again with `s7rl resume`, and are not in runs.jsonl yet.
+
+        Returns:
+            Those whose run folder is damaged, and in what way.
+        """
+        damaged = {}
+        for cell in grid.cells():
+            run, line = self.run(cell), self.finished.get(str(cell))
+            if not run.evaluation.is_file():
+                continue
+            try:
+                if line is None or _resumptions(read_json(run.config)) > _resumptions(line["config"]):
+                    self.finished[str(cell)] = line_of(cell, run)
+            except (OSError, ValueError, KeyError, UsageError) as error:
+                if line is None:
+                    damaged[cell] = error_line(error)
+        return damaged
+
     def write_results(self, grid: Grid) -> None:
-        """Writes the scores of all finished cells."""
-        rows = (
-            {**self.score(cell), "task": cell.task, "agent": cell.agent, "seed": cell.seed}
-            for cell in grid.cells()
-            if self.state(cell) is State.FINISHED
-        )
-        write_atomically(self.results, csv_table(RESULTS, rows))
+        """Writes what is told of all finished cells, and their scores. Only in ``locked``."""
+        self.take_in(grid)
+        names = [str(cell) for cell in grid.cells() if str(cell) in self.finished]
+        write_lines(self.lines, (self.finished[name] for name in dict.fromkeys([*names, *self.finished])))
+        write_atomically(self.results, csv_table(RESULTS, (result(self.finished[name]) for name in names)))
 
     def grid(self) -> Grid:
         """Reads the grid back.
@@ -158,9 +193,13 @@ class GridFolder:
 
         Where config.json cannot be read nothing can be said; `s7rl resume` and `s7rl report` refuse it.
         """
-        config: dict[str, Any] = {}
+        configs = [self.finished[str(cell)]["config"]] if str(cell) in self.finished else []
         with suppress(UsageError):
-            config = read_json(self.run(cell).config)
+            configs.append(read_json(self.run(cell).config))
+        for config in configs:
+            self._check_config(cell, config, planned)
+
+    def _check_config(self, cell: Cell, config: Mapping[str, Any], planned: RunSettings) -> None:
         begun = config.get("settings")
         if not isinstance(begun, dict):
             return
@@ -226,6 +265,10 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
         if not folder.config.is_file():  # another process may have begun here since
             write_json(folder.config, content)
     return folder
+
+
+def _resumptions(config: Mapping[str, Any]) -> int:
+    return len(config.get("resumptions", ()))
 
 
 def _was_given_steps(config: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """The folder that a training run leaves behind, and how one is recognised.
 
-    config.json           the settings, the command and the versions that made the run
+    config.json           the settings, the command, the versions and the machine that made the run
     latest.zip, best.zip  the agent as it was last, and when its mean training return was best
     latest.resume         what else `s7rl resume` needs; for nobody else, since reading it may run code
     progress.csv          what was logged after each rollout; TensorBoard's events.* hold the same
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.machine import machine
 from s7rl.experiments.settings import RunSettings
 from s7rl.files import write_atomically
 
@@ -117,19 +118,7 @@ class RunFolder:
         Raises:
             UsageError: the file was written by another version of s7rl, or changed by hand.
         """
-        stored = read_json(self.config).get("settings")
-        names = {field.name: field.default is MISSING for field in fields(RunSettings)}
-        needed = {name for name, is_needed in names.items() if is_needed}
-        if not isinstance(stored, dict) or not needed <= set(stored) <= set(names):
-            raise UsageError(f"{self.config} was written by another version of s7rl: train the agent again")
-        try:
-            # JSON has made lists of the tuples in them.
-            for name in ("env_kwargs", "core_kwargs"):
-                stored[name] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored[name].items()}
-            stored["wrappers"] = tuple(stored["wrappers"])
-            return RunSettings(**stored)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{self.config} cannot be used: {error}") from error
+        return settings_from(read_json(self.config), str(self.config))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -157,10 +146,36 @@ class RunFolder:
         """
         config = read_json(self.config)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        note = {"resumed": now, "steps": steps, "command": list(command), "versions": versions()}
+        note = {"resumed": now, "steps": steps, "command": list(command), **_made_by()}
         config["settings"] = asdict(settings)
         config["resumptions"] = [*config.get("resumptions", []), note]
         write_json(self.config, config)
+
+
+def settings_from(config: Mapping[str, Any], where: str) -> RunSettings:
+    """The settings of a run, from the content of its config.json.
+
+    Args:
+        config: the content.
+        where: it stands, for messages.
+
+    Raises:
+        UsageError: it was written by another version of s7rl, or changed by hand.
+    """
+    stored = config.get("settings")
+    names = {field.name: field.default is MISSING for field in fields(RunSettings)}
+    needed = {name for name, is_needed in names.items() if is_needed}
+    if not isinstance(stored, dict) or not needed <= set(stored) <= set(names):
+        raise UsageError(f"{where} was written by another version of s7rl: train the agent again")
+    try:
+        # JSON has made lists of the tuples in them.
+        tuples = {
+            name: {key: tuple(v) if isinstance(v, list) else v for key, v in stored[name].items()}
+            for name in ("env_kwargs", "core_kwargs")
+        }
+        return RunSettings(**{**stored, **tuples, "wrappers": tuple(stored["wrappers"])})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{where} cannot be used: {error}") from error
 
 
 @contextmanager
@@ -249,7 +264,7 @@ def create_run_folder(settings: RunSettings, command: Sequence[str], *, out: str
             "created": created,
             "command": list(command),
             "settings": asdict(settings),
-            "versions": versions(),
+            **_made_by(),
         },
     )
     return folder
@@ -306,6 +321,10 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "unknown"
     return found
+
+
+def _made_by() -> dict[str, Any]:
+    return {"versions": versions(), "machine": machine()}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from scipy.stats import trim_mean
 
 from s7rl.experiments.grid import CONTROLS
 from s7rl.experiments.report.comparisons import Comparison, adjusted
-from s7rl.experiments.report.data import Conditions, Record, Run, Yardsticks
+from s7rl.experiments.report.data import Conditions, Record, Run
 from s7rl.experiments.statistics import (
     Estimate,
     Profile,
@@ -33,8 +33,6 @@ from s7rl.experiments.statistics import (
     rank_test,
 )
 
-THRESHOLD = 0.9
-"""Share of the way from what can be had without memory to the optimum that counts as having learned."""
 POINTS = 200
 """Of a curve."""
 
@@ -246,7 +244,7 @@ class Analysis:
     @cached_property
     def thresholds(self) -> Mapping[str, float]:
         """By task, the training return that counts as having learned, where the scores are known."""
-        found = {task: threshold(self.record.yardsticks[task]) for task in self.tasks}
+        found = {task: self.record.yardsticks[task].threshold for task in self.tasks}
         return {task: its for task, its in found.items() if its is not None}
 
     @cached_property
@@ -257,16 +255,6 @@ class Analysis:
             for task, agent in self.pairs
             if task in self.thresholds
         }
-
-
-def threshold(yardsticks: Yardsticks) -> float | None:
-    """The return that lies ``THRESHOLD`` of the way to the optimum, from the best without memory where it is known."""
-    if yardsticks.scale is None:
-        return None
-    base, optimal = yardsticks.scale
-    if yardsticks.memoryless is not None and base < yardsticks.memoryless < optimal:
-        base = yardsticks.memoryless
-    return base + THRESHOLD * (optimal - base)
 
 
 def steps_to(threshold: float, run: Run) -> float | None:

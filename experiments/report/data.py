@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +15,14 @@ from numpy.typing import NDArray
 
 from s7rl.checks import error_line
 from s7rl.experiments.arguments import write_assignments
-from s7rl.experiments.errors import TrainingError, UsageError
+from s7rl.experiments.errors import UsageError
+from s7rl.experiments.finished_runs import TRAINED, Line, column
 from s7rl.experiments.grid import Cell, Grid
-from s7rl.experiments.grid_folder import GridFolder, State
-from s7rl.experiments.learning_curve import RETURN, read_columns
-from s7rl.experiments.probing import task_of_run
-from s7rl.experiments.run_folder import STEPS, RunFolder, read_json
+from s7rl.experiments.grid_folder import GridFolder
+from s7rl.experiments.learning_curve import RETURN
+from s7rl.experiments.run_folder import STEPS, read_json, settings_from
 from s7rl.experiments.settings import RunSettings
-
-SECONDS, SPEED = "time/time_elapsed", "time/fps"
+from s7rl.experiments.yardsticks import Yardsticks, yardsticks_of
 
 
 class Conditions(NamedTuple):
@@ -49,6 +50,8 @@ class Run:
     """When it began, in ISO 8601."""
     versions: tuple[Mapping[str, str], ...]
     """Those that it began with, and those of each resumption."""
+    machines: tuple[Mapping[str, Any], ...]
+    """Likewise, as far as they were written down."""
     score: float
     """Mean return of the evaluation at its end."""
     episodes: int
@@ -58,7 +61,7 @@ class Run:
     success_rate: float | None
     """Of the same episodes; None where the task does not say."""
     steps: Float[NDArray[np.float64], " lines"]
-    """Environment steps at each line of its log."""
+    """Environment steps at each line of its thinned log."""
     returns: Float[NDArray[np.float64], " lines"]
     """Mean return of the last training episodes there; nan where none had ended."""
     seconds: float
@@ -100,25 +103,6 @@ class Unfinished:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yardsticks:
-    """Mean returns to compare with; None is what is not known."""
-
-    random: float | None = None
-    """Of uniformly random actions."""
-    memoryless: float | None = None
-    """Of the best agent without memory."""
-    optimal: float | None = None
-    """Of the best agent."""
-
-    @property
-    def scale(self) -> tuple[float, float] | None:
-        """The returns that are 0 and 1 after normalisation; None where one is not known."""
-        if self.random is None or self.optimal is None or not self.optimal > self.random:
-            return None
-        return self.random, self.optimal
-
-
-@dataclass(frozen=True, kw_only=True)
 class Record:
     """An experiment, as far as it has got."""
 
@@ -139,6 +123,12 @@ class Record:
     yardsticks: Mapping[str, Yardsticks]
     """By task."""
 
+    @property
+    def machines(self) -> Mapping[str, int]:
+        """Those that runs ran on, as text, with how many; one that went on elsewhere counts for each."""
+        ran = [dict.fromkeys(map(_machine, run.machines or (self.machine,))) for run in self.runs]
+        return Counter(name for names in ran for name in names)
+
     def of(self, task: str, agent: str) -> list[Run]:
         """The finished runs of an agent on a task, by seed."""
         return [run for run in self.runs if (run.cell.task, run.cell.agent) == (task, agent)]
@@ -154,15 +144,19 @@ def read_record(path: Path) -> Record:
         raise UsageError(f"DIR {path} does not exist: give the folder of an experiment (by default they lie in runs/)")
     folder = GridFolder(path)
     grid = folder.grid()
+    damaged = folder.take_in(grid)
+    with suppress(UsageError), folder.locked():  # a process that is at this experiment writes them itself
+        folder.write_results(grid)
     runs, unfinished = [], []
     for cell in grid.cells():
-        state = folder.state(cell)
         try:
-            if state is State.FINISHED:
-                runs.append(_read_run(cell, folder.run(cell)))
+            if str(cell) in folder.finished:
+                runs.append(_run_of(cell, folder.finished[str(cell)], f"{cell} in {folder.lines}"))
+            elif cell in damaged:
+                unfinished.append(Unfinished(cell=cell, state="damaged", error=damaged[cell]))
             else:
-                unfinished.append(Unfinished(cell=cell, state=state.value, error=folder.error(cell)))
-        except (OSError, ValueError, KeyError, UsageError) as error:
+                unfinished.append(Unfinished(cell=cell, state=folder.state(cell).value, error=folder.error(cell)))
+        except (ValueError, KeyError, UsageError) as error:
             unfinished.append(Unfinished(cell=cell, state="damaged", error=error_line(error)))
     if not runs:
         raise UsageError(f"DIR {path} has no finished run yet: begin or go on with `s7rl experiment`")
@@ -179,72 +173,34 @@ def read_record(path: Path) -> Record:
     )
 
 
-def _read_run(cell: Cell, folder: RunFolder) -> Run:
-    score = read_json(folder.evaluation)
-    config = read_json(folder.config)
-    resumptions = config.get("resumptions", [])
-    log = read_columns(folder.progress, (STEPS, RETURN, SECONDS, SPEED))
+def _run_of(cell: Cell, line: Line, where: str) -> Run:
+    config, score, seconds = line["config"], line["evaluation"], column(line, TRAINED)
+    begun = [config, *config.get("resumptions", ())]
     return Run(
         cell=cell,
-        settings=folder.settings(),
+        settings=settings_from(config, where),
         command=tuple(map(str, config["command"])),
         created=str(config["created"]),
-        versions=(config["versions"], *(its["versions"] for its in resumptions)),
+        versions=tuple(its["versions"] for its in begun),
+        machines=tuple(its["machine"] for its in begun if "machine" in its),
         score=float(score["mean_return"]),
         episodes=int(score["episodes"]),
         evaluation_seed=int(score["seed"]),
         success_rate=score["success_rate"],
-        steps=log[STEPS],
-        returns=log[RETURN],
-        seconds=training_seconds(
-            log[STEPS], log[SECONDS], log[SPEED], resumed_at=[int(its["steps"]) for its in resumptions]
-        ),
+        steps=column(line, STEPS),
+        returns=column(line, RETURN),
+        seconds=float(seconds[-1]) if len(seconds) else float("nan"),
     )
 
 
-def training_seconds(
-    steps: Float[NDArray[np.float64], " lines"],
-    seconds: Float[NDArray[np.float64], " lines"],
-    speed: Float[NDArray[np.float64], " lines"],
-    *,
-    resumed_at: Sequence[int] = (),
-) -> float:
-    """How long a run trained, from a log whose clock starts anew with every resumption.
-
-    The log has whole seconds and whole steps a second, both rounded down: the larger of the two is more exact.
-
-    Args:
-        steps: environment steps of the whole run.
-        seconds: since it began, or was last resumed.
-        speed: steps a second since then.
-        resumed_at: the steps that were done when it was resumed, in order.
-
-    Returns:
-        Seconds; nan for an empty log.
-    """
-    if not len(steps):
-        return float("nan")
-    total, begin = 0.0, 0.0
-    for end in (*resumed_at, np.inf):
-        part = np.flatnonzero((steps > begin) & (steps <= end))
-        if len(part):
-            last = part[-1]
-            by_speed = (steps[last] - begin) / speed[last]
-            total += float(by_speed if speed[last] > seconds[last] else seconds[last])
-        begin = float(end)
-    return total
+def _machine(its: Mapping[str, Any]) -> str:
+    if not its:
+        return "not known: begun by an s7rl that did not write it down"
+    return f"{its['processor']}, cores: {its['cores']}, memory: {its['memory_gb']} GB"
 
 
 def _yardsticks(runs: Sequence[Run]) -> Yardsticks:
     """What is known of the environment, if all runs had the same: options of an agent may change it."""
     environments = {run.conditions.environment: run.settings for run in runs}
-    found = {_look_up(settings) for settings in environments.values()}
+    found = {yardsticks_of(settings) for settings in environments.values()}
     return found.pop() if len(found) == 1 else Yardsticks()
-
-
-def _look_up(settings: RunSettings) -> Yardsticks:
-    try:
-        task = task_of_run(settings.env_id, settings.env_kwargs, settings.wrappers, settings.worker_timeout)
-    except (ValueError, TypeError, ImportError, TrainingError):
-        return Yardsticks()  # of a package that is not installed here, for example
-    return Yardsticks(random=task.random_return, memoryless=task.memoryless_return, optimal=task.optimal_return)

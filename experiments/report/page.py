@@ -103,15 +103,10 @@ def _extent(record: Record) -> str:
 
 
 def _machine(record: Record) -> dict[str, str]:
-    found = {"processor": "not known: begun by an s7rl that did not write it down"}
-    if record.machine:
-        memory = f"{record.machine['memory_gb']} GB"
-        found = {
-            "processor": str(record.machine["processor"]),
-            "cores": str(record.machine["cores"]),
-            "memory": memory,
-        }
-    return found | {
+    machines = record.machines
+    ran_on = "; ".join(f"{plural(runs, 'run')} on {name}" for name, runs in machines.items())
+    return {
+        "ran on": ran_on if len(machines) > 1 else next(iter(machines)),
         "device asked for": listed(sorted({run.settings.device for run in record.runs})),
         "threads of a run": listed(sorted({_threads(run) for run in record.runs})),
         "first run": min(run.created for run in record.runs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from s7rl.experiments.report.data import Yardsticks
+from s7rl.experiments.yardsticks import Yardsticks
 
 
 def levels(yardsticks: Yardsticks) -> dict[str, float]:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.page import NOTHING, Figure, Section, Table, Value
-from s7rl.experiments.report.analysis import THRESHOLD, Analysis
+from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Run
 from s7rl.experiments.report.figures import Band, Row, Rows, Style, draw_bands, draw_rows
 from s7rl.experiments.report.findings import digits
 from s7rl.experiments.report.parts import grouped, levels
+from s7rl.experiments.yardsticks import THRESHOLD
 
 
 def training_sections(analysis: Analysis, style: Mapping[str, Style]) -> Iterator[Section]:
@@ -144,6 +145,7 @@ def _time(analysis: Analysis, style: Mapping[str, Style]) -> Section:
             "and resumed, its parts are added up; what was lost when it was stopped is not in it, nor is its last "
             "update. The first run of a kind on a machine may hold seconds of compiling, and runs side by side share "
             "it."
+            + (" These runs ran on more than one machine, see the end." if len(analysis.record.machines) > 1 else "")
         ],
         tables=[Table(head=["task", "agent", "time", "steps/s", "resumed"], rows=grouped(rows), names=2)],
         figures=[

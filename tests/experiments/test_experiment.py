@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,7 @@ signal.signal(signal.SIGTERM, lambda *arguments: sys.exit(143))
 if trouble.exists():
     exec(trouble.read_text())
 episodes = int(words[words.index("--eval-episodes") + 1])
+(folder / "progress.csv").write_text("time/total_timesteps,time/time_elapsed,time/fps\\n2048,4,512\\n")
 score = {"episodes": episodes, "mean_return": config["seed"] + 0.5, "standard_error": 0.0, "mean_length": 7.0}
 (folder / ".evaluation.json.1").write_text(json.dumps({**score, "success_rate": None}))
 (folder / ".evaluation.json.1").rename(folder / "evaluation.json")
@@ -195,6 +197,7 @@ def test_a_run_killed_before_it_had_written_anything_begins_again() -> None:
     for path in left.iterdir():
         path.unlink()
     (left / ".config.json.123").touch()
+    Path("x/runs.jsonl").unlink()
     assert main(WORDS) == 1
     assert states()["maze/s7/seed0"] is State.FINISHED
     assert not (left / ".config.json.123").exists()
@@ -235,6 +238,32 @@ def test_of_a_larger_grid_only_the_new_cells_are_run(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_what_is_finished_is_not_run_again_where_its_folder_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(WORDS) == 0
+    before = Path("x/runs.jsonl").read_text().splitlines()
+    shutil.rmtree("x/runs")
+    Path("x/results.csv").unlink()
+    Path("grid.toml").write_text(GRID.replace("seeds = 2", "seeds = 3"))
+    capsys.readouterr()
+    assert main(WORDS) == 0
+    assert "x: 6 runs, 2 to do" in capsys.readouterr().out
+    assert logs().keys() == {"maze/s7/seed2", "maze/gru/seed2"}
+    assert Path("x/runs.jsonl").read_text().splitlines()[:4] == before
+    returns = [line["mean_return"] for line in csv.DictReader(Path("x/results.csv").read_text().splitlines())]
+    assert returns == ["0.5", "0.5", "1.5", "1.5", "2.5", "2.5"]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_damaged_line_is_one_line_and_nothing_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(WORDS) == 0
+    with Path("x/runs.jsonl").open("a") as file:
+        file.write("=======\n")
+    capsys.readouterr()
+    assert main(WORDS) == 2
+    assert capsys.readouterr().err.startswith("s7rl experiment: x/runs.jsonl has a line 5 that cannot be read (JSON")
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_a_preset_that_has_changed_is_refused_where_a_run_learned_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     Path("p.toml").write_text("gamma = 0.9")
     Path("grid.toml").write_text(GRID.replace("--n-envs", "--preset p.toml --n-envs"))
@@ -257,6 +286,9 @@ def test_a_run_whose_score_is_damaged_is_evaluated_again(capsys: pytest.CaptureF
     results, score = Path("x/results.csv").read_bytes(), Path("x/runs/maze/gru/seed1/evaluation.json")
     score.write_text(score.read_text()[:20])
     capsys.readouterr()
+    assert main(WORDS) == 0
+    assert capsys.readouterr().out.startswith("x: 4 runs, none to do"), "it is in runs.jsonl"
+    Path("x/runs.jsonl").unlink()
     assert main(WORDS) == 0
     said, introduction, *_ = capsys.readouterr().out.splitlines()
     assert said == f"maze/gru/seed1: {score} cannot be read, it is evaluated again"
@@ -335,10 +367,11 @@ def wait_for_rollouts(process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.01)
 
 
-def outcome(out: str) -> dict[str, bytes]:
-    """The scores, byte for byte, of all cells and of the experiment."""
-    paths = [*Path(out).rglob("evaluation.json"), Path(out, "results.csv")]
-    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+def outcome(out: str) -> dict[str, object]:
+    """The scores of all cells, byte for byte, and of the experiment, all but the seconds."""
+    scores = {str(path.relative_to(out)): path.read_bytes() for path in Path(out).rglob("evaluation.json")}
+    lines = csv.DictReader(Path(out, "results.csv").read_text().splitlines())
+    return {**scores, "results": [{name: line[name] for name in line if "seconds" not in name} for line in lines]}
 
 
 @pytest.mark.slow

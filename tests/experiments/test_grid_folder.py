@@ -4,7 +4,10 @@ Mutations that were seen to fail: a failure before a score; a failure noted of a
 128 always taken for a signal's, or 0 for one that explains itself; a folder without config.json stopped; a file that a
 killed process left taken for somebody's; what was added not written down; settings compared as they are before JSON has
 made lists of their tuples, or with the threads; experiment.json written over that of a process that was quicker; steps
-compared of a run that was given others, or not compared of one that was resumed without.
+compared of a run that was given others, or not compared of one that was resumed without; cells and scores looked for in
+run folders only; settings compared with those in run folders only, or with those in runs.jsonl only; a run that was
+resumed never taken in anew, or any run always; lines of no cell dropped, or lines not in the order of the grid; a run
+folder called damaged of which all is known; the seed of an evaluation for that of its run.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ GRID = Grid(
     summary="who",
 )
 
+SCORE = {"episodes": 5, "mean_return": 0.5, "standard_error": 0.0, "mean_length": 9.5, "success_rate": None}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> GridFolder:
@@ -46,6 +51,7 @@ def cell() -> Cell:
 def finish(folder: GridFolder, cell: Cell, **score: Any) -> None:
     folder.run(cell).path.mkdir(parents=True, exist_ok=True)
     write_json(folder.run(cell).config, {})
+    folder.run(cell).progress.write_text(f"{STEPS},time/time_elapsed,time/fps\n300,6,50\n")
     write_json(folder.run(cell).evaluation, score)
 
 
@@ -112,7 +118,14 @@ def test_a_cell_with_a_score_is_finished_whatever_its_process_came_to(folder: Gr
 
 def test_results_has_a_line_for_each_finished_cell_in_the_order_of_the_grid(folder: GridFolder) -> None:
     first, second, third, _ = GRID.cells()
-    score = {"episodes": 5, "mean_return": 0.1 + 0.2, "standard_error": 0.0, "mean_length": 9.5, "returns": [1.0]}
+    score = {
+        "seed": 7,
+        "episodes": 5,
+        "mean_return": 0.1 + 0.2,
+        "standard_error": 0.0,
+        "mean_length": 9.5,
+        "returns": [1.0],
+    }
     finish(folder, third, **score, success_rate=None)
     finish(folder, first, **score, success_rate=0.25)
     printed(folder, second, "")
@@ -120,12 +133,86 @@ def test_results_has_a_line_for_each_finished_cell_in_the_order_of_the_grid(fold
     folder.write_results(GRID)
     assert folder.results == folder.path / "results.csv"
     assert folder.results.read_text().splitlines() == [
-        "task,agent,seed,episodes,mean_return,standard_error,success_rate,mean_length",
-        "m,s7,0,5,0.30000000000000004,0.0,0.25,9.5",
-        "m,s7,1,5,0.30000000000000004,0.0,,9.5",
+        "task,agent,seed,episodes,mean_return,standard_error,success_rate,mean_length,"
+        "steps,seconds,steps_to_success,seconds_to_success",
+        "m,s7,0,5,0.30000000000000004,0.0,0.25,9.5,300,6,,",
+        "m,s7,1,5,0.30000000000000004,0.0,,9.5,300,6,,",
     ]
     with folder.results.open() as file:
         assert [float(line["mean_return"]) for line in csv.DictReader(file)] == [0.1 + 0.2] * 2
+
+
+def test_an_experiment_goes_on_from_two_files_alone(folder: GridFolder, cell: Cell, tmp_path: Path) -> None:
+    planned = settings_of(("s7rl/TMazePassive-v0", "--agent", "s7"))
+    finish(folder, cell, **SCORE)
+    write_json(folder.run(cell).config, {"settings": asdict(planned)})
+    folder.write_results(GRID)
+    away = GridFolder(tmp_path / "away")
+    away.path.mkdir()
+    for path in (folder.config, folder.lines):
+        (away.path / path.name).write_bytes(path.read_bytes())
+    assert [away.state(its) for its in GRID.cells()] == [State.FINISHED, State.NEW, State.NEW, State.NEW]
+    assert away.score(cell)["mean_return"] == 0.5
+    larger = replace(GRID, seeds=(2, 0, 1))
+    away.take_up(larger, {cell: replace(planned, threads=1)})
+    with pytest.raises(UsageError, match=r"m/s7/seed0 was begun with gamma 0\.99, now it would be 0\.5"):
+        away.take_up(larger, {cell: replace(planned, gamma=0.5)})
+    other = next(its for its in larger.cells() if its.seed == 2)
+    finish(away, other, **SCORE)
+    away.write_results(larger)
+    lines = away.lines.read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["seed"] for line in lines] == [2, 0]
+    assert lines[1] == folder.lines.read_bytes()
+    assert away.results.read_text().splitlines()[2:] == folder.results.read_text().splitlines()[1:]
+    assert len(lines) == 2
+
+
+def test_a_line_of_no_cell_is_kept(folder: GridFolder, cell: Cell) -> None:
+    finish(folder, cell, **SCORE)
+    folder.write_results(GRID)
+    folder.write_results(replace(GRID, seeds=(1,)))
+    assert folder.lines.read_bytes().count(b"\n") == 1
+    assert folder.results.read_bytes().count(b"\n") == 1
+
+
+def test_a_run_that_was_resumed_after_it_had_finished_is_taken_in_anew_once_it_has_a_score(
+    folder: GridFolder, cell: Cell
+) -> None:
+    planned = settings_of(("s7rl/TMazePassive-v0", "--agent", "s7"))
+    finish(folder, cell, **SCORE)
+    write_json(folder.run(cell).config, {"settings": asdict(planned)})
+    folder.write_results(GRID)
+    run = folder.run(cell)
+    run.note_resumption(replace(planned, steps=900), ["s7rl", "resume", str(run.path), "--steps", "900"], 300)
+    run.evaluation.unlink()
+    folder = GridFolder(folder.path)
+    folder.take_up(GRID, {cell: planned})
+    folder.write_results(GRID)
+    assert (folder.state(cell), folder.score(cell)["mean_return"]) == (State.FINISHED, 0.5)
+    write_json(run.evaluation, {**SCORE, "mean_return": 0.75})
+    folder.write_results(GRID)
+    assert folder.score(cell)["mean_return"] == 0.75
+    folder = GridFolder(folder.path)
+    folder.take_up(GRID, {cell: planned})
+    assert folder.finished[str(cell)]["config"]["settings"]["steps"] == 900
+    # An older folder, as another machine may still have it, does not take the place of a line.
+    write_json(run.config, {"settings": asdict(planned)})
+    write_json(run.evaluation, SCORE)
+    folder.write_results(GRID)
+    assert folder.score(cell)["mean_return"] == 0.75
+
+
+def test_a_finished_run_that_is_damaged_is_told_and_not_written_down(folder: GridFolder, cell: Cell) -> None:
+    finish(folder, cell, **SCORE)
+    folder.run(cell).progress.unlink()
+    (why,) = folder.take_in(GRID).values()
+    assert why.startswith("FileNotFoundError: ")
+    folder.write_results(GRID)
+    assert folder.lines.read_bytes() == b""
+    finish(folder, cell, **SCORE)
+    assert folder.take_in(GRID) == {}
+    folder.run(cell).config.write_text("{")
+    assert folder.take_in(GRID) == {}, "all is known of it"
 
 
 def test_an_experiment_is_taken_up_again_and_keeps_what_made_it(folder: GridFolder) -> None:
@@ -227,8 +314,7 @@ def test_of_a_cell_whose_config_cannot_be_read_nothing_is_said(folder: GridFolde
 
 def test_a_score_that_cannot_be_read_is_dropped_and_no_other(folder: GridFolder, cell: Cell) -> None:
     assert not folder.drop_damaged_score(cell)
-    score = {"episodes": 5, "mean_return": 0.5, "standard_error": 0.0, "mean_length": 9.5, "success_rate": None}
-    finish(folder, cell, **score)
+    finish(folder, cell, **SCORE)
     assert not folder.drop_damaged_score(cell)
     for damaged in ("", '{"episodes": 5}', "[]"):
         printed(folder, cell, "")

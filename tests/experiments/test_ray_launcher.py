@@ -5,6 +5,7 @@ Mutations that were seen to fail these tests: Ray's own handler of SIGTERM left 
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -88,9 +89,10 @@ def worker_of(run: Path) -> int:
     raise AssertionError(f"nothing trains in {run}")
 
 
-def outcome(out: str) -> dict[str, bytes]:
-    paths = [Path(out, "results.csv"), *Path(out).glob("runs/*/*/*/evaluation.json")]
-    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+def outcome(out: str) -> dict[str, object]:
+    scores = {str(path.relative_to(out)): path.read_bytes() for path in Path(out).glob("runs/*/*/*/evaluation.json")}
+    lines = csv.DictReader(Path(out, "results.csv").read_text().splitlines())
+    return {**scores, "results": [{name: line[name] for name in line if "seconds" not in name} for line in lines]}
 
 
 def test_without_ray_a_line_says_how_to_get_it(

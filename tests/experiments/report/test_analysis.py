@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s7rl.experiments.report.analysis import Analysis, curve, steps_to, threshold
-from s7rl.experiments.report.data import Run, Yardsticks, read_record
+from s7rl.experiments.report.analysis import Analysis, curve, steps_to
+from s7rl.experiments.report.data import Run, read_record
 from s7rl.experiments.run_folder import read_json, write_json
+from s7rl.experiments.yardsticks import Yardsticks
 from tests.experiments.report.by_hand import TMAZE, UNKNOWN, Line, begin, cell_of, finish
 
 MEMORY = "s7rl/MemoryLength-v0 --env-kwargs length=3"
@@ -36,11 +37,11 @@ def runs_with(path: Path, *logs: list[Line]) -> list[Run]:
 
 
 def test_a_task_is_learned_nine_tenths_of_the_way_from_what_needs_no_memory() -> None:
-    assert threshold(Yardsticks(random=-1.0, memoryless=0.5, optimal=1.0)) == pytest.approx(0.95)
-    assert threshold(Yardsticks(random=-1.0, optimal=1.0)) == pytest.approx(0.8)
+    assert Yardsticks(random=-1.0, memoryless=0.5, optimal=1.0).threshold == pytest.approx(0.95)
+    assert Yardsticks(random=-1.0, optimal=1.0).threshold == pytest.approx(0.8)
     # Where memory is of no use the way from there has no length.
-    assert threshold(Yardsticks(random=-1.0, memoryless=1.0, optimal=1.0)) == pytest.approx(0.8)
-    assert threshold(Yardsticks(memoryless=0.0, optimal=1.0)) is None
+    assert Yardsticks(random=-1.0, memoryless=1.0, optimal=1.0).threshold == pytest.approx(0.8)
+    assert Yardsticks(memoryless=0.0, optimal=1.0).threshold is None
 
 
 def test_the_first_line_that_reaches_the_threshold_counts(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """What is read from an experiment's folder, against folders written by hand.
 
-Mutations that were seen to fail these tests: seconds as logged where steps a second are more exact; the parts of
-a resumed run counted from its beginning, or as one; yardsticks of any of several environments; a scale of no length; a
-missing log that ends the report; a report of nothing.
+Mutations that were seen to fail these tests: yardsticks of any of several environments; a scale of no length; a missing
+log that ends the report; a report of nothing; the machine of a resumption not noted; a run counted twice for a machine.
 """
 
 from pathlib import Path
@@ -12,30 +11,9 @@ import pytest
 
 from s7rl.envs import find_task
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.report.data import Yardsticks, read_record, training_seconds
+from s7rl.experiments.report.data import read_record
+from s7rl.experiments.yardsticks import Yardsticks
 from tests.experiments.report.by_hand import TMAZE, UNKNOWN, begin, cell_of, fail, finish, start
-
-
-def seconds(log: list[tuple[int, int, int]], resumed_at: tuple[int, ...] = ()) -> float:
-    steps, elapsed, speed = (np.array(column, dtype=np.float64) for column in zip(*log, strict=True))
-    return training_seconds(steps, elapsed, speed, resumed_at=resumed_at)
-
-
-def test_a_run_took_what_its_last_line_says_by_the_more_exact_of_two_rounded_numbers() -> None:
-    assert seconds([(100, 3, 33), (700, 70, 10)]) == 70.0
-    assert seconds([(1000, 0, 2000), (5000, 2, 2000)]) == 2.5
-
-
-def test_the_parts_of_a_resumed_run_are_added_up() -> None:
-    # 100 s up to step 1,000, then 40 s of a clock that begins anew, then 1,000 steps at 4,000 a second.
-    log = [(500, 50, 10), (1000, 100, 10), (1200, 20, 10), (1400, 40, 10), (2400, 0, 4000)]
-    assert seconds(log, (1000, 1400)) == 140.25
-    # Stopped twice before it had come to a line.
-    assert seconds(log[:2], (1000, 1000)) == 100.0
-
-
-def test_an_empty_log_says_nothing_of_the_time() -> None:
-    assert np.isnan(training_seconds(np.zeros(0), np.zeros(0), np.zeros(0)))
 
 
 def test_runs_are_finished_or_named_with_what_became_of_them(tmp_path: Path) -> None:
@@ -74,6 +52,8 @@ def test_a_resumed_run_says_how_often_and_with_what(tmp_path: Path) -> None:
     run.note_resumption(run.settings(), ["s7rl", "resume"], 100)
     (read,) = read_record(folder.path).runs
     assert (read.resumptions, read.seconds) == (1, 15.0)
+    assert len(read.machines) == 2
+    assert list(read_record(folder.path).machines.values()) == [1]
     assert [versions["s7rl"] for versions in read.versions] == [read.versions[0]["s7rl"]] * 2
 
 

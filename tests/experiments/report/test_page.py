@@ -1,14 +1,15 @@
 """The page and the files beside it, for folders written by hand.
 
-Mutations that were seen to fail these tests: texts not escaped; nan written into a CSV; --out ignored; an
---out that exists overwritten; damaged runs left out of those that failed; finished seeds without those that
-were planned; seeds of evaluations taken for alike.
+Mutations that were seen to fail these tests: texts not escaped; nan written into a CSV; --out ignored; an --out that
+exists overwritten; damaged runs left out of those that failed; finished seeds without those that were planned; seeds
+of evaluations taken for alike; finished runs not written down; the machine of the experiment for those of its runs.
 """
 
 import base64
 import csv
 import io
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 
@@ -133,6 +134,7 @@ def test_it_is_said_whether_all_runs_were_evaluated_on_environments_seeded_alike
     )
     evaluation = folder.run(cell_of(folder, "maze", "s7", 1)).evaluation
     write_json(evaluation, {**read_json(evaluation), "seed": 20_000, "episodes": 50})
+    folder.lines.unlink()
     assert text() == (
         "1 or 50 episodes each, on environments seeded from 10,000 and 20,000 on: not the same ones for all runs."
     )
@@ -159,6 +161,21 @@ def test_a_run_whose_log_is_gone_is_named_as_damaged(tmp_path: Path) -> None:
     finish(folder, "maze", "s7", [1.0, 0.0])
     folder.run(cell_of(folder, "maze", "s7", 1)).progress.unlink()
     assert "maze/s7/seed1 damaged: FileNotFoundError" in text_of(write_report(folder.path))
+
+
+def test_the_page_is_the_same_without_the_run_folders_and_says_on_which_machines_they_were(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"})
+    finish(folder, "maze", "s7", [1.0, 0.0, 1.0])
+    for seed, cores in enumerate((2, 2, 64)):
+        config = folder.run(cell_of(folder, "maze", "s7", seed)).config
+        write_json(config, {**read_json(config), "machine": {"processor": "Z80", "cores": cores, "memory_gb": 0.5}})
+    before = write_report(folder.path).read_bytes()
+    shutil.rmtree(folder.path / "runs")
+    page = write_report(folder.path)
+    assert page.read_bytes() == before
+    z80 = "Z80, cores: {}, memory: 0.5 GB"
+    assert f"ran on 2 runs on {z80.format(2)}; 1 run on {z80.format(64)}" in text_of(page)
+    assert "ran on more than one machine" in text_of(page)
 
 
 def test_a_complete_grid_says_nothing_of_unfinished_runs(tmp_path: Path) -> None:
