@@ -265,6 +265,9 @@ class ExperimentConfig:
     """The cluster of --launcher ray."""
     processes: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: one for each core)")] = None
     """Runs side by side, with one torch thread each unless the grid says otherwise."""
+    only: Annotated[Words, tyro.conf.arg(metavar="PATTERN ...", help_behavior_hint="(default: all)")] = ()
+    """Run only what is called so, now: "*/s7/*" is agent s7 on every task, "maze/*/seed[0-2]" three seeds of all agents
+    on one. The others are left for another time, or for another machine."""
     retry: bool = False
     """Take up the runs that failed, too, where their last checkpoints stand; otherwise they are left as they are."""
     controls: bool = True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +52,7 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
     launch = _launcher(config)
     grid = chosen_grid(config)
     runs = planned(grid)  # before anything begins: each may be mistyped
+    chosen = chosen_cells(runs, config.only)
     folder = open_grid_folder(Path(config.out or Path(config.runs) / Path(config.grid).stem), grid, command)
     with folder.locked():
         folder.take_up(grid, {cell: run.settings for cell, run in runs.items()})
@@ -60,7 +62,7 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
         if config.retry:
             for cell in runs:
                 folder.forget_failure(cell)
-        left = [cell for cell in runs if folder.state(cell) in (State.NEW, State.STOPPED)]
+        left = [cell for cell in chosen if folder.state(cell) in (State.NEW, State.STOPPED)]
         processes = config.processes or cores()
         say(console, _introduction(folder, grid, len(runs), len(left), processes))
         with stop_on_signals(lambda line: say(console, line)) as interruption:
@@ -119,6 +121,19 @@ def with_controls(grid: Grid) -> Grid:
                 "call it otherwise, or give --no-controls"
             )
     return replace(grid, agents={**grid.agents, **missing})
+
+
+def chosen_cells(cells: Iterable[Cell], patterns: Sequence[str]) -> list[Cell]:
+    """Those that one of the patterns fits, as in a shell; all of them where there is no pattern.
+
+    Raises:
+        UsageError: a pattern fits none.
+    """
+    every = list(cells)
+    for pattern in patterns:
+        if not any(fnmatchcase(str(cell), pattern) for cell in every):
+            raise UsageError(f"--only {pattern} fits no run of the grid; one is called {every[0]}")
+    return [cell for cell in every if not patterns or any(fnmatchcase(str(cell), pattern) for pattern in patterns)]
 
 
 @dataclass(frozen=True)

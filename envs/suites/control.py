@@ -112,12 +112,13 @@ def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:
         if env_id != f"s7rl/{name}{view}-v0" or name not in _GOALS:
             continue
         summary = f"{_GOALS[name]} {seen}"
+        alone = view == "PositionOnly"
+        span = 10 if alone else None  # chosen: a few positions tell the velocities
         if name == "CartPole":
-            alone = view == "PositionOnly"
             return Facts(
                 summary=summary,
                 episode_length=500,
-                memory_span=10 if alone else None,  # chosen: a few positions tell the velocities
+                memory_span=span,
                 optimal_return=500.0 if alone else None,
                 memoryless_return=50.0 if alone else None,
                 random_return=22.3,
@@ -127,6 +128,7 @@ def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:
         return Facts(
             summary=summary,
             episode_length=system.time_limit,
+            memory_span=span,
             # That of the default arguments; another gravity or wind has another.
             random_return=None if kwargs else system.random_return,
             steps=1_000_000,

@@ -5,7 +5,7 @@ promises without training.
 
 Mutations that were seen to fail: the grid in the folder not replaced by the larger one; settings that are not compared;
 a damaged score left where it is; words asked for outside of what catches their errors; results.csv written at the end
-only.
+only; a cell run that one pattern of several fits not; a pattern that fits nothing let through.
 """
 
 from __future__ import annotations
@@ -238,6 +238,16 @@ def test_of_a_larger_grid_only_the_new_cells_are_run(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_only_what_was_asked_for_is_run_and_the_rest_another_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WORDS, "--only", "*/s7/seed1", "*/gru/seed[1-9]"]) == 0
+    assert "x: 4 runs, 2 to do" in capsys.readouterr().out
+    assert {cell for cell, state in states().items() if state is State.FINISHED} == {"maze/s7/seed1", "maze/gru/seed1"}
+    assert main(WORDS) == 0
+    assert "x: 4 runs, 2 to do" in capsys.readouterr().out
+    assert set(states().values()) == {State.FINISHED}
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_what_is_finished_is_not_run_again_where_its_folder_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(WORDS) == 0
     before = Path("x/runs.jsonl").read_text().splitlines()
@@ -337,6 +347,7 @@ def test_controls_are_run_and_the_folder_is_named_after_the_grid() -> None:
     [
         ("grid.toml --processes 0", "--processes 0 must be at least 1, or left out"),
         ("grid.toml --processes -1", "--processes -1 must be at least 1, or left out"),
+        ("grid.toml --only */s8/*", "--only */s8/* fits no run of the grid; one is called maze/s7/seed0"),
         ("none.toml", "none.toml cannot be read: No such file or directory"),
         ("basic", "there is no grid 'basic'; did you mean basics? (see `s7rl list experiments`, or give a file that"),
         ("tmaze-50", "'tmaze-50' is a single run and no grid; to start it: s7rl train s7rl/TMazePassive-v0"),
