@@ -147,12 +147,10 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         # Returns lie in [-1, 1] over hundreds of steps: a single reward is too small for the value to notice.
         "popgym": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
         # A force that is drawn anew at each step cancels itself out: it rocks no car out of a valley.
-        # Two rows of 128 steps are a minibatch: with all eight, too few updates are made of 100,000 steps.
         "control": SuiteSettings(
             n_envs=8,
-            batch_steps=128,
+            batch_steps=1024,
             n_epochs=10,
-            gamma=0.98,
             gae_lambda=0.98,
             ent_coef=0.0,
             normalize_observations=True,
