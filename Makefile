@@ -7,13 +7,14 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
 
 # $(call given,NAME,--option): "--option VALUE" if NAME=VALUE stands on make's command line, else nothing.  Variables
 # of the environment do not count, since some shells export an ENV that has nothing to do with us.
 given = $(if $(filter command,$(origin $1)),$2 $($1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test conformance slow lint format clean
+.PHONY: help install train test conformance slow lint format docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +52,15 @@ format: $(INSTALLED) ## put the code into the shape that lint wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Not --quiet: with it, --strict overlooks warnings.
+docs: $(DOCS_INSTALLED) ## build the guide and the reference into site/; look at them: python -m http.server -d site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
+
+# Apart from the rest: nothing else needs it.
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,docs]"
+	touch $@
+
 clean: ## remove .venv and everything that tools have left, but no runs
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find s7rl agents envs experiments examples tests -name __pycache__ -prune -exec rm -rf {} +

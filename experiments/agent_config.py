@@ -108,7 +108,7 @@ class ExportConfig(AgentConfig):
 
     A file holds one step, for any number of environments at once: observations as the environment gives them, the
     memory's state, whether an episode starts, and noise go in; actions as the environment takes them and the next state
-    come out. Noise of zeros takes the most probable action; README.md says which noise draws one.
+    come out. Noise of zeros takes the most probable action; docs/pages/export.md says which noise draws one.
     """
 
     format: Literal["onnx", "torchscript", "pt2", "folder"] = "onnx"

@@ -251,8 +251,8 @@ class ExperimentConfig:
     """
 
     grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|FILE.toml")]
-    """One that `s7rl list experiments` shows with this command, or a file of agents, tasks and seeds; README.md shows
-    one."""
+    """One that `s7rl list experiments` shows with this command, or a file of agents, tasks and seeds;
+    docs/pages/comparing.md shows one."""
     out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: --runs/NAME)")] = None
     """The experiment's folder: a new one, or that of the same or of a smaller grid, to go on in."""
     runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs"
