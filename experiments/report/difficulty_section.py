@@ -84,6 +84,7 @@ def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series) -> F
             ylabel=what,
             logarithmic=easiest > 0 and hardest >= 10 * easiest,
             marked=True,
+            share=tells_success,
         ),
         columns=["agent", series.argument, "iqm", "low", "high"],
         lines=lines,

@@ -81,6 +81,7 @@ def draw_bands(
     in_steps: bool = False,
     logarithmic: bool = False,
     marked: bool = False,
+    share: bool = False,
 ) -> bytes:
     """Draws lines with bands as a PNG.
 
@@ -94,6 +95,7 @@ def draw_bands(
         in_steps: whether x counts steps: it begins at 0 and is written 20k.
         logarithmic: whether the horizontal axis is.
         marked: whether the points of a line are marked; they are where x has numbers, then.
+        share: whether the vertical axis goes from 0 to 1.
     """
     figure = Figure(figsize=(5.6, 4.1), dpi=DPI, layout="constrained")
     axes = figure.subplots()
@@ -112,6 +114,8 @@ def draw_bands(
         axes.xaxis.set_major_formatter(STEPS_FORMAT)
     if logarithmic:
         axes.set_xscale("log")
+    if share:
+        axes.set_ylim(-0.03, 1.05)
     if marked:
         axes.set_xticks(sorted({float(x) for band in bands.values() for x in band.x}))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
