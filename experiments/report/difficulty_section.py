@@ -63,7 +63,7 @@ def series_of(analysis: Analysis) -> list[Series]:
 
 def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series) -> Figure:
     # The share of episodes that succeed has one scale whatever the difficulty, and returns may not.
-    tells_success = all((task, agent) in analysis.success for task, agent in analysis.pairs if task in _tasks(series))
+    tells_success = all(pair in analysis.success for pair in analysis.pairs if pair[0] in series.tasks.values())
     scores, what = (analysis.success, "success rate") if tells_success else (analysis.estimates, "mean return")
     bands = {}
     lines: list[list[Value]] = []
@@ -72,7 +72,6 @@ def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series) -> F
         if points:
             bands[agent] = _band(points)
             lines += [[agent, value, *point] for value, point in points.items()]
-    hardest, easiest = max(series.tasks), min(series.tasks)
     return Figure(
         name=f"difficulty-{series.env_id.rpartition('/')[2]}-{series.argument}",
         says=f"{series.env_id}: {what} of the evaluation over {series.argument}.",
@@ -82,17 +81,12 @@ def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series) -> F
             title=series.env_id,
             xlabel=series.argument,
             ylabel=what,
-            logarithmic=easiest > 0 and hardest >= 10 * easiest,
-            marked=True,
+            at_values=True,
             share=tells_success,
         ),
         columns=["agent", series.argument, "iqm", "low", "high"],
         lines=lines,
     )
-
-
-def _tasks(series: Series) -> set[str]:
-    return set(series.tasks.values())
 
 
 def _band(points: Mapping[int | float, Estimate]) -> Band:

@@ -79,8 +79,7 @@ def draw_bands(
     ylabel: str,
     levels: Mapping[str, float] | None = None,
     in_steps: bool = False,
-    logarithmic: bool = False,
-    marked: bool = False,
+    at_values: bool = False,
     share: bool = False,
 ) -> bytes:
     """Draws lines with bands as a PNG.
@@ -93,8 +92,8 @@ def draw_bands(
         ylabel: what lies on the vertical axis.
         levels: thin lines across, by name.
         in_steps: whether x counts steps: it begins at 0 and is written 20k.
-        logarithmic: whether the horizontal axis is.
-        marked: whether the points of a line are marked; they are where x has numbers, then.
+        at_values: whether x are a few values that stand for themselves: points are marked, the axis has these numbers
+            alone, and it is logarithmic where they reach from one to ten times that.
         share: whether the vertical axis goes from 0 to 1.
     """
     figure = Figure(figsize=(5.6, 4.1), dpi=DPI, layout="constrained")
@@ -106,20 +105,21 @@ def draw_bands(
     for agent, band in bands.items():
         its = style[agent]
         axes.fill_between(band.x, band.low, band.high, color=its.colour, alpha=0.13, linewidth=0)
-        marker = its.marker if marked else ""
+        marker = its.marker if at_values else ""
         (line,) = axes.plot(band.x, band.middle, marker=marker, markersize=4.5, label=agent)
         line.set(color=its.colour, linestyle=its.dashes, linewidth=1.9)
     if in_steps:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(STEPS_FORMAT)
-    if logarithmic:
-        axes.set_xscale("log")
-    if share:
-        axes.set_ylim(-0.03, 1.05)
-    if marked:
-        axes.set_xticks(sorted({float(x) for band in bands.values() for x in band.x}))
+    if at_values:
+        values = sorted({float(x) for band in bands.values() for x in band.x})
+        if 0 < 10 * values[0] <= values[-1]:
+            axes.set_xscale("log")
+        axes.set_xticks(values)
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
         axes.xaxis.set_minor_locator(NullLocator())
+    if share:
+        axes.set_ylim(-0.03, 1.05)
     _plain(axes)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10.5)
