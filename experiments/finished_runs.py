@@ -6,7 +6,7 @@ experiment is taken elsewhere, or kept in git, without them:
     task, agent, seed  the cell
     config             config.json
     evaluation         evaluation.json, without the lists of single episodes
-    log                columns of progress.csv, thinned to at most ``LINES`` lines, and the seconds trained until each
+    log                columns of progress.csv, thinned to at most ``LOG_LINES``, and the seconds trained until each
 
 What is worked out of the whole log is worked out of the thinned one with the same result: it keeps the first and the
 last line, and those that are the first with a return, with success, and with the return that counts as having learned.
@@ -33,9 +33,9 @@ from s7rl.experiments.yardsticks import yardsticks_of
 from s7rl.files import write_atomically
 
 Line: TypeAlias = dict[str, Any]
-LINES = 50
-"""Of a log, at most."""
-LEARNED = 0.99
+LOG_LINES = 50
+"""That are kept of a log, at most."""
+SUCCESS_LEVEL = 0.99
 """Success rate of the last training episodes that counts as success."""
 TRAINED = "seconds"
 """The column of seconds that the run had trained."""
@@ -97,7 +97,7 @@ def line_of(cell: Cell, run: RunFolder) -> Line:
 def result(line: Line) -> dict[str, Any]:
     """A line of results.csv, by the names in ``RESULTS``."""
     log = line["log"]
-    success = _first(column(line, SUCCESS), LEARNED)
+    success = _first(column(line, SUCCESS), SUCCESS_LEVEL)
     ends = {"steps": log[STEPS][-1], "seconds": log[TRAINED][-1]} if log[STEPS] else {}
     if success is not None:
         ends |= {"steps_to_success": log[STEPS][success], "seconds_to_success": log[TRAINED][success]}
@@ -153,11 +153,11 @@ def _kept(
     threshold: float | None,
 ) -> list[int]:
     """Which lines of a log to keep: those that something is worked out of, and as many as there is room for between."""
-    firsts = (_first(returns, -math.inf), _first(returns, threshold), _first(success, LEARNED))
+    firsts = (_first(returns, -math.inf), _first(returns, threshold), _first(success, SUCCESS_LEVEL))
     needed = {line for line in firsts if line is not None}
     others = [line for line in range(len(returns)) if line not in needed]
     # The first and the last of them are among these.
-    even = np.linspace(0, len(others) - 1, min(LINES - len(needed), len(others))).round()
+    even = np.linspace(0, len(others) - 1, min(LOG_LINES - len(needed), len(others))).round()
     return sorted(needed | {others[int(place)] for place in even})
 
 

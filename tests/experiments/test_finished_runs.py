@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.finished_runs import (
-    LINES,
+    LOG_LINES,
     TRAINED,
     column,
     line_of,
@@ -92,9 +92,9 @@ RATES = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 0.94, THRESHOLD, 0.99, 1
 
 @settings(max_examples=60)
 @given(
-    length=st.integers(0, 3 * LINES),
-    curve=st.dictionaries(st.integers(0, 3 * LINES), st.tuples(RATES, RATES), max_size=6),
-    resumed=st.lists(st.integers(0, 30 * LINES), max_size=60).map(sorted),
+    length=st.integers(0, 3 * LOG_LINES),
+    curve=st.dictionaries(st.integers(0, 3 * LOG_LINES), st.tuples(RATES, RATES), max_size=6),
+    resumed=st.lists(st.integers(0, 30 * LOG_LINES), max_size=60).map(sorted),
 )
 def test_a_thinned_log_says_when_it_had_learned_and_how_long_it_took(
     tmp_path_factory: pytest.TempPathFactory,
@@ -106,7 +106,7 @@ def test_a_thinned_log_says_when_it_had_learned_and_how_long_it_took(
     folder = tmp_path_factory.getbasetemp() / "thinned"
     line = line_of(CELL, finished(folder, log, resumptions=[{"steps": steps} for steps in resumed]))
     steps, returns = (column(line, name).tolist() for name in (STEPS, RETURN))
-    assert len(steps) == min(length, LINES)
+    assert len(steps) == min(length, LOG_LINES)
     assert steps[:1] + steps[-1:] == [at for at, *_ in log[:1] + log[-1:]]
 
     def first(its: Iterable[tuple[float, float | None]], level: float) -> float | None:
