@@ -11,6 +11,7 @@ from s7rl.experiments.settings import RunSettings
 
 THRESHOLD = 0.9
 """Share of the way from what can be had without memory to the optimum that counts as having learned."""
+_found: dict[str, Yardsticks] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +45,14 @@ class Yardsticks:
 
 def yardsticks_of(settings: RunSettings) -> Yardsticks:
     """What is known of the environment of a run; found out once for each, since it may have to be made."""
-    asked = (settings.env_id, settings.env_kwargs, settings.wrappers)
-    environment = json.dumps(asked)
-    if environment not in _found:
+    environment = (settings.env_id, settings.env_kwargs, settings.wrappers)
+    key = json.dumps(environment)
+    if key not in _found:
         try:
-            task = task_of_run(*asked, settings.worker_timeout)
-            scores = {"random": task.random_return, "memoryless": task.memoryless_return}
-            _found[environment] = Yardsticks(**scores, optimal=task.optimal_return)
+            task = task_of_run(*environment, settings.worker_timeout)
+            _found[key] = Yardsticks(
+                random=task.random_return, memoryless=task.memoryless_return, optimal=task.optimal_return
+            )
         except (ValueError, TypeError, ImportError, TrainingError):
-            _found[environment] = Yardsticks()  # of a package that is not installed here, for example
-    return _found[environment]
-
-
-_found: dict[str, Yardsticks] = {}
+            _found[key] = Yardsticks()  # of a package that is not installed here, for example
+    return _found[key]

@@ -201,6 +201,5 @@ def _machine(its: Mapping[str, Any]) -> str:
 
 def _yardsticks(runs: Sequence[Run]) -> Yardsticks:
     """What is known of the environment, if all runs had the same: options of an agent may change it."""
-    environments = {run.conditions.environment: run.settings for run in runs}
-    found = {yardsticks_of(settings) for settings in environments.values()}
+    found = {yardsticks_of(run.settings) for run in runs}
     return found.pop() if len(found) == 1 else Yardsticks()
