@@ -163,9 +163,9 @@ def settings_from(config: Mapping[str, Any], where: str) -> RunSettings:
         UsageError: it was written by another version of s7rl, or changed by hand.
     """
     stored = config.get("settings")
-    names = {field.name: field.default is MISSING for field in fields(RunSettings)}
-    needed = {name for name, is_needed in names.items() if is_needed}
-    if not isinstance(stored, dict) or not needed <= set(stored) <= set(names):
+    known = {field.name for field in fields(RunSettings)}
+    needed = {field.name for field in fields(RunSettings) if field.default is MISSING}
+    if not isinstance(stored, dict) or not needed <= set(stored) <= known:
         raise UsageError(f"{where} was written by another version of s7rl: train the agent again")
     try:
         # JSON has made lists of the tuples in them.
