@@ -133,7 +133,7 @@ def chosen_cells(cells: Iterable[Cell], patterns: Sequence[str]) -> list[Cell]:
     for pattern in patterns:
         if not any(fnmatchcase(str(cell), pattern) for cell in every):
             raise UsageError(f"--only {pattern} fits no run of the grid; one is called {every[0]}")
-    return [cell for cell in every if not patterns or any(fnmatchcase(str(cell), pattern) for pattern in patterns)]
+    return [cell for cell in every if any(fnmatchcase(str(cell), pattern) for pattern in patterns or ["*"])]
 
 
 @dataclass(frozen=True)

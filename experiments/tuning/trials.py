@@ -28,12 +28,7 @@ from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import TrainingError
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.presets import AGENTS
-from s7rl.experiments.progress import (
-    REDRAW_SECONDS,
-    StopBetweenRollouts,
-    StoppedBetweenRollouts,
-    recent_returns,
-)
+from s7rl.experiments.progress import REDRAW_SECONDS, StopBetweenRollouts, StoppedBetweenRollouts, recent_returns
 from s7rl.experiments.settings import RunSettings, settings_for
 from s7rl.experiments.train import evaluate_agent
 from s7rl.experiments.tuning.search_spaces import options_of, space_of, with_options
