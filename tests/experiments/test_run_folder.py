@@ -1,4 +1,4 @@
-"""A run folder is recognised, replaced file by file, and never overwritten."""
+"""A run folder is recognised, replaced file by file, and never overwritten; its log is read while it is written."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from s7rl.envs import find_task
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.presets import AGENTS
-from s7rl.experiments.run_folder import RunFolder, create_run_folder, open_run_folder, write_json
+from s7rl.experiments.run_folder import STEPS, RunFolder, create_run_folder, open_run_folder, write_json
 from s7rl.experiments.settings import RunSettings, settings_for
 
 
@@ -105,3 +105,26 @@ def test_settings_that_were_tampered_with_are_refused(folder: RunFolder, change:
     folder.config.write_text(json.dumps(config))
     with pytest.raises(UsageError, match=message):
         folder.settings()
+
+
+@pytest.mark.parametrize(
+    ("log", "steps"),
+    [
+        (None, 0),
+        ("", 0),
+        (f"time/fps,{STEPS}\n", 0),
+        (f"time/fps,{STEPS}\n7,128\n", 128),
+        (f'time/fps,"a, b",{STEPS}\n7,,128\n8,"x, y",256\n', 256),
+        (f"time/fps,{STEPS}\n7,128\n8,25", 128),
+        (f"time/fps,{STEPS}\n7,128\n8", 128),
+        (f"time/fps,{STEPS}\n8,25", 0),
+        (f"time/fps,{STEPS}\n7,\n", 0),
+        ("time/fps,ti", 0),
+        (f"{STEPS}\n12.0\n", 12),
+        (f"{STEPS}\nabc\n", 0),
+    ],
+)
+def test_steps_are_read_from_a_log_that_is_being_written(folder: RunFolder, log: str | None, steps: int) -> None:
+    if log is not None:
+        folder.progress.write_text(log)
+    assert folder.steps_done == steps
