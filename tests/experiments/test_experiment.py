@@ -10,7 +10,6 @@ only; a cell run that one pattern of several fits not; a pattern that fits nothi
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -30,6 +29,7 @@ from s7rl.experiments.experiment import planned
 from s7rl.experiments.grid import read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
 from s7rl.experiments.run_folder import RunFolder, locked, write_json
+from tests.experiments.outcomes import outcome, results
 
 STAND_IN = """
 import json, os, signal, sys, time
@@ -119,8 +119,7 @@ def test_a_grid_is_run_and_what_is_finished_is_not_run_again(capsys: pytest.Capt
     ]
     seen = [Path(name).read_text().count("\n") for name in ("seen0", "seen1")]
     assert seen == [2, 4], "the scores so far can be read while others run"
-    results = Path("x/results.csv").read_bytes()
-    lines = list(csv.DictReader(results.decode().splitlines()))
+    before, lines = Path("x/results.csv").read_bytes(), results("x")
     assert [f"{line['task']}/{line['agent']}/seed{line['seed']}" for line in lines] == CELLS
     assert [line["mean_return"] for line in lines] == ["0.5", "0.5", "1.5", "1.5"]
     Path("x/results.csv").unlink()
@@ -131,7 +130,7 @@ def test_a_grid_is_run_and_what_is_finished_is_not_run_again(capsys: pytest.Capt
         "report: x/report.html",
     ]
     assert logs() == printed
-    assert Path("x/results.csv").read_bytes() == results
+    assert Path("x/results.csv").read_bytes() == before
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -259,8 +258,7 @@ def test_what_is_finished_is_not_run_again_where_its_folder_is_not(capsys: pytes
     assert "x: 6 runs, 2 to do" in capsys.readouterr().out
     assert logs().keys() == {"maze/s7/seed2", "maze/gru/seed2"}
     assert Path("x/runs.jsonl").read_text().splitlines()[:4] == before
-    returns = [line["mean_return"] for line in csv.DictReader(Path("x/results.csv").read_text().splitlines())]
-    assert returns == ["0.5", "0.5", "1.5", "1.5", "2.5", "2.5"]
+    assert [line["mean_return"] for line in results("x")] == ["0.5", "0.5", "1.5", "1.5", "2.5", "2.5"]
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -293,7 +291,7 @@ def test_a_preset_that_has_changed_is_refused_where_a_run_learned_with_it(capsys
 @pytest.mark.usefixtures("stand_in")
 def test_a_run_whose_score_is_damaged_is_evaluated_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(WORDS) == 0
-    results, score = Path("x/results.csv").read_bytes(), Path("x/runs/maze/gru/seed1/evaluation.json")
+    before, score = Path("x/results.csv").read_bytes(), Path("x/runs/maze/gru/seed1/evaluation.json")
     score.write_text(score.read_text()[:20])
     capsys.readouterr()
     assert main(WORDS) == 0
@@ -304,7 +302,7 @@ def test_a_run_whose_score_is_damaged_is_evaluated_again(capsys: pytest.CaptureF
     assert said == f"maze/gru/seed1: {score} cannot be read, it is evaluated again"
     assert introduction.startswith("x: 4 runs, 1 to do")
     assert [line.split()[1] for line in logs()["maze/gru/seed1"]] == ["train", "resume"]
-    assert Path("x/results.csv").read_bytes() == results
+    assert Path("x/results.csv").read_bytes() == before
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -378,13 +376,6 @@ def wait_for_rollouts(process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.01)
 
 
-def outcome(out: str) -> dict[str, object]:
-    """The scores of all cells, byte for byte, and of the experiment, all but the seconds."""
-    scores = {str(path.relative_to(out)): path.read_bytes() for path in Path(out).rglob("evaluation.json")}
-    lines = csv.DictReader(Path(out, "results.csv").read_text().splitlines())
-    return {**scores, "results": [{name: line[name] for name in line if "seconds" not in name} for line in lines]}
-
-
 @pytest.mark.slow
 def test_a_run_whose_experiment_was_killed_ends_as_the_same_words_behind_train() -> None:
     grid = GRID.replace('["s7", "gru"]', '["s7"]').replace("seeds = 2", "seeds = [1]").replace("2000", "6000")
@@ -398,7 +389,7 @@ def test_a_run_whose_experiment_was_killed_ends_as_the_same_words_behind_train()
     assert main(["train", *words.split(), "--seed", "1", "--threads", "1", "--out", "y"]) == 0
     score = Path("y/evaluation.json").read_bytes()
     assert Path("x/runs/maze/s7/seed1/evaluation.json").read_bytes() == score
-    (line,) = csv.DictReader(Path("x/results.csv").read_text().splitlines())
+    (line,) = results("x")
     assert float(line["mean_return"]) == json.loads(score)["mean_return"]
 
 

@@ -5,7 +5,6 @@ Mutations that were seen to fail these tests: Ray's own handler of SIGTERM left 
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ import pytest
 
 from s7rl.experiments.cli import main
 from s7rl.experiments.grid_folder import GridFolder, State
+from tests.experiments.outcomes import outcome
 
 GRID = """
 agents = ["s7", "gru"]
@@ -87,12 +87,6 @@ def worker_of(run: Path) -> int:
         except OSError:
             continue  # it has ended meanwhile
     raise AssertionError(f"nothing trains in {run}")
-
-
-def outcome(out: str) -> dict[str, object]:
-    scores = {str(path.relative_to(out)): path.read_bytes() for path in Path(out).glob("runs/*/*/*/evaluation.json")}
-    lines = csv.DictReader(Path(out, "results.csv").read_text().splitlines())
-    return {**scores, "results": [{name: line[name] for name in line if "seconds" not in name} for line in lines]}
 
 
 def test_without_ray_a_line_says_how_to_get_it(
