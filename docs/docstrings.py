@@ -67,7 +67,7 @@ def _block(match: re.Match[str]) -> str:
 
 def mathml(latex: str, *, display: str) -> str:
     """A formula; one with columns, as ``x &= y``, is aligned by them."""
-    latex = " ".join(latex.split()).replace(r"\|", r"\Vert ")
+    latex = " ".join(latex.split())
     if "&" in latex:
         latex = rf"\begin{{align*}}{latex}\end{{align*}}"
     return str(convert(latex, display=display))
@@ -75,11 +75,12 @@ def mathml(latex: str, *, display: str) -> str:
 
 def _table(match: re.Match[str]) -> str:
     indent, rule, head, body = match.groups()
-    spans = [found.span() for found in re.finditer("=+", rule)]
-    spans[-1] = (spans[-1][0], None)  # type: ignore[assignment]  # the last column may be wider than its rule
+    columns = [slice(*found.span()) for found in re.finditer("=+", rule)]
+    columns[-1] = slice(columns[-1].start, None)  # it may be wider than its rule
     rows = [
-        [line[len(indent) :][slice(*span)].strip().replace("|", r"\|") for span in spans] for line in body.splitlines()
+        [line.removeprefix(indent)[column].strip().replace("|", r"\|") for column in columns]
+        for line in body.splitlines()
     ]
     cells = [[f"`{cell}`" if cell and "`" not in cell else cell for cell in row] for row in rows]
-    lines = [[head[slice(*span)].strip() for span in spans], ["---"] * len(spans), *cells]
+    lines = [[head[column].strip() for column in columns], ["---"] * len(columns), *cells]
     return "\n".join(f"{indent}| {' | '.join(line)} |" for line in lines)
