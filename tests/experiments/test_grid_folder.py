@@ -36,7 +36,13 @@ GRID = Grid(
     summary="who",
 )
 
-SCORE = {"episodes": 5, "mean_return": 0.5, "standard_error": 0.0, "mean_length": 9.5, "success_rate": None}
+SCORE: dict[str, Any] = {
+    "episodes": 5,
+    "mean_return": 0.5,
+    "standard_error": 0.0,
+    "mean_length": 9.5,
+    "success_rate": None,
+}
 
 
 @pytest.fixture

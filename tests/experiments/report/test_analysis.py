@@ -1,12 +1,11 @@
 """The numbers of a report, against values worked out by hand.
 
-Mutations that were seen to fail these tests: the threshold from random actions where memoryless is known; the last line
-that reaches it, or one that exceeds it; curves beyond the steps that all seeds have; the mean of all seeds; a curve of
-no length; an agent that lacks a task among those over all tasks; the ends of an interval swapped; a task that one of
-two has not run; the gap turned round; a gap of the agent without memory; tasks shared, or memory's worth told, whatever
-the conditions; seeds of several conditions taken for one; steps or episodes that are no condition; agents with other
-conditions taken over tasks for alike; a rate of success of those seeds that tell it; controls among the agents that are
-compared; no test.
+Mutations that were seen to fail these tests: the last line that reaches the threshold, or one that exceeds it; curves
+beyond the steps that all seeds have; the mean of all seeds; a curve of no length; an agent that lacks a task among
+those over all tasks; the ends of an interval swapped; a task that one of two has not run; the gap turned round; a gap
+of the agent without memory; tasks shared, or memory's worth told, whatever the conditions; seeds of several conditions
+taken for one; steps or episodes that are no condition; agents with other conditions taken over tasks for alike; a rate
+of success of those seeds that tell it; controls among the agents that are compared; no test.
 """
 
 from dataclasses import replace
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from s7rl.experiments.report.analysis import Analysis, curve, steps_to
 from s7rl.experiments.report.data import Run, read_record
 from s7rl.experiments.run_folder import read_json, write_json
-from s7rl.experiments.yardsticks import Yardsticks
 from tests.experiments.report.by_hand import TMAZE, UNKNOWN, Line, begin, cell_of, finish
 
 MEMORY = "s7rl/MemoryLength-v0 --env-kwargs length=3"
@@ -34,14 +32,6 @@ def runs_with(path: Path, *logs: list[Line]) -> list[Run]:
     for number, log in enumerate(logs):
         finish(folder, "maze", str(number), [0.0], log=log)
     return list(read_record(folder.path).runs)
-
-
-def test_a_task_is_learned_nine_tenths_of_the_way_from_what_needs_no_memory() -> None:
-    assert Yardsticks(random=-1.0, memoryless=0.5, optimal=1.0).threshold == pytest.approx(0.95)
-    assert Yardsticks(random=-1.0, optimal=1.0).threshold == pytest.approx(0.8)
-    # Where memory is of no use the way from there has no length.
-    assert Yardsticks(random=-1.0, memoryless=1.0, optimal=1.0).threshold == pytest.approx(0.8)
-    assert Yardsticks(memoryless=0.0, optimal=1.0).threshold is None
 
 
 def test_the_first_line_that_reaches_the_threshold_counts(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What is read from an experiment's folder, against folders written by hand.
 
-Mutations that were seen to fail these tests: yardsticks of any of several environments; a scale of no length; a missing
-log that ends the report; a report of nothing; the machine of a resumption not noted; a run counted twice for a machine.
+Mutations that were seen to fail these tests: yardsticks of any of several environments; a missing log that ends the
+report; a report of nothing; the machine of a resumption not noted; a run counted twice for a machine.
 """
 
 from pathlib import Path
@@ -69,13 +69,6 @@ def test_yardsticks_are_those_of_the_registry_where_all_runs_have_one_environmen
     # An agent whose options make it another maze: what is to be had there is not the same.
     finish(folder, "maze", "far", [0.5])
     assert read_record(folder.path).yardsticks["maze"] == Yardsticks()
-
-
-def test_there_is_a_scale_only_between_two_known_returns_that_differ() -> None:
-    assert Yardsticks(random=0.0, optimal=1.0).scale == (0.0, 1.0)
-    assert Yardsticks(random=0.0).scale is None
-    assert Yardsticks(optimal=1.0).scale is None
-    assert Yardsticks(random=1.0, optimal=1.0).scale is None
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path) -> None:
