@@ -235,7 +235,7 @@ class ResumeConfig:
     """The run folder that `s7rl train` made."""
     steps: Annotated[OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: as the run was started)")] = None
     """Environment steps of the whole run, those already done included. A step size that falls then falls to 0 at the
-    new number."""
+    new number; a run that has reached its --stop-return makes them all."""
     eval_episodes: WholeNumber = 100
     """Episodes on fresh seeds at the end; 0 skips the evaluation."""
     debug_anomalies: bool = False

@@ -56,11 +56,11 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
     folder = open_grid_folder(Path(config.out or Path(config.runs) / Path(config.grid).stem), grid, command)
     with folder.locked():
         folder.take_up(grid, {cell: run.settings for cell, run in runs.items()})
-        for cell in runs:
+        for cell in chosen:
             if folder.drop_damaged_score(cell):
                 say(console, f"{cell}: {folder.run(cell).evaluation} cannot be read, it is evaluated again")
         if config.retry:
-            for cell in runs:
+            for cell in chosen:
                 folder.forget_failure(cell)
         left = [cell for cell in chosen if folder.state(cell) in (State.NEW, State.STOPPED)]
         processes = config.processes or cores()
@@ -69,7 +69,7 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
             _wait_until_saved(folder, left, lambda: interruption.requested, lambda line: say(console, line))
             wait = config.launcher == "ray"  # whose lost workers leave processes that still save
             jobs = [_job(folder, grid, cell, runs[cell], wait=wait) for cell in left]
-            with CellsTable(folder, {cell: run.settings.steps for cell, run in runs.items()}, console) as table:
+            with CellsTable(folder, {cell: runs[cell].settings.steps for cell in chosen}, console) as table:
                 launch(jobs, processes, watch=table.show, stop=lambda: interruption.requested)
         folder.write_results(grid)
         if interruption.requested:

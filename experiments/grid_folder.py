@@ -204,7 +204,7 @@ class GridFolder:
         if not isinstance(begun, dict):
             return
         # One that was given other steps by hand goes on to these, and a report tells it from the others.
-        free = {*FREE, *(["steps"] if _was_given_steps(config) else [])}
+        free = {*FREE, *(["steps", "stop_return"] if _was_given_steps(config) else [])}
         now = json.loads(json.dumps(asdict(planned)))  # with lists for tuples, as in the file
         for name in {**begun, **now}:
             if name not in free and begun.get(name) != now.get(name):

@@ -59,11 +59,11 @@ def resume(config: ResumeConfig, command: Sequence[str], console: Console) -> in
         if config.steps is not None and config.steps <= done:
             raise UsageError(f"--steps {config.steps} must be above the {done:,} that RUN {config.run} has done")
         learned = has_learned(model, settings.stop_return)
+        if learned and config.steps is not None:
+            settings, learned = replace(settings, stop_return=None), False  # it would stop at once
         if (done >= settings.steps or learned) and (folder.evaluation.exists() or not config.eval_episodes):
-            further = (
-                f"It has reached its --stop-return of {settings.stop_return}" if learned else "Give --steps to train on"
-            )
-            say(console, f"{folder.path} is finished: {done:,} steps are done. {further}")
+            enough = f", and it has reached its --stop-return of {settings.stop_return}" if learned else ""
+            say(console, f"{folder.path} is finished: {done:,} steps are done{enough}. Give --steps to train on")
             return 0
         if rank() > 0:
             return learn_along(model, vec_env, settings)

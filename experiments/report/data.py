@@ -144,9 +144,10 @@ def read_record(path: Path) -> Record:
         raise UsageError(f"DIR {path} does not exist: give the folder of an experiment (by default they lie in runs/)")
     folder = GridFolder(path)
     grid = folder.grid()
-    damaged = folder.take_in(grid)
-    with suppress(UsageError), folder.locked():  # a process that is at this experiment writes them itself
+    # A process that is at this experiment writes them itself. What is written is read in the lock, too.
+    with suppress(UsageError), folder.locked():
         folder.write_results(grid)
+    damaged = folder.take_in(grid)
     runs, unfinished = [], []
     for cell in grid.cells():
         try:

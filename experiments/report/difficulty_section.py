@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,8 +21,10 @@ FEWEST_VALUES = 3
 class Series:
     """Tasks that are one environment, with one number changed."""
 
+    environment: str
+    """The environment, with the arguments and wrappers that all of them have."""
     env_id: str
-    """The environment."""
+    """Its id."""
     argument: str
     """Its keyword argument that changes."""
     tasks: Mapping[int | float, str]
@@ -35,7 +38,12 @@ def difficulty_section(analysis: Analysis, style: Mapping[str, Style]) -> Iterat
         analysis: the numbers.
         style: of each agent.
     """
-    figures = [_figure(analysis, style, its) for its in series_of(analysis)]
+    figures = []
+    names: Counter[str] = Counter()
+    for series in series_of(analysis):
+        name = f"difficulty-{series.env_id.rpartition('/')[2]}-{series.argument}"
+        names[name] += 1  # two may differ in another argument alone, and a figure is a file
+        figures.append(_figure(analysis, style, series, name if names[name] == 1 else f"{name}-{names[name]}"))
     if figures:
         text = "Tasks that are one environment with one number changed: interquartile means, and their 95% intervals."
         yield Section(title="How far each agent gets", text=[text], figures=figures)
@@ -43,7 +51,7 @@ def difficulty_section(analysis: Analysis, style: Mapping[str, Style]) -> Iterat
 
 def series_of(analysis: Analysis) -> list[Series]:
     """All that the experiment has, as far as they have finished runs."""
-    found: dict[tuple[str, str, str], dict[int | float, str]] = {}
+    found: dict[tuple[str, str, str], list[tuple[int | float, str]]] = {}
     for task in analysis.tasks:
         runs = [run for run in analysis.record.runs if run.cell.task == task]
         if len({run.conditions.environment for run in runs}) > 1:
@@ -52,16 +60,17 @@ def series_of(analysis: Analysis) -> list[Series]:
         for argument, value in settings.env_kwargs.items():
             if type(value) in (int, float):
                 others = {name: its for name, its in settings.env_kwargs.items() if name != argument}
-                key = settings.env_id, argument, f"{sorted(others.items())} {settings.wrappers}"
-                found.setdefault(key, {})[value] = task
+                rest = replace(runs[0], settings=replace(settings, env_kwargs=others)).conditions.environment
+                found.setdefault((rest, settings.env_id, argument), []).append((value, task))
     return [
-        Series(env_id, argument, dict(sorted(tasks.items())))
-        for (env_id, argument, _), tasks in found.items()
-        if len(tasks) >= FEWEST_VALUES
+        Series(environment, env_id, argument, dict(sorted(tasks)))
+        for (environment, env_id, argument), tasks in found.items()
+        # Two tasks of one value differ in how they were trained: neither is the one to draw.
+        if len({value for value, _ in tasks}) == len(tasks) >= FEWEST_VALUES
     ]
 
 
-def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series) -> Figure:
+def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series, name: str) -> Figure:
     # The share of episodes that succeed has one scale whatever the difficulty, and returns may not.
     tells_success = all(pair in analysis.success for pair in analysis.pairs if pair[0] in series.tasks.values())
     scores, what = (analysis.success, "success rate") if tells_success else (analysis.estimates, "mean return")
@@ -73,12 +82,12 @@ def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series) -> F
             bands[agent] = _band(points)
             lines += [[agent, value, *point] for value, point in points.items()]
     return Figure(
-        name=f"difficulty-{series.env_id.rpartition('/')[2]}-{series.argument}",
-        says=f"{series.env_id}: {what} of the evaluation over {series.argument}.",
+        name=name,
+        says=f"{series.environment}: {what} of the evaluation over {series.argument}.",
         png=draw_bands(
             bands,
             style,
-            title=series.env_id,
+            title=series.environment,
             xlabel=series.argument,
             ylabel=what,
             at_values=True,

@@ -5,7 +5,8 @@ promises without training.
 
 Mutations that were seen to fail: the grid in the folder not replaced by the larger one; settings that are not compared;
 a damaged score left where it is; words asked for outside of what catches their errors; results.csv written at the end
-only; a cell run that one pattern of several fits not; a pattern that fits nothing let through.
+only; a cell run that one pattern of several fits not; a pattern that fits nothing let through; failures forgotten,
+scores removed or cells counted that were not asked for.
 """
 
 from __future__ import annotations
@@ -244,6 +245,24 @@ def test_only_what_was_asked_for_is_run_and_the_rest_another_time(capsys: pytest
     assert main(WORDS) == 0
     assert "x: 4 runs, 2 to do" in capsys.readouterr().out
     assert set(states().values()) == {State.FINISHED}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_was_not_asked_for_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    trouble("s7", "sys.exit(3)")
+    assert main([*WORDS, "--only", "*/seed0"]) == 1
+    damaged = Path("x/runs/maze/gru/seed0/evaluation.json")
+    damaged.write_text("{")
+    Path("x/runs.jsonl").unlink()
+    capsys.readouterr()
+    assert main([*WORDS, "--only", "*/gru/seed1", "--retry"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "x: 4 runs, 1 to do, 1 at a time; scores of 2 seeds say little of the next: take 3 or more",
+        "1/1  maze/gru/seed1: 1.50",
+    ]
+    assert states()["maze/s7/seed0"] is State.FAILED
+    assert damaged.read_text() == "{"
 
 
 @pytest.mark.usefixtures("stand_in")

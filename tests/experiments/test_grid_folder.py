@@ -293,10 +293,12 @@ def test_a_cell_that_the_same_words_would_make_another_agent_now_is_named(
 def test_a_run_that_was_resumed_with_other_steps_keeps_them(
     folder: GridFolder, cell: Cell, planned: RunSettings, option: str, taken_up: bool
 ) -> None:
+    planned = replace(planned, stop_return=0.5)
     folder.run(cell).path.mkdir(parents=True)
     run = folder.run(cell)
     write_json(run.config, {"settings": asdict(planned)})
-    run.note_resumption(replace(planned, steps=900), ["s7rl", "resume", str(run.path), option, "900"], 400)
+    resumed = replace(planned, steps=900, stop_return=None)  # it had reached it
+    run.note_resumption(resumed, ["s7rl", "resume", str(run.path), option, "900"], 400)
     if taken_up:
         folder.take_up(GRID, {cell: planned})
     else:

@@ -2,7 +2,8 @@
 
 Mutations of `s7rl evaluate` seen to fail: batches one seed apart; as many environments for several seeds as for one;
 --max-steps not handed on; no limit where the environment has none.  Of --stop-return: a mean over fewer
-than a hundred episodes; the wrong way round; a run that is resumed trains on.
+than a hundred episodes; the wrong way round; a run that is resumed trains on; one that is given more steps stops
+at once.
 """
 
 import csv
@@ -211,11 +212,16 @@ def test_a_run_ends_once_its_episodes_return_enough_and_is_then_finished(
     assert 3 * 256 <= done <= 6 * 256
     capsys.readouterr()
     assert main(["resume", str(folder)]) == 0
-    assert f"is finished: {done:,} steps are done. It has reached its --stop-return of -2.4" in capsys.readouterr().out
+    said = (
+        f"is finished: {done:,} steps are done, and it has reached its --stop-return of -2.4. Give --steps to train on"
+    )
+    assert said in capsys.readouterr().out
     (folder / "evaluation.json").unlink()
     assert main(["resume", str(folder), "--eval-episodes", "7"]) == 0
     assert json.loads((folder / "evaluation.json").read_text())["episodes"] == 7
     assert open_run_folder(str(folder)).steps_done == done
+    assert main(["resume", str(folder), "--eval-episodes", "0", "--steps", str(done + 256)]) == 0
+    assert open_run_folder(str(folder)).steps_done == done + 256
 
 
 def test_a_run_whose_episodes_never_return_enough_makes_all_steps(tmp_path: Path) -> None:

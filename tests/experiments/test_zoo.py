@@ -1,4 +1,4 @@
-"""RL Baselines3 Zoo with our algorithm, environments, settings and search: skipped where it is not installed."""
+"""RL Baselines3 Zoo with our algorithm, environments and search: skipped where it is not installed."""
 
 from __future__ import annotations
 
@@ -6,28 +6,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 pytest.importorskip("rl_zoo3", reason="rl_zoo3 is not installed: pip install 's7rl[zoo]'")
 import optuna
-import yaml
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.train import train
 from rl_zoo3.utils import ALGOS
 
 from s7rl.agents import RecurrentPPO
-from s7rl.envs import find_task
-from s7rl.envs.suites import memory
 from s7rl.experiments import zoo
-from s7rl.experiments.config import TrainConfig
-from s7rl.experiments.presets import AGENTS
-from s7rl.experiments.settings import settings_for
 
-SETTINGS: dict[str, dict[str, Any]] = yaml.safe_load(zoo.HYPERPARAMETERS.read_text())
 MAZE = "s7rl/TMazePassive-v0"
 SMALL = ["n_envs:2", "n_steps:16", "batch_size:32", "learning_rate:0.001"]
 WORDS = ["--algo", "ppo_s7", "--env", MAZE, "-n", "32", "--eval-episodes", "1", "--seed", "0"]
@@ -51,28 +43,6 @@ def environment(folder: Path) -> dict[str, str]:
     """That of this process, with a folder to import from: it is not the working one where Python is told so."""
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-
-
-@pytest.mark.parametrize("env_id", [name for name in SETTINGS if name != "default"])
-def test_the_settings_are_those_that_s7rl_train_chooses(env_id: str) -> None:
-    # Seen to fail it: any number of the file changed.
-    chosen = settings_for(find_task(env_id), AGENTS["s7"], TrainConfig(env=env_id))
-    given = dict(SETTINGS[env_id])
-    for name in ("n_envs", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "ent_coef"):
-        assert given[name] == getattr(chosen, name), name
-    assert given["n_timesteps"] == chosen.steps
-    assert given["learning_rate"] == f"lin_{chosen.learning_rate}"
-    normalize = given["normalize"] if isinstance(given["normalize"], str) else "dict(norm_obs=True, norm_reward=True)"
-    assert eval(normalize) == {"norm_obs": chosen.normalize_observations, "norm_reward": chosen.normalize_rewards}
-    policy = eval(given["policy_kwargs"])
-    assert policy.get("d_model", 64) == chosen.d_model
-    assert policy["core_kwargs"] == dict(chosen.core_kwargs)
-
-
-def test_every_memory_task_has_settings() -> None:
-    # Seen to fail it: one of them left out.
-    assert set(memory.SUITE.own) <= set(SETTINGS)
-    assert set(SETTINGS["default"]) >= {"n_timesteps", "policy", "n_steps", "batch_size"}
 
 
 def test_what_a_trial_draws_is_what_the_algorithm_takes_and_comes_back_from_the_study() -> None:

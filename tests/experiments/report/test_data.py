@@ -1,9 +1,12 @@
 """What is read from an experiment's folder, against folders written by hand.
 
 Mutations that were seen to fail these tests: yardsticks of any of several environments; a missing log that ends the
-report; a report of nothing; the machine of a resumption not noted; a run counted twice for a machine.
+report; a report of nothing; the machine of a resumption not noted; a run counted twice for a machine; lines read
+before the lock.
 """
 
+import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 
 from s7rl.envs import find_task
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.grid_folder import GridFolder
 from s7rl.experiments.report.data import read_record
 from s7rl.experiments.yardsticks import Yardsticks
 from tests.experiments.report.by_hand import TMAZE, UNKNOWN, begin, cell_of, fail, finish, start
@@ -55,6 +59,24 @@ def test_a_resumed_run_says_how_often_and_with_what(tmp_path: Path) -> None:
     assert len(read.machines) == 2
     assert list(read_record(folder.path).machines.values()) == [1]
     assert [versions["s7rl"] for versions in read.versions] == [read.versions[0]["s7rl"]] * 2
+
+
+def test_a_line_that_came_before_the_folder_was_free_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=2)
+    finish(folder, "maze", "s7", [0.5, 0.75])
+    read_record(folder.path)
+    lines = folder.lines.read_bytes().splitlines(keepends=True)
+    shutil.rmtree(folder.path / "runs")
+    folder.lines.write_bytes(lines[0])
+    locked = GridFolder.locked
+
+    def later(self: GridFolder) -> AbstractContextManager[None]:
+        folder.lines.write_bytes(b"".join(lines))  # as by another process, which then lets go
+        return locked(self)
+
+    monkeypatch.setattr(GridFolder, "locked", later)
+    assert [run.score for run in read_record(folder.path).runs] == [0.5, 0.75]
+    assert folder.lines.read_bytes() == b"".join(lines)
 
 
 def test_yardsticks_are_those_of_the_registry_where_all_runs_have_one_environment(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """Which tasks are one environment with a number changed, and what is drawn of them.
 
 Mutations that were seen to fail: two tasks drawn; other arguments that differ left unseen; wrappers left unseen; texts
-taken for numbers; values in the order of the grid; returns where all tasks tell success.
+taken for numbers; values in the order of the grid; returns where all tasks tell success; two figures of one name; one
+of two tasks with the same value drawn.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from s7rl.experiments.report.analysis import Analysis
-from s7rl.experiments.report.data import read_record
+from s7rl.experiments.report.data import Run, read_record
 from s7rl.experiments.report.difficulty_section import Series, difficulty_section, series_of
 from s7rl.experiments.report.figures import styles
 from tests.experiments.report.by_hand import AGENTS, begin, finish
@@ -33,7 +35,9 @@ MAZES = {"long": maze(90), "short": maze(5), "middle": maze(7)}
 
 def test_tasks_that_differ_in_one_number_are_a_series_in_its_order(tmp_path: Path) -> None:
     found = series_of(analysis_of(tmp_path, MAZES))
-    assert found == [Series("s7rl/TMazePassive-v0", "corridor_length", {5: "short", 7: "middle", 90: "long"})]
+    assert found == [
+        Series("s7rl/TMazePassive-v0", "s7rl/TMazePassive-v0", "corridor_length", {5: "short", 7: "middle", 90: "long"})
+    ]
     assert list(found[0].tasks) == [5, 7, 90]
 
 
@@ -44,12 +48,39 @@ def test_tasks_that_differ_in_one_number_are_a_series_in_its_order(tmp_path: Pat
         {"short": maze(5), "middle": maze(7), "long": maze(9, "--wrappers", "PreviousActionReward")},
         {"short": maze(5), "middle": maze(7), "long": maze(9, "max_episode_steps=30")},
         {"short": maze(5), "middle": maze(7), "other": "s7rl/MemoryLength-v0 --env-kwargs length=3"},
+        {"short": maze(5), "middle": maze(7), "long": maze(9), "longer-rollouts": maze(9, "--n-steps", "64")},
     ],
 )
 def test_fewer_than_three_or_others_are_none(words: dict[str, str], tmp_path: Path) -> None:
     analysis = analysis_of(tmp_path, words)
     assert series_of(analysis) == []
     assert list(difficulty_section(analysis, styles(analysis.agents))) == []
+
+
+def test_texts_and_truth_values_make_nothing_harder(tmp_path: Path) -> None:
+    def named(name: object) -> Run:
+        its = replace(run.settings, env_kwargs={"corridor_length": 5, "name": name})
+        return replace(run, cell=replace(run.cell, task=str(name)), settings=its)
+
+    record = analysis_of(tmp_path, {"short": maze(5)}).record
+    run = record.runs[0]
+    names = ("a", "b", "c", True)
+    tasks = {str(name): maze(5) for name in names}
+    record = replace(record, runs=tuple(map(named, names)), grid=replace(record.grid, tasks=tasks))
+    assert series_of(Analysis(record)) == []
+
+
+def test_series_that_differ_in_another_argument_are_figures_of_their_own(tmp_path: Path) -> None:
+    limit = "max_episode_steps=30"
+    words = MAZES | {f"{name}-limited": f"{task} {limit}" for name, task in MAZES.items()}
+    analysis = analysis_of(tmp_path, words)
+    (section,) = difficulty_section(analysis, styles(analysis.agents))
+    name = "difficulty-TMazePassive-v0-corridor_length"
+    assert [figure.name for figure in section.figures] == [name, f"{name}-2"]
+    assert [figure.says.partition(":")[0] for figure in section.figures] == [
+        "s7rl/TMazePassive-v0",
+        f"s7rl/TMazePassive-v0 {limit}",
+    ]
 
 
 @pytest.mark.parametrize(("success", "expected"), [(0.5, 0.5), (None, 0.75)])
