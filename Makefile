@@ -14,7 +14,7 @@ DOCS_INSTALLED := $(VENV)/.docs-installed
 given = $(if $(filter command,$(origin $1)),$2 $($1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test conformance slow lint format docs clean
+.PHONY: help install train test shapes conformance slow lint format docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ train: $(INSTALLED) ## train and evaluate an agent: ENV= AGENT= STEPS= SEED= ARG
 
 test: lint ## run the gates and the whole test suite, except what is marked slow or conformance
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+shapes: $(INSTALLED) ## the same tests, with the types and shapes of all signatures checked at run time
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --jaxtyping-packages=s7rl,beartype.beartype
 
 conformance: $(INSTALLED) ## hold every registered environment against the checkers; make test does it for some
 	$(BIN)/python -m pytest -n $(WORKERS) -m conformance

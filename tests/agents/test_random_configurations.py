@@ -59,9 +59,9 @@ def check_from(first: int, number: int) -> None:
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-@pytest.mark.parametrize("first", range(0, 40, 20))
+@pytest.mark.parametrize("first", range(0, 20, 10))
 def test_a_random_configuration_learns_and_is_the_same_after_it_was_saved(first: int) -> None:
-    check_from(first, 20)
+    check_from(first, 10)
 
 
 @pytest.mark.slow
