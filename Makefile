@@ -36,8 +36,9 @@ train: $(INSTALLED) ## train and evaluate an agent: ENV= AGENT= STEPS= SEED= ARG
 test: lint ## run the gates and the whole test suite, except what is marked slow or conformance
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-shapes: $(INSTALLED) ## the same tests, with the types and shapes of all signatures checked at run time
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --jaxtyping-packages=s7rl,beartype.beartype
+shapes: $(INSTALLED) ## the same tests with all signatures checked, and four times the examples of each property
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --jaxtyping-packages=s7rl,beartype.beartype \
+		--hypothesis-profile=thorough
 
 conformance: $(INSTALLED) ## hold every registered environment against the checkers; make test does it for some
 	$(BIN)/python -m pytest -n $(WORKERS) -m conformance

@@ -13,7 +13,9 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[variable] = "1"
 
 # A failure that Hypothesis finds is found by everybody, and a slow machine fails no test.
-settings.register_profile("s7rl", derandomize=True, deadline=None)
+settings.register_profile("s7rl", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("few", settings.get_profile("s7rl"), max_examples=15)
+settings.register_profile("thorough", settings.get_profile("s7rl"), max_examples=200)
 settings.load_profile("s7rl")
 
 

@@ -31,7 +31,9 @@ def success_rate(core: str) -> float:
     return float(np.mean(model.ep_success_buffer))
 
 
-@pytest.mark.parametrize(("core", "at_least", "at_most"), [("s7", 0.95, 1.0), ("none", 0.0, 0.7)])
+@pytest.mark.parametrize(
+    ("core", "at_least", "at_most"), [("s7", 0.95, 1.0), pytest.param("none", 0.0, 0.7, marks=pytest.mark.slow)]
+)
 def test_only_an_agent_with_memory_learns_which_arm_the_cue_named(core: str, at_least: float, at_most: float) -> None:
     assert at_least <= success_rate(core) <= at_most
 

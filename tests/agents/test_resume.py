@@ -230,7 +230,7 @@ def test_a_run_saved_before_it_began_begins_as_it_would_have(tmp_path: Path) -> 
     assert follow(RecurrentPPO.resume(tmp_path / "a", corridor())).lines == whole.lines
 
 
-@pytest.mark.parametrize("vec_env", [DummyVecEnv, SubprocVecEnv])
+@pytest.mark.parametrize("vec_env", [DummyVecEnv, pytest.param(SubprocVecEnv, marks=pytest.mark.slow)])
 def test_environments_that_do_not_pickle_start_anew_and_all_else_goes_on(vec_env: type[Any], tmp_path: Path) -> None:
     model = agent(drift(Locked, vec_env))
     follow(model, STOP * STEPS * ENVS, tmp_path / "a")
@@ -252,7 +252,7 @@ def test_environments_of_another_kind_start_anew(tmp_path: Path) -> None:
     assert len(follow(resumed).lines) == ROLLOUTS - STOP
 
 
-@pytest.mark.parametrize("vec_env", [DummyVecEnv, SubprocVecEnv])
+@pytest.mark.parametrize("vec_env", [DummyVecEnv, pytest.param(SubprocVecEnv, marks=pytest.mark.slow)])
 def test_another_environment_in_the_same_outermost_wrapper_is_not_thrown_away(
     vec_env: type[Any], tmp_path: Path
 ) -> None:

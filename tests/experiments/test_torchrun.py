@@ -18,6 +18,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "32", "--d-model", "16", "--d-state", "16"]
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_run(tmp_path: Path) -> None:
     # Fails where the second process makes a run folder too, where it counts its own steps, and where it waits.
     options = ["--steps", "2000", "--eval-episodes", "10", "--runs", str(tmp_path)]

@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 def test_interpreted_the_kernels_have_every_property_of_the_scan() -> None:
     # Triton reads the variable when it is imported, hence a process of its own.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "triton"]
+    command += ["--hypothesis-profile=few"]  # interpreted, each takes long
     # The interpreter computes in numpy, which warns where an operation makes a nan out of a broken state.
     command += ["-W", "ignore:invalid value encountered:RuntimeWarning"]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}

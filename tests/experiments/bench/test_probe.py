@@ -4,6 +4,8 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
+
 from s7rl.experiments.bench.probe import ProbeRequest, probe
 
 MEGABYTE = 2**20
@@ -47,6 +49,7 @@ def test_the_peak_is_counted_although_the_memory_is_given_back_and_an_earlier_pe
     assert 99 * MEGABYTE <= peak <= 120 * MEGABYTE
 
 
+@pytest.mark.slow
 def test_a_core_and_a_yardstick_are_probed_in_a_process_of_their_own() -> None:
     for name in ("s7", "torch.nn.LSTM"):
         result = probe(request(name, length=2048))
@@ -60,6 +63,7 @@ def test_a_step_beyond_the_limit_of_memory_is_left_out() -> None:
     assert probe(request(length=4096, memory=1000)).left_out == "over memory: more than 1e-06 GB"
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_get_its_memory_is_left_out_before_the_machine_runs_out_of_it() -> None:
     # 4 GB of input alone, beyond limit and slack: the allocation fails.
     assert probe(request(length=2**26, memory=MEGABYTE)).left_out == "over memory: more than 0.00104858 GB"
