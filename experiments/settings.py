@@ -28,7 +28,7 @@ from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
 ROLLOUT_LIMIT = 2**18
 """Steps in one rollout, over all environments; at 64 features and one block this is about 1 GB while learning."""
 MIN_ENVS = 16
-"""Fewer environments make the rollouts too alike to learn from."""
+"""Fewer make the rollouts too alike to learn from, and acting, whose cost a step hardly depends on them, too slow."""
 UNKNOWN_SPAN = 100
 """The memory span that horizons are derived from where the task says nothing."""
 EVALUATION_SEED = 10_000

@@ -11,14 +11,8 @@ scores removed or cells counted that were not asked for.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +24,7 @@ from s7rl.experiments.experiment import planned
 from s7rl.experiments.grid import read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
 from s7rl.experiments.run_folder import RunFolder, locked, write_json
-from tests.experiments.outcomes import outcome, results
+from tests.experiments.outcomes import results
 
 STAND_IN = """
 import json, os, signal, sys, time
@@ -381,49 +375,3 @@ def test_what_cannot_be_run_is_one_line_and_leaves_nothing(
     assert error.startswith(f"s7rl experiment: {message}")
     assert error.count("\n") == 1
     assert set(directory.iterdir()) == before
-
-
-def start(words: Sequence[str]) -> subprocess.Popen[bytes]:
-    """The real program, in a process of its own."""
-    program = "import sys; from s7rl.experiments.cli import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL)
-
-
-def wait_for_rollouts(process: subprocess.Popen[bytes], log: Path) -> None:
-    while not log.exists() or log.read_bytes().count(b"\n") < 10:
-        assert process.poll() is None, "it ended before it was killed"
-        time.sleep(0.01)
-
-
-@pytest.mark.slow
-def test_a_run_whose_experiment_was_killed_ends_as_the_same_words_behind_train() -> None:
-    grid = GRID.replace('["s7", "gru"]', '["s7"]').replace("seeds = 2", "seeds = [1]").replace("2000", "6000")
-    Path("grid.toml").write_text(grid)
-    with start(WORDS) as process:
-        wait_for_rollouts(process, Path("x/runs/maze/s7/seed1/progress.csv"))
-        process.kill()
-    assert list(states().values()) == [State.STOPPED]
-    assert main(WORDS) == 0
-    words = "--n-envs 8 --n-steps 16 --d-model 8 --steps 6000 --eval-episodes 5 --env-kwargs corridor_length=5"
-    assert main(["train", *words.split(), "--seed", "1", "--threads", "1", "--out", "y"]) == 0
-    score = Path("y/evaluation.json").read_bytes()
-    assert Path("x/runs/maze/s7/seed1/evaluation.json").read_bytes() == score
-    (line,) = results("x")
-    assert float(line["mean_return"]) == json.loads(score)["mean_return"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_experiment_ends_byte_for_byte_as_one_that_was_not(number: signal.Signals) -> None:
-    Path("grid.toml").write_text(GRID.replace("2000", "20000"))
-    assert main([*WORDS[:-1], "straight"]) == 0
-    # Once among the first runs, and once among the last ones.
-    for cell in ("maze/s7/seed0", "maze/gru/seed1"):
-        with start(WORDS) as process:
-            wait_for_rollouts(process, Path("x/runs", cell, "progress.csv"))
-            os.kill(process.pid, number)
-            assert process.wait() == (-9 if number == signal.SIGKILL else 130)
-        assert State.STOPPED in states().values()
-    assert main(WORDS) == 0
-    assert outcome("x") == outcome("straight")
-    assert len(outcome("x")) == 5
