@@ -103,7 +103,7 @@ def horizons_at_rest(core: Core) -> Float[Tensor, " N"] | None:
 
 @horizons_at_rest.register
 def _(core: S7) -> Float[Tensor, " N"]:
-    return core.w_0.detach().square() + core.offset
+    return core.horizons().detach()
 
 
 @horizons_at_rest.register
@@ -153,8 +153,12 @@ def follow(core: Core, seen: Seen) -> tuple[Float[Tensor, "L N"] | None, Gates]:
 
 @follow.register
 def _(core: S7, seen: Seen) -> tuple[Float[Tensor, "L N"] | None, Gates]:
+    if core.selectivity == "none":
+        return None, {}
     selection = _flat(seen["selection"].returned)
-    horizons = (core.w_0.detach() * (1.0 + selection[:, : core.d_state])).square() + core.offset
+    if core.spread is not None:
+        selection = selection @ core.spread.detach()
+    horizons = core.horizons(selection[:, : core.d_state]).detach()
     if core.selectivity != "diagonal":
         return horizons, {}
     modes, width = core.d_state, core.input.out_features

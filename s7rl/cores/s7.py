@@ -20,17 +20,27 @@ from s7rl.cores.dense import Linear
 from s7rl.cores.modulation import FullModulation, LowRankModulation
 from s7rl.kernels.arrays import Arrays, array
 from s7rl.scan import check_shapes, linear_scan
-from s7rl.selective_scan import INPUT_SCALES, SQUARE_ROOTS, both_halves, selective_scan, transition
+from s7rl.selective_scan import (
+    INPUT_SCALES,
+    SQUARE_ROOTS,
+    Reparameterization,
+    at_rest,
+    both_halves,
+    decay,
+    modulated,
+    selective_scan,
+    transition,
+)
 from s7rl.token_shift import token_shift
 
-Selectivity = Literal["diagonal", "low_rank", "full"]
+Selectivity = Literal["none", "diagonal", "low_rank", "full"]
 AngleSpread = Literal["even", "log"]
 MOST_AT_ONCE = 64
 """Sequences up to which a step in one kernel is faster than torch's products, which are better at larger ones."""
 
 
 class S7(Core):
-    r"""S7 with three kinds of selectivity, rotating modes and a token shift.
+    r"""S7 with four kinds of selectivity, rotating modes and a token shift.
 
     With input u_k (width H), a state of N modes x_k, and every matrix computed from the input (paper, eq. 4):
 
@@ -45,10 +55,13 @@ class S7(Core):
     ============ =============================================== ======================== ===== ===============
     selectivity  B_k v                                           C_k x                    b_k   cost of a step
     ============ =============================================== ======================== ===== ===============
+    "none"       B v                                             C x                      0     O(HN)
     "diagonal"   (1 + W_B u_k) * B v                             C ((1 + W_C u_k) * x)    0     O(HN)
     "low_rank"   B v + P_B (V_B u_k * Q_B v)                     likewise                 0     O(HN + r(H+N))
     "full"       (B + W_B u_k) v, W_B a tensor [N, H, H]         (C + W_C u_k) x          yes   O(H^2 N)
     ============ =============================================== ======================== ===== ===============
+
+    With "none" A and D do not depend on the input either: W_A and W_D are 0, and the layer is linear in u.
 
     "full" with ``rotation=0, token_shift=None, input_scale=0`` is the paper's form: A_k, B_k, C_k, D_k and a state bias
     b_k = b + W_b u_k, each affine in u_k and unrestricted.  (Its w_k = a_0 + W u_k is ours with W = w_0 W_A: a row of W
@@ -74,9 +87,9 @@ class S7(Core):
     Args:
         d_model: H, the width of input and output.
         d_state: N, the number of modes.
-        selectivity: "diagonal", "low_rank" or "full", see the table.
+        selectivity: "none", "diagonal", "low_rank" or "full", see the table.
         rank: r of "low_rank" (None: 8).  With "diagonal", the modulations are computed from r numbers, W = U V with V
-            of r rows, which saves most of their cost; None: W is unrestricted.  "full" has none.
+            of r rows, which saves most of their cost; None: W is unrestricted.  "full" and "none" have none.
         horizon: shortest and longest initial time constant tau of the modes that do not rotate, in steps; above c.
         rotation: share of the modes that rotate, in [0, 1].
         angle_spread: "even": the R angles are pi/R, 2 pi/R, ... pi; "log": their periods are spread log-uniformly from
@@ -86,6 +99,9 @@ class S7(Core):
         input_scale: p, one of 0, 1/4 and 1/2: how much the input of a slow mode is scaled down.  1/2 makes the variance
             of the state nearly equal for every tau, 0 scales nothing.
         allow_negative: c = 1/2, A from -1 on: a mode can alternate; False: c = 1, A from 0 on.
+        reparameterization: "stable" as above, or to compare with it "exp", A = exp(-exp(-w)), or "sigmoid",
+            A = 1 / (1 + exp(-w)), both with the same tau at first, from 0 on, and with w_k = w_0 + W_A u_k.  Those two
+            have no fused kernel: they are slower.
 
     Raises:
         ValueError: for an argument outside its range.
@@ -108,8 +124,14 @@ class S7(Core):
         token_shift: float | None = 0.95,
         input_scale: float = 0.25,
         allow_negative: bool = True,
+        reparameterization: Reparameterization = "stable",
     ) -> None:
-        offset = 0.5 if allow_negative else 1.0
+        check_arguments(
+            locals(),
+            allow_negative=FLAG,
+            reparameterization=choice("there is no such kind", get_args(Reparameterization)),
+        )
+        offset = 0.5 if allow_negative and reparameterization == "stable" else 1.0
         check_arguments(
             locals(),
             d_model=SIZE,
@@ -122,10 +144,11 @@ class S7(Core):
             learn_angles=FLAG,
             token_shift=number("it mixes two inputs", least=0.0, most=1.0).or_none(),
             input_scale=choice("it is a power", INPUT_SCALES),
-            allow_negative=FLAG,
         )
-        if rank is not None and selectivity == "full":
-            raise ValueError(f"rank is {rank}, but full selectivity has no rank: leave it out, or pass low_rank.")
+        if rank is not None and selectivity in ("full", "none"):
+            raise ValueError(
+                f"rank is {rank}, but selectivity '{selectivity}' has none: leave it out, or pass low_rank."
+            )
         rotating = round(rotation * d_state)
         width = d_state + rotating
         super().__init__(d_model, state_size=width + (0 if token_shift is None else d_model))
@@ -133,6 +156,7 @@ class S7(Core):
         self.selectivity = selectivity
         self.input_scale = input_scale
         self.offset = offset
+        self.reparameterization: Reparameterization = reparameterization
         self._width = width
         self._arrays = Arrays()
 
@@ -141,7 +165,9 @@ class S7(Core):
         # Shuffled, so that no angle goes with one horizon only.
         turning = _log_spaced(max(shortest, 1.0 * rotating), max(longest, 4.0 * rotating), rotating)
         turning = turning[torch.randperm(rotating)]
-        self.w_0 = nn.Parameter((torch.cat([real, turning]) - self.offset).sqrt())
+        self.w_0 = nn.Parameter(
+            at_rest(torch.cat([real, turning]), offset=offset, reparameterization=reparameterization)
+        )
         self.angle: Tensor
         angle = _angles(rotating, angle_spread)
         if learn_angles:
@@ -157,15 +183,15 @@ class S7(Core):
 
         gates = d_state + width if selectivity == "diagonal" else 0  # W_B, W_C
         selected, few = d_state + gates + d_model, rank if selectivity == "diagonal" else None
-        self.selection = Linear(d_model, few or selected, bias=False)
+        self.selection = None if selectivity == "none" else Linear(d_model, few or selected, bias=False)
         self.spread = None if few is None else nn.Parameter(torch.zeros(few, selected))
-        if few is None:
+        if self.selection is not None and few is None:
             nn.init.zeros_(self.selection.weight)
-        else:
+        elif self.selection is not None:
             nn.init.normal_(self.selection.weight, std=d_model**-0.5)
         self.modulate_input: nn.Module
         self.modulate_output: nn.Module
-        if selectivity != "diagonal":
+        if selectivity in ("low_rank", "full"):
             make = FullModulation if selectivity == "full" else partial(LowRankModulation, rank=rank or 8)
             self.modulate_input, self.modulate_output = make(d_model, d_model, width), make(d_model, width, d_model)
         self.state_bias = Linear(d_model, width) if selectivity == "full" else None
@@ -187,7 +213,7 @@ class S7(Core):
         shifted = x
         if self.mu is not None:
             shifted = token_shift(x, self.mu, previous, reset)
-        run = self._scan_diagonal if self.selectivity == "diagonal" else self._scan_whole
+        run = {"none": self._scan_fixed, "diagonal": self._scan_diagonal}.get(self.selectivity, self._scan_whole)
         y, modes = run(x, shifted, modes, reset)
         return y, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
 
@@ -206,7 +232,9 @@ class S7(Core):
             # First, as what records asks for no size that it would then take for a fixed one.
             fused(x, state, w_0)
             and batch <= MOST_AT_ONCE
+            and select is not None
             and self.selectivity == "diagonal"
+            and self.reparameterization == "stable"
             and not torch.is_autocast_enabled("cpu")
             and _are_plain(nn.LayerNorm, norm)
             and _are_plain(Linear, select, b, c, gate)
@@ -230,6 +258,24 @@ class S7(Core):
         block_step(*given, *weights, *constants, array(y), array(after))
         return y, after
 
+    def horizons(self, select_a: Float[Tensor, "*S N"] | None = None) -> Float[Tensor, "*S N"]:
+        """Time constants of the modes in steps: at rest, or while the input modulates A by ``select_a`` = W_A u."""
+        w = self.w_0 if select_a is None else modulated(self.w_0, select_a, self.reparameterization)
+        return 1.0 / decay(w, offset=self.offset, reparameterization=self.reparameterization)
+
+    def _scan_fixed(
+        self,
+        u: Float[Tensor, "T B H"],
+        v: Float[Tensor, "T B H"],
+        modes: Float[Tensor, "B W"],
+        reset: Bool[Tensor, "T B"],
+    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
+        """Without anything that the input decides."""
+        a, gain = self._transition(self.w_0)
+        driven = both_halves(gain, len(self.angle)) * self.input(v)
+        states = linear_scan(a[None, None], driven, modes, reset, self.angle)
+        return torch.addcmul(self.output(states), self.skip, u), states[-1]
+
     def _scan_diagonal(
         self,
         u: Float[Tensor, "T B H"],
@@ -237,6 +283,7 @@ class S7(Core):
         modes: Float[Tensor, "B W"],
         reset: Bool[Tensor, "T B"],
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
+        assert self.selection is not None
         read, skipped, modes = selective_scan(
             self.selection(u),
             self.input(v),
@@ -249,6 +296,7 @@ class S7(Core):
             spread=self.spread,
             input_scale=self.input_scale,
             offset=self.offset,
+            reparameterization=self.reparameterization,
         )
         return self.output(read) + skipped, modes
 
@@ -260,14 +308,20 @@ class S7(Core):
         reset: Bool[Tensor, "T B"],
     ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B W"]]:
         """With B_k and C_k that the input decides beyond a gate."""
+        assert self.selection is not None
         select_a, select_d = self.selection(u).split([self.d_state, self.d_model], dim=-1)
-        a, gain = transition(self.w_0 * (1.0 + select_a), input_scale=self.input_scale, offset=self.offset)
+        a, gain = self._transition(modulated(self.w_0, select_a, self.reparameterization))
         driven = self.input(v) + self.modulate_input(u, v)
         if self.state_bias is not None:
             driven = driven + self.state_bias(u)
         states = linear_scan(a, both_halves(gain, len(self.angle)) * driven, modes, reset, self.angle)
         y = self.output(states) + self.modulate_output(u, states) + (self.skip + select_d) * u
         return y, states[-1]
+
+    def _transition(self, w: Float[Tensor, "*S N"]) -> tuple[Float[Tensor, "*S N"], Float[Tensor, "*S N"]]:
+        return transition(
+            w, input_scale=self.input_scale, offset=self.offset, reparameterization=self.reparameterization
+        )
 
 
 class S7Block(ResidualBlock):

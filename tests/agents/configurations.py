@@ -218,11 +218,11 @@ def draw_policy_kwargs(rng: Generator, use_sde: bool) -> dict[str, Any]:
 def draw_core_kwargs(rng: Generator, core: str) -> dict[str, Any]:
     """Options that the core takes, none or some."""
     steps: dict[str, Any] = {"step_range": (0.01, 0.5)}
-    selectivity = pick(rng, ["diagonal", "low_rank", "full"])
+    selectivity = pick(rng, ["none", "diagonal", "low_rank", "full"])
     choices: dict[str, dict[str, Any]] = {
         "s7": {
             "selectivity": selectivity,
-            "rank": None if selectivity == "full" else pick(rng, [None, 1, 3]),
+            "rank": None if selectivity in ("none", "full") else pick(rng, [None, 1, 3]),
             "horizon": (2.0, 50.0),
             "rotation": pick(rng, [0.0, 0.4, 1.0]),
             "angle_spread": pick(rng, ["even", "log"]),
@@ -230,6 +230,7 @@ def draw_core_kwargs(rng: Generator, core: str) -> dict[str, Any]:
             "token_shift": pick(rng, [None, 0.0, 0.9]),
             "input_scale": pick(rng, [0.0, 0.25, 0.5]),
             "allow_negative": chance(rng, 0.5),
+            "reparameterization": pick(rng, ["stable", "stable", "exp", "sigmoid"]),
         },
         "s5": steps,
         "s4d": steps,

@@ -152,7 +152,7 @@ def test_the_layer_begins_as_a_linear_time_invariant_system() -> None:
 def test_selection_makes_the_transition_depend_on_the_input() -> None:
     s7 = layer(d_state=6)
     with torch.no_grad():
-        next(s7.selection.parameters()).fill_(0.3)
+        s7.get_parameter("selection.weight").fill_(0.3)
         double = s7.scan(torch.full((8, 1, 4), 2.0), s7.initial_state(1), torch.zeros(8, 1, dtype=torch.bool))[0]
         single = s7.scan(torch.full((8, 1, 4), 1.0), s7.initial_state(1), torch.zeros(8, 1, dtype=torch.bool))[0]
     assert not torch.allclose(double, 2 * single, rtol=0.1)
@@ -162,7 +162,7 @@ def test_20000_steps_in_float32_stay_finite_and_near_those_in_float64() -> None:
     single = layer(d_model=3, d_state=8, horizon=(2.0, 5000.0))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        next(single.selection.parameters()).normal_(std=0.1, generator=generator)
+        single.get_parameter("selection.weight").normal_(std=0.1, generator=generator)
         double = layer(d_model=3, d_state=8, horizon=(2.0, 5000.0)).double()
         for mine, other in zip(double.parameters(), single.parameters(), strict=True):
             mine.copy_(other)
@@ -223,8 +223,7 @@ def test_acting_without_gradients_gives_what_learning_sees(token_shift: float | 
     s7 = layer(d_state=6, token_shift=token_shift, rank=rank)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in s7.selection.parameters():
-            parameter.normal_(std=0.3, generator=generator)
+        s7.get_parameter("selection.weight").normal_(std=0.3, generator=generator)
     x = torch.randn(30, 3, 4, generator=generator)
     reset = torch.rand(30, 3, generator=generator) < 0.2
     assert reset[1:].any()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from s7rl import S7
 from s7rl.cores.modulation import FullModulation, LowRankModulation
+from s7rl.selective_scan import at_rest, decay, modulated, transition
 
 Array = NDArray[np.float64]
 H, N = 3, 5
@@ -82,7 +83,7 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
         if reset[t, 0]:
             x, before = np.zeros(N), np.zeros(H)
         b, c = p["input.weight"], p["output.weight"]
-        s = p["selection.weight"] @ u_k
+        s = p["selection.weight"] @ u_k if "selection.weight" in p else np.zeros(N + H)
         if "spread" in p:
             s = s @ p["spread"]
         if s7.selectivity == "diagonal":
@@ -94,12 +95,17 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
                 matrix + p[f"{m}.left.weight"] @ np.diag(p[f"{m}.weights.weight"] @ u_k) @ p[f"{m}.right.weight"]
                 for matrix, m in ((b, "modulate_input"), (c, "modulate_output"))
             )
-        else:
+        elif s7.selectivity == "full":
             b = b + np.einsum("nhj,h->nj", p["modulate_input.weight"], u_k)
             c = c + np.einsum("ohn,h->on", p["modulate_output.weight"], u_k)
         v = u_k - (p["mu"] * before if s7.mu is not None else 0)
         bias = p["state_bias.weight"] @ u_k + p["state_bias.bias"] if s7.state_bias is not None else np.zeros(width)
-        a = 1 - 1 / ((p["w_0"] * (1 + s[:N])) ** 2 + offset)
+        if s7.reparameterization == "stable":
+            a = 1 - 1 / ((p["w_0"] * (1 + s[:N])) ** 2 + offset)
+        elif s7.reparameterization == "exp":
+            a = np.exp(-np.exp(-(p["w_0"] + s[:N])))
+        else:
+            a = 1 / (1 + np.exp(-(p["w_0"] + s[:N])))
         x = a * np.exp(1j * theta) * x + (1 - a) ** s7.input_scale * to_complex(b @ v + bias)
         parts = np.concatenate([x.real, x.imag[still:]])
         ys.append(c @ parts + (p["skip"] + s[-H:]) * u_k)
@@ -117,6 +123,12 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
         {"selectivity": "low_rank", "allow_negative": False, "rotation": 1.0, "angle_spread": "log"},
         {"selectivity": "full"},
         {"selectivity": "full", "input_scale": 0.5, "learn_angles": True},
+        {"selectivity": "none"},
+        {"selectivity": "none", "reparameterization": "exp", "learn_angles": True, "input_scale": 0.5},
+        {"reparameterization": "exp"},
+        {"reparameterization": "sigmoid", "rank": 2},
+        {"selectivity": "low_rank", "reparameterization": "sigmoid"},
+        {"selectivity": "full", "reparameterization": "exp", "token_shift": None},
     ],
     ids=str,
 )
@@ -134,7 +146,18 @@ def test_every_kind_is_its_equations_with_the_matrices_written_out(
     np.testing.assert_allclose(state[0], last, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("options", [{"selectivity": "low_rank"}, {"selectivity": "full"}, {"rank": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"selectivity": "none"},
+        {"selectivity": "low_rank"},
+        {"selectivity": "full"},
+        {"rank": 2},
+        {"reparameterization": "exp"},
+        {"reparameterization": "sigmoid"},
+    ],
+    ids=str,
+)
 @settings(max_examples=10)
 @given(steps=st.integers(2, 12), seed=st.integers(0, 2**31))
 def test_every_kind_steps_as_it_scans_and_forgets_at_a_reset(options: dict[str, Any], steps: int, seed: int) -> None:
@@ -155,19 +178,60 @@ def test_every_kind_steps_as_it_scans_and_forgets_at_a_reset(options: dict[str, 
     assert gradient[-1].any()
 
 
-@pytest.mark.parametrize("selectivity", ["diagonal", "low_rank", "full"])
-def test_every_kind_begins_as_the_same_time_invariant_layer(selectivity: str) -> None:
-    def fresh(kind: str) -> S7:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"selectivity": "none"},
+        {"selectivity": "low_rank"},
+        {"selectivity": "full"},
+        {"reparameterization": "exp"},
+        {"reparameterization": "sigmoid"},
+    ],
+    ids=str,
+)
+def test_every_kind_begins_as_the_same_time_invariant_layer(options: dict[str, Any]) -> None:
+    def fresh(**options: Any) -> S7:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return S7(H, d_state=N, selectivity=kind)  # type: ignore[arg-type]
+            return S7(H, d_state=N, **options)
 
-    one, other = fresh(selectivity), fresh("diagonal")
+    one, other = fresh(**options), fresh()
     x = torch.randn(9, 2, H, generator=torch.Generator().manual_seed(1))
     reset = torch.zeros(9, 2, dtype=torch.bool)
     with torch.no_grad():
         got, expected = (s7.scan(x, s7.initial_state(2), reset)[0] for s7 in (one, other))
     torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(one.horizons(), other.horizons())
+
+
+@pytest.mark.parametrize("rank", [2])
+@pytest.mark.parametrize("selectivity", ["none", "full"])
+def test_a_rank_of_what_has_none_is_refused(selectivity: str, rank: int) -> None:
+    with pytest.raises(ValueError, match=f"rank is 2, but selectivity '{selectivity}' has none: leave it out"):
+        layer(selectivity=selectivity, rank=rank)
+
+
+@pytest.mark.parametrize("reparameterization", ["exp", "sigmoid"])
+@given(w=st.floats(-(2.0**100), 2.0**100, width=32))
+def test_the_other_reparameterizations_keep_every_mode_between_0_and_1(reparameterization: Any, w: float) -> None:
+    a, gain = transition(torch.tensor([w]), input_scale=0.25, offset=1.0, reparameterization=reparameterization)
+    assert 0.0 <= a.item() <= 1.0
+    assert 0.0 <= gain.item() <= 1.0
+
+
+@pytest.mark.parametrize("reparameterization", ["stable", "exp", "sigmoid"])
+@pytest.mark.parametrize("time_constant", [50.0, 1e3, 1e6])
+def test_a_mode_forgets_with_its_time_constant_and_a_modulation_of_1_percent_changes_it_by_as_much(
+    reparameterization: Any, time_constant: float
+) -> None:
+    w = at_rest(torch.tensor([time_constant]), offset=0.5, reparameterization=reparameterization)
+    a, _ = transition(w, input_scale=0.25, offset=0.5, reparameterization=reparameterization)
+    torch.testing.assert_close(a, torch.tensor([1 - 1 / time_constant]))
+    share = 0.005 if reparameterization == "stable" else 0.01  # tau is about w^2, or exp(w)
+    moved = decay(
+        modulated(w, torch.tensor([share]), reparameterization), offset=0.5, reparameterization=reparameterization
+    )
+    assert 1 / moved.item() / time_constant == pytest.approx(1.01, abs=3e-4)
 
 
 @pytest.mark.parametrize("shape", [(7,), (4, 3), (1, 1)])
@@ -244,8 +308,6 @@ def test_log_angles_have_periods_from_2_steps_to_4_r() -> None:
 
 @given(w=st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_without_negative_transitions_every_real_w_gives_one_from_0_to_1(w: float) -> None:
-    from s7rl.selective_scan import transition
-
     a, gain = transition(torch.tensor([w]), input_scale=0.5, offset=1.0)
     assert 0.0 <= a.item() <= 1.0
     assert 0.0 <= gain.item() <= 1.0

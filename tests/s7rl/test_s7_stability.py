@@ -26,7 +26,7 @@ def constant_input(s7: S7) -> Tensor:
 
 def input_that_slows_every_mode_down(s7: S7) -> Tensor:
     """Along the direction in which w grows fastest, for all of the sequence: the state forgets as little as it can."""
-    direction = next(s7.selection.parameters()).detach()[: s7.d_state].sum(dim=0)
+    direction = s7.get_parameter("selection.weight").detach()[: s7.d_state].sum(dim=0)
     return torch.nn.functional.normalize(direction, dim=0).mul(100.0).expand(STEPS, 1, H).contiguous()
 
 
@@ -61,8 +61,7 @@ def layer(rotation: float, *, spread: float = 0.3, longest: float = 1e5) -> S7:
         torch.manual_seed(0)
         s7 = S7(H, d_state=N, rotation=rotation, horizon=(2.0, longest))
         with torch.no_grad():
-            for parameter in s7.selection.parameters():
-                parameter.normal_(std=spread)
+            s7.get_parameter("selection.weight").normal_(std=spread)
     return s7
 
 
@@ -137,6 +136,7 @@ def modulus(s7: S7, state: Tensor) -> Tensor:
 def magnitudes_and_inputs(s7: S7, u: Tensor) -> tuple[Tensor, Tensor]:
     """|a_k| and the modulus of what is added to the state, at every step and for every mode."""
     assert s7.mu is not None
+    assert s7.selection is not None
     with torch.no_grad():
         select = s7.selection(u)
         a, gain = transition(s7.w_0 * (1 + select[..., :N]), input_scale=s7.input_scale, offset=s7.offset)

@@ -53,13 +53,16 @@ def test_the_horizons_of_s7_are_those_that_it_was_made_with() -> None:
     [
         ("s7", {"d_state": 5}),
         ("s7", {"d_state": 5, "selectivity": "full"}),
+        ("s7", {"d_state": 5, "selectivity": "none"}),
+        ("s7", {"d_state": 5, "reparameterization": "exp"}),
+        ("s7", {"d_state": 5, "reparameterization": "sigmoid"}),
         ("s5", {"d_state": 5}),
         ("s4d", {"d_state": 3}),
         ("lru", {"d_state": 5}),
         ("mamba", {"d_state": 3}),
         ("mingru", {}),
     ],
-    ids=["s7", "s7-full", "s5", "s4d", "lru", "mamba", "mingru"],
+    ids=["s7", "s7-full", "s7-none", "s7-exp", "s7-sigmoid", "s5", "s4d", "lru", "mamba", "mingru"],
 )
 def test_a_time_constant_says_what_share_of_a_difference_one_step_without_input_keeps(
     core: str, options: dict[str, Any]
@@ -81,14 +84,19 @@ def test_a_time_constant_says_what_share_of_a_difference_one_step_without_input_
     np.testing.assert_allclose(square.sqrt(), 1 - 1 / found, rtol=1e-6)
 
 
-def test_the_horizons_of_s7_in_play_follow_from_its_selection(episode: Episode) -> None:
-    policy = policy_on("s7", d_state=4, rotation=0.5)
+@pytest.mark.parametrize("rank", [None, 2])
+def test_the_horizons_of_s7_in_play_follow_from_its_selection(rank: int | None, episode: Episode) -> None:
+    policy = policy_on("s7", d_state=4, rotation=0.5, rank=rank)
     (layer,) = layers_of(policy.core)
     assert isinstance(layer.core, S7)
-    weight = layer.core.selection.get_parameter("weight")
+    weight = layer.core.get_parameter("selection.weight")
     torch.nn.init.normal_(weight, std=0.3)
+    if layer.core.spread is not None:
+        torch.nn.init.normal_(layer.core.spread, std=0.3)
     (found,) = trace(policy, [layer], episode)
     selection = inputs(policy, layer, episode) @ weight.detach().T
+    if layer.core.spread is not None:
+        selection = selection @ layer.core.spread.detach()
     w = layer.core.w_0.detach() * (1 + selection[:, :4])
     assert found.horizons is not None
     np.testing.assert_allclose(found.horizons, w**2 + 0.5, rtol=1e-4)
