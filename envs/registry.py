@@ -199,9 +199,10 @@ def _unknown_id(name: str) -> str:
     siblings = [env_id for env_id in known if _parts(env_id)[0] == prefix]
     namesakes = [env_id for env_id in known if _parts(env_id)[1] == middle]
     matches = list(dict.fromkeys([*_similar(middle, siblings), *namesakes] or _similar(middle, known)))
-    version = name.rpartition("-v")[2]
-    # Of several versions the one that was asked for, else the last that is registered.
-    best = {_parts(env_id): env_id for env_id in sorted(matches, key=lambda env_id: env_id.endswith(f"-v{version}"))}
+    version = _version(name)
+    # Of several versions the one that was asked for, else the last.
+    ranked = sorted(matches, key=lambda env_id: (_version(env_id) == version, _version(env_id)))
+    best = {_parts(env_id): env_id for env_id in ranked}
     matches = [env_id for env_id in matches if best[_parts(env_id)] == env_id][:3]
     guess = f"did you mean {' or '.join(repr(match) for match in matches)}? " if matches else ""
     return f"unknown environment {name!r}: {guess}(see `s7rl list envs`)"
@@ -225,6 +226,12 @@ def _parts(env_id: str) -> tuple[str, str]:
     match = re.fullmatch(rf"(.*/|{'|'.join(prefixes)}|)(.*?)(-v\d+)?", env_id.casefold(), flags=re.IGNORECASE)
     assert match is not None, "every part may be empty"
     return match[1], match[2]
+
+
+def _version(env_id: str) -> int:
+    """Return the number at the end of an id, -1 if there is none."""
+    digits = env_id.rpartition("-v")[2]
+    return int(digits) if digits.isdecimal() else -1
 
 
 def _arguments(creator: Any) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""Classic control and lunar landing with velocities or positions hidden, or with noise on everything.
+"""Classic control and lunar landing: with velocities or positions hidden, with noise on everything, or as they are.
 
 Positions alone do not say where a system is going, velocities alone do not say where it is, and one noisy reading is
 worth little: what is missing must be put together from many observations.  Dynamics, rewards and time limits are
@@ -6,6 +6,8 @@ Gymnasium's, and so are the infos; CartPole alone reports ``is_success``, from a
 
 The noise is Gaussian and drawn for every entry at every step.  Its standard deviation is 5 % of what the entry
 typically reaches (``System.noise``); the contacts of the lander's legs are noisy, too.
+
+Gymnasium's own ids, which show everything, belong to the suite as well, to compare with.
 """
 
 from __future__ import annotations
@@ -80,6 +82,18 @@ VIEWS: Mapping[str, str] = {
     "VelocityOnly": "from velocities alone: positions are hidden",
     "Noisy": "from noisy positions and velocities",
 }
+FULLY_OBSERVABLE: Mapping[str, str] = {
+    "Acrobot-v1": "Acrobot",
+    "CartPole-v1": "CartPole",
+    "LunarLander-v3": "LunarLander",
+    "LunarLanderContinuous-v3": "LunarLanderContinuous",
+    "MountainCar-v0": "MountainCar",
+    "MountainCarContinuous-v0": "MountainCarContinuous",
+    "Pendulum-v1": "Pendulum",
+}
+"""Gymnasium's ids, and the systems that they show."""
+_SHORT = 10
+"""Memory span where a few positions tell the velocities, or nothing is hidden: chosen."""
 _GOALS: Mapping[str, str] = {
     "Acrobot": "swing the tip up",
     "CartPole": "balance a pole",
@@ -102,51 +116,56 @@ def load(env_id: str) -> None:
 
 
 def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:
-    """Return what is known about one of our ids.
+    """Return what is known about one of the ids.
 
     CartPole's memoryless score is that of the best linear-logistic policy of position and angle (cross-entropy
     method, 49.8 over 2,000 episodes); a richer class of policies found none better.
     """
+    if env_id in FULLY_OBSERVABLE:
+        return _facts(FULLY_OBSERVABLE[env_id], "", "from positions and velocities", bool(kwargs))
     for view, seen in VIEWS.items():
         name = env_id.removeprefix("s7rl/").removesuffix(f"{view}-v0")
-        if env_id != f"s7rl/{name}{view}-v0" or name not in _GOALS:
-            continue
-        summary = f"{_GOALS[name]} {seen}"
-        alone = view == "PositionOnly"
-        span = 10 if alone else None  # chosen: a few positions tell the velocities
-        if name == "CartPole":
-            return Facts(
-                summary=summary,
-                episode_length=500,
-                memory_span=span,
-                optimal_return=500.0 if alone else None,
-                memoryless_return=50.0 if alone else None,
-                random_return=22.3,
-                steps=50_000 if alone else 200_000,
-            )
-        system = SYSTEMS[name]
+        if env_id == f"s7rl/{name}{view}-v0" and name in _GOALS:
+            return _facts(name, view, seen, bool(kwargs))
+    return None
+
+
+def _facts(name: str, view: str, seen: str, is_changed: bool) -> Facts:
+    summary = f"{_GOALS[name]} {seen}"
+    span = _SHORT if view in ("", "PositionOnly") else None
+    if name == "CartPole":
         return Facts(
             summary=summary,
-            episode_length=system.time_limit,
+            episode_length=500,
             memory_span=span,
-            # That of the default arguments; another gravity or wind has another.
-            random_return=None if kwargs else system.random_return,
-            steps=1_000_000,
+            optimal_return=None if span is None else 500.0,
+            memoryless_return=50.0 if view == "PositionOnly" else None,
+            random_return=22.3,
+            steps=200_000 if span is None else 50_000,
         )
-    return None
+    system = SYSTEMS[name]
+    return Facts(
+        summary=summary,
+        episode_length=system.time_limit,
+        memory_span=span,
+        # That of the default arguments; another gravity or wind has another.
+        random_return=None if is_changed else system.random_return,
+        steps=1_000_000,
+    )
 
 
 SUITE = Suite(
     name="control",
-    summary="classic control and lunar landing with velocities or positions hidden, or behind noise",
+    summary="classic control and lunar landing: velocities or positions hidden, behind noise, or all to be seen",
     own={f"s7rl/CartPole{view}-v0": _cartpole_registration(view) for view in VIEWS}
     | {
         f"s7rl/{name}{view}-v0": registration(system.entry_point, system.time_limit, view, system.noise, system.kwargs)
         for name, system in SYSTEMS.items()
         for view in VIEWS
     },
-    prefixes=("LunarLander",),
+    prefixes=("Acrobot", "CartPole", "LunarLander", "MountainCar", "Pendulum"),
     install="'s7rl[control]'",
     load=load,
     describe=describe,
+    featured=tuple(FULLY_OBSERVABLE),
 )

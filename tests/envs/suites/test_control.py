@@ -65,6 +65,7 @@ def test_positions_or_velocities_are_seen_and_all_else_is_gymnasiums(name: str, 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_the_time_limit_is_gymnasiums(name: str) -> None:
     limit = gym.spec(REFERENCES[name][0]).max_episode_steps
+    assert find_task(REFERENCES[name][0]).episode_length == limit
     for view in VIEWS:
         assert find_task(f"s7rl/{name}{view}-v0").episode_length == limit
         if name != "CartPole":
@@ -110,5 +111,8 @@ def test_without_box2d_the_lander_is_an_error_of_one_line_and_all_else_works(env
 def test_nothing_is_claimed_that_is_not_known() -> None:
     known = {env_id for env_id in IDS if find_task(env_id).optimal_return is not None}
     assert known == {"s7rl/CartPolePositionOnly-v0"}
+    assert find_task("CartPole-v1").optimal_return == 500.0
+    assert find_task("CartPole-v1").memoryless_return is None
+    assert find_task("CartPole-v1", {"max_episode_steps": 100}).optimal_return is None
     assert find_task("s7rl/PendulumNoisy-v0").random_return == -1231.0
     assert find_task("s7rl/PendulumNoisy-v0", {"g": 5.0}).random_return is None
