@@ -242,6 +242,14 @@ class GridFolder:
         return run.with_name(run.name + suffix)
 
 
+def _may_be_there_before(inside: Path) -> bool:
+    """Whether something can lie in an experiment's folder before it begins: the grid's file, or what a kill left.
+
+    A process that was killed while it wrote experiment.json leaves a file that begins with a dot.
+    """
+    return inside.name.startswith(".") or inside.suffix == ".toml"
+
+
 def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFolder:
     """Makes the folder of an experiment, or finds the one that is there, which may have another grid.
 
@@ -252,8 +260,7 @@ def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFold
     if folder.config.is_file():
         folder.grid()
         return folder
-    # A process that was killed while it wrote experiment.json leaves a file that begins with a dot.
-    if path.exists() and (not path.is_dir() or any(not inside.name.startswith(".") for inside in path.iterdir())):
+    if path.exists() and not (path.is_dir() and all(_may_be_there_before(inside) for inside in path.iterdir())):
         raise UsageError(f"{path} exists already and is not the folder of an experiment: give another one with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
