@@ -87,11 +87,13 @@ class RunCallback(StopBetweenRollouts):
             stop: asked before each rollout; once it is true, the training is saved and ends with
                 ``StoppedBetweenRollouts``.
         """
-        super().__init__(lambda: stop() or has_learned(self.model, settings.stop_return))
+        super().__init__(lambda: stop() or has_learned(self.model, settings.stop_return))  # as one that is resumed has
         self.seconds = 0.0
         """Seconds since the training began, as of the last step or update."""
         self._folder = folder
         self._steps = settings.steps
+        self._stop_return = settings.stop_return
+        self._has_learned = False
         self._console = console
         self._began = self._redrawn = self._saved = 0.0
         self._best_return = best_return
@@ -127,7 +129,9 @@ class RunCallback(StopBetweenRollouts):
         if now - self._redrawn >= (REDRAW_SECONDS if self._console.is_terminal else LINE_SECONDS):
             self._redrawn = now
             self._show()
-        return True
+        # At once: another update could make another agent of the one whose episodes these are.
+        self._has_learned = self.locals["dones"].any() and has_learned(self.model, self._stop_return)
+        return not self._has_learned
 
     def _on_rollout_end(self) -> None:
         # The rollout's returns are those of the weights before the update that follows.
@@ -139,6 +143,9 @@ class RunCallback(StopBetweenRollouts):
             self.logger.record(BEST_RETURN, self._best_return)
 
     def _on_training_end(self) -> None:
+        if self._has_learned:  # within a rollout
+            self._on_rollout_end()
+            self.model.dump_logs()
         self.close()
 
     def close(self) -> None:

@@ -209,7 +209,13 @@ def test_a_run_ends_once_its_episodes_return_enough_and_is_then_finished(
     assert main([*words, "--stop-return", "-2.4"]) == 0  # which every episode of a corridor of five returns
     # Of 8 * 32 steps a rollout in episodes of 6 to 12: the hundredth ends in the third to the sixth.
     done = open_run_folder(str(folder)).steps_done
-    assert 3 * 256 <= done <= 6 * 256
+    assert 2 * 256 < done <= 6 * 256
+    with (folder / "progress.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["time/total_timesteps"]) == done
+    assert float(last["rollout/ep_rew_mean"]) >= -2.4
+    updates = float(last["train/n_updates"])  # logged with the rollout that follows them
+    assert RecurrentPPO.load(folder / "latest.zip")._n_updates == updates, "it learned on after it had learned enough"
     capsys.readouterr()
     assert main(["resume", str(folder)]) == 0
     said = (
