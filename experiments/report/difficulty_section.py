@@ -10,7 +10,7 @@ import numpy as np
 
 from s7rl.experiments.page import Figure, Section, Value
 from s7rl.experiments.report.analysis import Analysis
-from s7rl.experiments.report.figures import Band, Style, draw_bands
+from s7rl.experiments.report.figures import Band, Effort, Style, draw_bands, draw_efforts
 from s7rl.experiments.statistics import Estimate
 
 FEWEST_VALUES = 3
@@ -41,9 +41,12 @@ def difficulty_section(analysis: Analysis, style: Mapping[str, Style]) -> Iterat
     figures = []
     names: Counter[str] = Counter()
     for series in series_of(analysis):
-        name = f"difficulty-{series.env_id.rpartition('/')[2]}-{series.argument}"
+        name = f"{series.env_id.rpartition('/')[2]}-{series.argument}"
         names[name] += 1  # two may differ in another argument alone, and a figure is a file
-        figures.append(_figure(analysis, style, series, name if names[name] == 1 else f"{name}-{names[name]}"))
+        name += "" if names[name] == 1 else f"-{names[name]}"
+        figures.append(_scores(analysis, style, series, f"difficulty-{name}"))
+        if all(task in analysis.thresholds for task in series.tasks.values()):
+            figures.append(_efforts(analysis, style, series, f"effort-{name}"))
     if figures:
         text = "Tasks that are one environment with one number changed: interquartile means, and their 95% intervals."
         yield Section(title="How far each agent gets", text=[text], figures=figures)
@@ -70,7 +73,7 @@ def series_of(analysis: Analysis) -> list[Series]:
     ]
 
 
-def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series, name: str) -> Figure:
+def _scores(analysis: Analysis, style: Mapping[str, Style], series: Series, name: str) -> Figure:
     # The share of episodes that succeed has one scale whatever the difficulty, and returns may not.
     tells_success = all(pair in analysis.success for pair in analysis.pairs if pair[0] in series.tasks.values())
     scores, what = (analysis.success, "success rate") if tells_success else (analysis.estimates, "mean return")
@@ -94,6 +97,30 @@ def _figure(analysis: Analysis, style: Mapping[str, Style], series: Series, name
             share=tells_success,
         ),
         columns=["agent", series.argument, "iqm", "low", "high"],
+        lines=lines,
+    )
+
+
+def _efforts(analysis: Analysis, style: Mapping[str, Style], series: Series, name: str) -> Figure:
+    efforts, lines = {}, []
+    for agent in analysis.names:
+        runs: list[tuple[int | float, int, float, bool]] = []
+        for value, task in series.tasks.items():
+            reached = analysis.steps_to_threshold.get((task, agent), [])
+            for run, steps in zip(analysis.record.of(task, agent), reached, strict=True):
+                runs.append((value, run.cell.seed, run.settings.steps if steps is None else steps, steps is not None))
+        if runs:
+            x, _, steps_of, learned = zip(*runs, strict=True)
+            efforts[agent] = Effort(x=x, steps=steps_of, learned=learned)
+            lines += [[agent, value, seed, steps, int(ever)] for value, seed, steps, ever in runs]
+    return Figure(
+        name=name,
+        says=f"{series.environment}: steps until learned over {series.argument}; a dot is a run, a hollow one has not "
+        "learned in so many steps, and lines go through medians.",
+        png=draw_efforts(
+            efforts, style, title=series.environment, xlabel=series.argument, ylabel="environment steps until learned"
+        ),
+        columns=["agent", series.argument, "seed", "steps", "learned"],
         lines=lines,
     )
 

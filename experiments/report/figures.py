@@ -5,9 +5,9 @@ An agent has the same colour everywhere; controls and yardsticks are grey.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -112,18 +112,62 @@ def draw_bands(
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(STEPS_FORMAT)
     if at_values:
-        values = sorted({float(x) for band in bands.values() for x in band.x})
-        if 0 < 10 * values[0] <= values[-1]:
-            axes.set_xscale("log")
-        axes.set_xticks(values)
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
-        axes.xaxis.set_minor_locator(NullLocator())
+        _mark_values(axes, (x for band in bands.values() for x in band.x))
     if share:
         axes.set_ylim(-0.03, 1.05)
     _plain(axes)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10.5)
-    figure.legend(loc="outside lower center", ncols=min(len(bands), 4), frameon=False, fontsize=8.5, handlelength=2.6)
+    _legend_below(figure, len(bands))
+    return png(figure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What an agent needed on each of several tasks, in steps."""
+
+    x: Sequence[float]
+    """Of each run: where its task stands."""
+    steps: Sequence[float]
+    """Of each run: until it had learned, or all that it made."""
+    learned: Sequence[bool]
+    """Of each run: whether it had."""
+
+
+def draw_efforts(
+    efforts: Mapping[str, Effort], style: Mapping[str, Style], *, title: str, xlabel: str, ylabel: str
+) -> bytes:
+    """Draws a dot for each run, hollow where it never learned, and lines through the medians, as a PNG.
+
+    A median counts a run that never learned as longer than all others; where it is one of those, there is no line.
+
+    Args:
+        efforts: by agent.
+        style: of each agent.
+        title: stands above.
+        xlabel: what lies on the horizontal axis.
+        ylabel: what lies on the vertical one.
+    """
+    figure = Figure(figsize=(5.6, 4.1), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    for agent, effort in efforts.items():
+        its, x, learned = style[agent], np.array(effort.x), np.array(effort.learned)
+        steps = np.where(learned, np.array(effort.steps), np.inf)
+        values = np.unique(x)
+        medians = np.array([np.median(steps[x == value]) for value in values])
+        looks: dict[str, Any] = {"color": its.colour, "marker": its.marker}
+        (line,) = axes.plot(values, np.where(np.isfinite(medians), medians, np.nan))
+        line.set(color=its.colour, linestyle=its.dashes, linewidth=1.9)
+        axes.plot(x[learned], steps[learned], linestyle="", markersize=4.5, **looks)
+        axes.plot(x[~learned], np.array(effort.steps)[~learned], linestyle="", markersize=6, fillstyle="none", **looks)
+        axes.plot([], [], linestyle=its.dashes, markersize=4.5, linewidth=1.9, label=agent, **looks)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(STEPS_FORMAT)
+    _mark_values(axes, (x for effort in efforts.values() for x in effort.x))
+    _plain(axes)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title, fontsize=10.5)
+    _legend_below(figure, len(efforts))
     return png(figure)
 
 
@@ -213,6 +257,20 @@ def _row(axes: Axes, height: int, row: Row, style: Style, limit: float | None) -
     if limit is not None:
         missed = [height + shift for dot, shift in zip(row.dots, spread, strict=True) if dot is None]
         axes.plot([limit] * len(missed), missed, style.marker, color=style.colour, markersize=4.5, fillstyle="none")
+
+
+def _mark_values(axes: Axes, values: Iterable[float]) -> None:
+    """Writes these numbers alone at the horizontal axis, logarithmic where they reach from one to ten times that."""
+    numbers = sorted({float(value) for value in values})
+    if 0 < 10 * numbers[0] <= numbers[-1]:
+        axes.set_xscale("log")
+    axes.set_xticks(numbers)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _legend_below(figure: Figure, entries: int) -> None:
+    figure.legend(loc="outside lower center", ncols=min(entries, 5), frameon=False, fontsize=8.5, handlelength=2.6)
 
 
 def _plain(axes: Axes) -> None:

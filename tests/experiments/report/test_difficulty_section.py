@@ -2,7 +2,7 @@
 
 Mutations that were seen to fail: two tasks drawn; other arguments that differ left unseen; wrappers left unseen; texts
 taken for numbers; values in the order of the grid; returns where all tasks tell success; two figures of one name; one
-of two tasks with the same value drawn.
+of two tasks with the same value drawn.  Of efforts: all runs taken for learned; drawn where a threshold is not known.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ def analysis_of(path: Path, words: dict[str, str], success: float | None = 0.5) 
     for number, task in enumerate(words):
         finish(folder, task, "s7", [1.0, 0.5], success=success)
         if number < 2:
-            finish(folder, task, "none", [0.25], success=success)
+            finish(folder, task, "none", [0.25], success=success, log=[(300, 0.5, 6, 50)])
     return Analysis(read_record(folder.path))
 
 
@@ -76,9 +76,10 @@ def test_series_that_differ_in_another_argument_are_figures_of_their_own(tmp_pat
     analysis = analysis_of(tmp_path, words)
     (section,) = difficulty_section(analysis, styles(analysis.agents))
     name = "difficulty-TMazePassive-v0-corridor_length"
-    assert [figure.name for figure in section.figures] == [name, f"{name}-2"]
+    # A shorter limit changes the scores: how much is a lot is then not known.
+    assert [figure.name for figure in section.figures] == [name, name.replace("difficulty", "effort"), f"{name}-2"]
     assert [figure.says.partition(":")[0] for figure in section.figures] == [
-        "s7rl/TMazePassive-v0",
+        *["s7rl/TMazePassive-v0"] * 2,
         f"s7rl/TMazePassive-v0 {limit}",
     ]
 
@@ -89,7 +90,7 @@ def test_success_is_drawn_where_all_tasks_tell_it_else_the_return(
 ) -> None:
     analysis = analysis_of(tmp_path, MAZES, success)
     (section,) = difficulty_section(analysis, styles(analysis.agents))
-    (figure,) = section.figures
+    figure, _ = section.figures
     assert figure.png.startswith(b"\x89PNG")
     assert figure.name == "difficulty-TMazePassive-v0-corridor_length"
     assert figure.columns == ["agent", "corridor_length", "iqm", "low", "high"]
@@ -97,3 +98,18 @@ def test_success_is_drawn_where_all_tasks_tell_it_else_the_return(
     assert of_s7 == [["s7", 5, expected], ["s7", 7, expected], ["s7", 90, expected]]
     # The agent without memory has run on the first two of the grid.
     assert [line[1] for line in figure.lines if line[0] == "none"] == [5, 90]
+
+
+def test_the_steps_of_each_run_until_it_had_learned_are_told(tmp_path: Path) -> None:
+    analysis = analysis_of(tmp_path, MAZES)
+    (section,) = difficulty_section(analysis, styles(analysis.agents))
+    _, figure = section.figures
+    assert figure.png.startswith(b"\x89PNG")
+    assert figure.name == "effort-TMazePassive-v0-corridor_length"
+    assert figure.columns == ["agent", "corridor_length", "seed", "steps", "learned"]
+    of_s7 = [line for line in figure.lines if line[0] == "s7"]
+    assert of_s7 == [["s7", length, seed, 300.0, 1] for length in (5, 7, 90) for seed in (0, 1)]
+    # Until the end of a training in which it never had.
+    budgets = {run.cell.task: run.settings.steps for run in analysis.record.runs}
+    of_none = [line for line in figure.lines if line[0] == "none"]
+    assert of_none == [["none", 5, 0, budgets["short"], 0], ["none", 90, 0, budgets["long"], 0]]
