@@ -3,6 +3,7 @@
 report.html          everything, in one file that loads nothing from anywhere
 report/NAME.png      each figure
 report/NAME.csv      its numbers
+report/table.md      the scores for a README
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from s7rl.experiments.report.data import Record, Run, read_record
 from s7rl.experiments.report.difficulty_section import difficulty_section
 from s7rl.experiments.report.figures import styles
 from s7rl.experiments.report.findings import findings, listed, note
+from s7rl.experiments.report.markdown_table import markdown_table
 from s7rl.experiments.report.score_sections import score_sections
 from s7rl.experiments.report.training_sections import training_sections
 from s7rl.experiments.run_folder import check_can_be_written
 from s7rl.experiments.wording import plural, say
+from s7rl.files import write_atomically
 
 
 def report(config: ReportConfig, console: Console) -> int:
@@ -63,6 +66,7 @@ def write_report(path: Path, page: Path | None = None) -> Path:
     record = analysis.record
     beside = path / "report"
     beside.mkdir(exist_ok=True)
+    write_atomically(beside / "table.md", markdown_table(record).encode())
     page = page or path / "report.html"
     write_page(
         page,

@@ -1,0 +1,48 @@
+"""The scores of an experiment as a table in Markdown, for a README."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from s7rl.experiments.report.data import Record, Run
+from s7rl.experiments.report.findings import digits
+
+HEAD = ("task", "agent", "seeds", "{score}", "steps", "minutes")
+
+
+def markdown_table(record: Record) -> str:
+    """One line for each agent on each task, as far as there are finished runs.
+
+    A score is the success rate of the final evaluation where every task tells one, else its mean return, of each seed.
+    Steps and minutes are those of the training, which ends at its budget or once it has learned enough: the median of
+    the seeds.
+
+    Args:
+        record: the experiment.
+    """
+    tells_success = all(run.success_rate is not None for run in record.runs)
+    rows = [[name.format(score="success" if tells_success else "return") for name in HEAD], ["---"] * len(HEAD)]
+    for task in record.grid.tasks:
+        for agent in record.grid.agents:
+            runs = record.of(task, agent)
+            if runs:
+                rows.append([task, f"`{agent}`", *_numbers(runs, tells_success)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _numbers(runs: Sequence[Run], tells_success: bool) -> list[str]:
+    logged = [run for run in runs if len(run.steps)]  # what ended before its first line has no steps to tell
+    scores = [run.success_rate if tells_success else run.score for run in runs]
+    return [
+        _seeds([run.cell.seed for run in runs]),
+        ", ".join(digits(score) for score in scores if score is not None),
+        f"{statistics.median(run.steps[-1] for run in logged) / 1e6:.2f}M" if logged else "",
+        f"{statistics.median(run.seconds for run in logged) / 60:.1f}" if logged else "",
+    ]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """0 to 4; or 0, 2."""
+    is_range = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))

@@ -1,0 +1,51 @@
+"""The table for a README, and that those in the repository's are what it would write.
+
+Mutations that were seen to fail: the mean of the steps; agents that have not run; returns where all tasks tell success;
+success where one task tells none; a number changed by hand in a README.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from s7rl.experiments.report.data import read_record
+from s7rl.experiments.report.markdown_table import markdown_table
+from s7rl.experiments.report.page import write_report
+from tests.experiments.report.by_hand import TMAZE, UNKNOWN, begin, finish
+
+RESULTS = Path(__file__).parents[3] / "experiments" / "results"
+RECORDS = sorted(path.parent for path in RESULTS.glob("*/experiment.json"))
+
+
+def test_it_has_a_line_for_each_agent_that_has_run(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE, "other": TMAZE}, seeds=3)
+    finish(folder, "maze", "s7", [1.0, 0.5, 0.75], success=0.875)
+    finish(folder, "other", "none", [0.25], success=0.5, log=[(2_500_000, 0.5, 90, 50)])
+    write_report(folder.path)
+    assert (folder.path / "report" / "table.md").read_text() == (
+        "| task | agent | seeds | success | steps | minutes |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| maze | `s7` | 0 to 2 | 0.88, 0.88, 0.88 | 0.00M | 0.1 |\n"
+        "| other | `none` | 0 | 0.50 | 2.50M | 1.5 |\n"
+    )
+
+
+def test_it_has_returns_where_a_task_tells_no_success_and_medians_of_the_training(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE, "pole": UNKNOWN}, seeds=2)
+    finish(folder, "maze", "s7", [1.0, 0.5], success=0.875)
+    finish(folder, "pole", "s7", [123.4, -0.256], log=[(1_000_000, 0.5, 60, 50)])
+    _, _, *lines = markdown_table(read_record(folder.path)).splitlines()
+    assert lines == [
+        "| maze | `s7` | 0, 1 | 1.00, 0.50 | 0.00M | 0.1 |",
+        "| pole | `s7` | 0, 1 | 123, -0.26 | 1.00M | 1.0 |",
+    ]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_the_tables_of_the_results_are_those_of_their_records(record: Path, tmp_path: Path) -> None:
+    for name in ("experiment.json", "runs.jsonl"):
+        shutil.copy(record / name, tmp_path / name)
+    lines = markdown_table(read_record(tmp_path)).splitlines()
+    missing = [line for line in lines if line not in (record / "README.md").read_text().splitlines()]
+    assert missing == []
