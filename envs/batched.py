@@ -28,6 +28,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from s7rl.checks import number
 from s7rl.envs.random_tape import Distribution, RandomTape
 
 FloatArray = NDArray[np.float64]
@@ -35,6 +36,7 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 StepResult = tuple[FloatArray, BoolArray, BoolArray]
 
+NOISE_STD = number("it is a standard deviation", least=0.0)
 _ONLY_ROW: IntArray = np.zeros(1, dtype=np.int64)
 
 

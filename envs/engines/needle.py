@@ -8,11 +8,18 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from s7rl.checks import number
-from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.batched import (
+    NOISE_STD,
+    BoolArray,
+    Engine,
+    EngineEnv,
+    EngineVectorEnv,
+    IntArray,
+    StepResult,
+    check_count,
+)
 from s7rl.envs.suites.suite import Facts
 
-NOISE_STD = number("it is a standard deviation", least=0.0)
 EARLY = 10
 """The cue comes within the first ``length // EARLY`` observations, or is the first one."""
 

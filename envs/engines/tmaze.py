@@ -13,7 +13,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from s7rl.envs.batched import BoolArray, Engine, EngineEnv, EngineVectorEnv, IntArray, StepResult, check_count
+from s7rl.envs.batched import (
+    NOISE_STD,
+    BoolArray,
+    Engine,
+    EngineEnv,
+    EngineVectorEnv,
+    IntArray,
+    StepResult,
+    check_count,
+)
 from s7rl.envs.suites.suite import Facts
 
 CUE_UP, CUE_DOWN, CORRIDOR, JUNCTION = range(4)
@@ -26,12 +35,19 @@ _MOVE_Y = np.array([0, 1, 0, -1])
 class TMazePassiveEngine(Engine):
     """The rules of the passive T-maze; the state of a row is (x, y, arm of the goal, steps taken)."""
 
-    def __init__(self, num_envs: int, corridor_length: int = 100) -> None:
+    def __init__(self, num_envs: int, corridor_length: int = 100, noise_std: float = 0.0) -> None:
         """Build ``num_envs`` mazes of the same length."""
         super().__init__(num_envs)
         self.corridor_length = check_count("corridor_length", corridor_length)
+        NOISE_STD.check("noise_std", noise_std)
+        self.noise_std = float(noise_std)
         self._place(start=0)
-        self.observation_space = spaces.Discrete(4)
+        self.observation_space: spaces.Space[Any] = spaces.Discrete(4)
+        if self.noise_std:
+            self.observation_space = spaces.Box(-np.inf, np.inf, (4,), dtype=np.float32)
+            self._noise = self.new_tape("normal", block=256)
+            self._shown_noise = np.zeros((num_envs, 4))
+            self._rows = np.arange(num_envs)
         self.action_space = spaces.Discrete(4)
         self._x: IntArray = np.zeros(num_envs, dtype=np.int64)
         self._y: IntArray = np.zeros(num_envs, dtype=np.int64)  # -1 in the lower arm, 1 in the upper one, else 0
@@ -51,6 +67,8 @@ class TMazePassiveEngine(Engine):
         self._y[rows] = self._steps[rows] = 0
         self._cue[rows] = [self.generator(row).integers(2) for row in rows.tolist()]
         self._goal_y[rows] = 1 - 2 * self._cue[rows]
+        if self.noise_std:
+            self._shown_noise[rows] = self._noise.take(rows, 4)
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Move every agent; a move into a wall leaves it where it is."""
@@ -63,6 +81,8 @@ class TMazePassiveEngine(Engine):
         truncated = (self._steps >= self.step_limit) & ~terminated
         lost = self._leads_nowhere(x_before) & ~terminated
         rewards = np.where(lost, -1.0 / self.corridor_length, self._y == self._goal_y)
+        if self.noise_std:
+            self._shown_noise = self._noise.take(self._rows, 4)
         return rewards, terminated, truncated
 
     def _leads_nowhere(self, x_before: IntArray) -> BoolArray:
@@ -70,10 +90,15 @@ class TMazePassiveEngine(Engine):
         back: BoolArray = self._x <= x_before
         return back
 
-    def observations(self) -> IntArray:
-        """Return the cue at x = 0, else whether the row is in the corridor or at its end."""
-        symbols = CORRIDOR + (self._x == self.junction)
-        return np.where(self._x == 0, self._cue, symbols)
+    def observations(self) -> NDArray[Any]:
+        """Return the cue at x = 0, else whether the row is in the corridor or at its end; perhaps with noise."""
+        symbols: IntArray = np.where(self._x == 0, self._cue, CORRIDOR + (self._x == self.junction))
+        if not self.noise_std:
+            return symbols
+        shown = np.eye(4, dtype=np.float32)[symbols]
+        noisy = symbols == CORRIDOR
+        shown[noisy] += self.noise_std * self._shown_noise[noisy]
+        return shown
 
     def successes(self) -> BoolArray:
         """Return whether the agent stands in the arm that the cue named."""
@@ -124,6 +149,10 @@ class TMazePassive(EngineEnv):
 
     Where the agent is in the corridor is hidden, and so is the time.
 
+    With ``noise_std`` above 0 it is `Box(float32)` of four numbers: the symbol, one-hot, and in the corridor on each of
+    them independent N(0, noise_std^2) at every step.  The cue and the junction are shown without noise, so that neither
+    can be mistaken for the other: what is harder is to let nothing of the corridor in.
+
     ## Rewards
 
     With L = corridor_length:
@@ -161,6 +190,7 @@ class TMazePassive(EngineEnv):
     ## Arguments
 
     * ``corridor_length`` (int, default 100, at least 1): steps from the cue to the junction.
+    * ``noise_std`` (float, default 0, at least 0): standard deviation of the corridor's noise.
     * ``render_mode`` (None or "ansi").
 
     ## Origin, and Why the Scores Differ from It
@@ -184,7 +214,7 @@ class TMazePassive(EngineEnv):
 
     ## Version History
 
-    * v0: initial version.
+    * v0: initial version; ``noise_std`` was added without a change to what there was.
 
     ## References
 
@@ -200,9 +230,10 @@ class TMazePassive(EngineEnv):
     @classmethod
     def facts(cls, **kwargs: Any) -> Facts:
         """Return lengths and exact scores for these arguments; the class's docstring derives them."""
-        length = cls.engine(1, **kwargs).corridor_length
+        engine = cls.engine(1, **kwargs)
+        length, noisy = engine.corridor_length, "noisy " if engine.noise_std else ""
         return Facts(
-            summary=f"remember a cue for {length} steps, then take the arm it named",
+            summary=f"remember a cue for {length} {noisy}steps, then take the arm it named",
             episode_length=2 * length + 2,
             memory_span=length,
             optimal_return=1.0,

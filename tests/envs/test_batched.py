@@ -31,6 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     # name: id, arguments, steps that see several episodes end
     "tmaze-1": ("s7rl/TMazePassive-v0", {"corridor_length": 1}, 20),
     "tmaze-4": ("s7rl/TMazePassive-v0", {"corridor_length": 4}, 30),
+    "tmaze-noisy": ("s7rl/TMazePassive-v0", {"corridor_length": 4, "noise_std": 0.5}, 30),
     "tmaze-active": ("s7rl/TMazeActive-v0", {"corridor_length": 2, "oracle_distance": 2}, 45),
     "chain-length": ("s7rl/MemoryLength-v0", {"length": 4}, 20),
     "chain-size": ("s7rl/MemorySize-v0", {"num_bits": 3, "show_time": True}, 20),

@@ -59,10 +59,11 @@ def test_registering_twice_changes_nothing() -> None:
         (
             "s7rl/TMazePassive-v0",
             {"corridor": 3},
-            "unknown keyword argument 'corridor': s7rl/TMazePassive-v0 takes corridor_length.",
+            "unknown keyword argument 'corridor': s7rl/TMazePassive-v0 takes corridor_length, noise_std.",
         ),
         ("s7rl/CartPolePositionOnly-v0", {"mass": 3}, "s7rl/CartPolePositionOnly-v0 takes none."),
         ("s7rl/TMazePassive-v0", {"corridor_length": 0}, "corridor_length (0) must be at least 1"),
+        ("s7rl/TMazePassive-v0", {"noise_std": -1}, "noise_std is -1, but it is a standard deviation: pass"),
         ("s7rl/TMazePassive-v0", {"corridor_length": True}, "corridor_length (True) must be an integer"),
         (
             "MiniGrid-MemoryS11-v0",

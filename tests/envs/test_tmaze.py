@@ -196,6 +196,34 @@ def test_both_cues_come_equally_often() -> None:
     assert 430 <= sum(cues) <= 570  # 4.4 standard deviations, and the seed is fixed
 
 
+def test_noise_lies_on_the_corridor_alone_and_changes_neither_scores_nor_rewards() -> None:
+    length, episodes, std = 6, 60, 0.5
+    plain, noisy = make(length), make_env(ID, {"corridor_length": length, "noise_std": std})
+    assert noisy.observation_space.contains(noisy.reset(seed=0)[0])
+    errors = []
+    for seed in range(episodes):
+        cue, _ = plain.reset(seed=seed)
+        shown, _ = noisy.reset(seed=seed)
+        np.testing.assert_array_equal(shown, np.eye(4)[cue], strict=False)
+        for action in (RIGHT, UP, LEFT, *[RIGHT] * length, RIGHT, DOWN):
+            symbol, *expected = plain.step(action)
+            shown, *got = noisy.step(action)
+            assert got == expected
+            if symbol == 2:
+                errors.append(shown - np.eye(4)[2])
+            else:
+                np.testing.assert_array_equal(shown, np.eye(4)[symbol])
+    drawn = np.array(errors)
+    # 420 steps of the corridor, four numbers each: standard errors of 0.012 and 0.009.
+    assert len(drawn) == episodes * (length + 1)
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0.0, std], atol=0.05)
+    assert abs(np.corrcoef(drawn[1:, 0], drawn[:-1, 0])[0, 1]) < 0.15
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(4)).max() < 0.15
+    tasks = [find_task(ID, {"corridor_length": length, "noise_std": noise}) for noise in (0, std)]
+    assert tasks[0].random_return == tasks[1].random_return
+    assert (tasks[1].optimal_return, tasks[1].memoryless_return) == (1.0, 0.5)
+
+
 def test_the_ansi_picture_shows_the_agent_and_the_goal() -> None:
     env = make_env(ID, {"corridor_length": 3}, render_mode="ansi")
     env.reset(seed=seed_of_cue(0))
