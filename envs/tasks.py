@@ -107,6 +107,8 @@ def find_task(
         facts |= {"episode_length": overridden, "memory_span": None, "random_return": None}
     if any(parse_wrapper(text)[0] not in WRAPPERS for text in wrappers):
         facts |= {"memory_span": None, "random_return": None}
+    if wrappers and facts["memory_span"] == 0:
+        facts["memory_span"] = None  # the wrapper may hide something
     if shorter or wrappers:
         facts |= {"optimal_return": None, "memoryless_return": None}
     return Task(env_id=env_id, **facts)

@@ -154,6 +154,7 @@ def decay(
     """
     if reparameterization == "stable":
         return 1.0 / (w.square() + offset)
+    w = w.clamp(-80.0, 80.0)  # beyond, exp(-w) is infinite or 0, and so are gradients of it, or of its powers
     return -torch.expm1(-torch.exp(-w)) if reparameterization == "exp" else torch.sigmoid(-w)
 
 

@@ -92,8 +92,8 @@ FULLY_OBSERVABLE: Mapping[str, str] = {
     "Pendulum-v1": "Pendulum",
 }
 """Gymnasium's ids, and the systems that they show."""
-_SHORT = 10
-"""Memory span where a few positions tell the velocities, or nothing is hidden: chosen."""
+_SPANS: Mapping[str, int] = {"": 0, "PositionOnly": 10}
+"""Memory spans by view, where one is known: nothing is hidden; a few positions tell the velocities (chosen)."""
 _GOALS: Mapping[str, str] = {
     "Acrobot": "swing the tip up",
     "CartPole": "balance a pole",
@@ -132,15 +132,15 @@ def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:
 
 def _facts(name: str, view: str, seen: str, is_changed: bool) -> Facts:
     summary = f"{_GOALS[name]} {seen}"
-    span = _SHORT if view in ("", "PositionOnly") else None
+    span = _SPANS.get(view)
     if name == "CartPole":
         return Facts(
             summary=summary,
             episode_length=500,
             memory_span=span,
-            optimal_return=None if span is None else 500.0,
+            optimal_return=None if span is None or is_changed else 500.0,
             memoryless_return=50.0 if view == "PositionOnly" else None,
-            random_return=22.3,
+            random_return=None if is_changed else 22.3,
             steps=200_000 if span is None else 50_000,
         )
     system = SYSTEMS[name]
@@ -163,7 +163,7 @@ SUITE = Suite(
         for name, system in SYSTEMS.items()
         for view in VIEWS
     },
-    prefixes=("Acrobot", "CartPole", "LunarLander", "MountainCar", "Pendulum"),
+    prefixes=("Acrobot-v", "CartPole-v", "LunarLander", "MountainCar-v", "MountainCarContinuous-v", "Pendulum-v"),
     install="'s7rl[control]'",
     load=load,
     describe=describe,

@@ -24,7 +24,7 @@ class Facts:
     episode_length: int | None = None
     """Steps of the longest possible episode."""
     memory_span: int | None = None
-    """Steps between what must be remembered and the decision that needs it."""
+    """Steps between what must be remembered and the decision that needs it; 0 where nothing is hidden."""
     optimal_return: float | None = None
     """Mean return of the best agent."""
     memoryless_return: float | None = None

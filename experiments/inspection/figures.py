@@ -49,7 +49,7 @@ def draw_horizons(steps: Steps, horizons: Mapping[str, Horizons], memory_span: i
         rest.plot(found.at_rest[order], np.arange(len(order)), color=BLUE, linewidth=2.2)
         rest.set(xscale="log", xlabel="steps, at rest", ylabel=f"{name}: numbers, by horizon at rest")
         rest.set_ylim(-0.5, len(order) - 0.5)
-        if memory_span is not None:
+        if memory_span:
             rest.axvline(memory_span, color=ORANGE, linestyle="--", linewidth=1.4)
             rest.set_title(f"{memory_span:,} to remember", fontsize=9, color=ORANGE)
         lighten(rest)

@@ -108,7 +108,8 @@ def _efforts(analysis: Analysis, style: Mapping[str, Style], series: Series, nam
         for value, task in series.tasks.items():
             reached = analysis.steps_to_threshold.get((task, agent), [])
             for run, steps in zip(analysis.record.of(task, agent), reached, strict=True):
-                runs.append((value, run.cell.seed, run.settings.steps if steps is None else steps, steps is not None))
+                done = float(run.steps[-1]) if len(run.steps) else run.settings.steps
+                runs.append((value, run.cell.seed, done if steps is None else steps, steps is not None))
         if runs:
             x, _, steps_of, learned = zip(*runs, strict=True)
             efforts[agent] = Effort(x=x, steps=steps_of, learned=learned)

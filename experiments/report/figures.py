@@ -5,6 +5,7 @@ An agent has the same colour everywhere; controls and yardsticks are grey.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -133,13 +134,18 @@ class Effort:
     learned: Sequence[bool]
     """Of each run: whether it had."""
 
+    def medians(self) -> dict[float, float]:
+        """By task, the median of its runs' steps; one that never learned counts as longer than all others."""
+        steps = np.where(self.learned, self.steps, np.inf)
+        return {float(value): float(np.median(steps[np.equal(self.x, value)])) for value in np.unique(self.x)}
+
 
 def draw_efforts(
     efforts: Mapping[str, Effort], style: Mapping[str, Style], *, title: str, xlabel: str, ylabel: str
 ) -> bytes:
     """Draws a dot for each run, hollow where it never learned, and lines through the medians, as a PNG.
 
-    A median counts a run that never learned as longer than all others; where it is one of those, there is no line.
+    There is no line where a median is a run that never learned.
 
     Args:
         efforts: by agent.
@@ -151,15 +157,13 @@ def draw_efforts(
     figure = Figure(figsize=(5.6, 4.1), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for agent, effort in efforts.items():
-        its, x, learned = style[agent], np.array(effort.x), np.array(effort.learned)
-        steps = np.where(learned, np.array(effort.steps), np.inf)
-        values = np.unique(x)
-        medians = np.array([np.median(steps[x == value]) for value in values])
+        its, x, steps, learned = style[agent], np.array(effort.x), np.array(effort.steps), np.array(effort.learned)
         looks: dict[str, Any] = {"color": its.colour, "marker": its.marker}
-        (line,) = axes.plot(values, np.where(np.isfinite(medians), medians, np.nan))
-        line.set(color=its.colour, linestyle=its.dashes, linewidth=1.9)
+        medians = effort.medians()
+        middle = [median if math.isfinite(median) else math.nan for median in medians.values()]
+        axes.plot(list(medians), middle, linestyle=its.dashes, linewidth=1.9, color=its.colour)
         axes.plot(x[learned], steps[learned], linestyle="", markersize=4.5, **looks)
-        axes.plot(x[~learned], np.array(effort.steps)[~learned], linestyle="", markersize=6, fillstyle="none", **looks)
+        axes.plot(x[~learned], steps[~learned], linestyle="", markersize=6, fillstyle="none", **looks)
         axes.plot([], [], linestyle=its.dashes, markersize=4.5, linewidth=1.9, label=agent, **looks)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(STEPS_FORMAT)

@@ -101,7 +101,7 @@ class S7(Core):
         allow_negative: c = 1/2, A from -1 on: a mode can alternate; False: c = 1, A from 0 on.
         reparameterization: "stable" as above, or to compare with it "exp", A = exp(-exp(-w)), or "sigmoid",
             A = 1 / (1 + exp(-w)), both with the same tau at first, from 0 on, and with w_k = w_0 + W_A u_k.  Those two
-            have no fused kernel: they are slower.
+            have no fused kernel: they are slower.  In ONNX their gain loses digits for tau above 10,000.
 
     Raises:
         ValueError: for an argument outside its range.

@@ -13,6 +13,7 @@ import pytest
 
 from s7rl.envs import Task, find_task, has_batched_engine, make_batched, make_env, register_envs, task_ids
 from s7rl.envs.suites import memory, minigrid
+from s7rl.envs.suites.control import FULLY_OBSERVABLE
 
 OWN_IDS = (*memory.SUITE.own, "s7rl/CartPolePositionOnly-v0")
 MINIGRID_MEMORY_IDS = (*minigrid.SUITE.own, *minigrid.SUITE.featured)
@@ -193,7 +194,8 @@ def test_a_tasks_scores_are_ordered_and_its_summary_is_one_line(env_id: str) -> 
     assert task.memoryless_return is None or task.memoryless_return != task.optimal_return
     assert "\n" not in task.summary
     assert task.episode_length is not None or env_id == "VizdoomTakeCover-v1"  # which ends by death alone
-    assert task.memory_span is None or 0 < task.memory_span < (task.episode_length or 0)
+    is_hidden = env_id not in FULLY_OBSERVABLE
+    assert task.memory_span is None or is_hidden <= task.memory_span < (task.episode_length or 0)
     if env_id in (*OWN_IDS, *MINIGRID_MEMORY_IDS):
         # A hallway of random length may be so short that all is seen at once: what that is worth is not known.
         assert len(known) == 3 or env_id.endswith("Random-v0")

@@ -214,6 +214,8 @@ def test_a_run_ends_once_its_episodes_return_enough_and_is_then_finished(
         last = list(csv.DictReader(file))[-1]
     assert float(last["time/total_timesteps"]) == done
     assert float(last["rollout/ep_rew_mean"]) >= -2.4
+    assert float(last["rollout/best_ep_rew_mean"]) >= float(last["rollout/ep_rew_mean"]) - 1e-6  # in float32
+    assert (folder / "best.zip").is_file()
     updates = float(last["train/n_updates"])  # logged with the rollout that follows them
     assert RecurrentPPO.load(folder / "latest.zip")._n_updates == updates, "it learned on after it had learned enough"
     capsys.readouterr()

@@ -126,6 +126,9 @@ def test_where_the_kernel_does_not_serve_the_step_is_a_scan(calls: list[int], mo
         step(block, MOST_AT_ONCE + 1)
         step(block_of(selectivity="low_rank"))
         step(block_of(selectivity="full"))
+        step(block_of(selectivity="none"))
+        step(block_of(reparameterization="exp"))
+        step(block_of(reparameterization="sigmoid"))
         with torch.autocast("cpu", torch.bfloat16):
             block.step(*inputs(block, 3))
         monkeypatch.setenv("S7RL_SCAN", "torch")

@@ -183,6 +183,7 @@ def test_20000_steps_in_float32_stay_finite_and_near_those_in_float64() -> None:
         ({"d_state": -3}, "d_state is -3"),
         ({"horizon": (0.5, 10.0)}, "horizon is (0.5, 10.0)"),
         ({"horizon": (10.0, 5.0)}, "horizon is (10.0, 5.0)"),
+        ({"horizon": (0.7, 10.0), "reparameterization": "exp"}, "horizon is (0.7, 10.0)"),
         ({"horizon": (1.0, math.inf)}, "horizon is (1.0, inf)"),
         ({"horizon": (1.0, math.nan)}, "horizon is (1.0, nan)"),
         ({"rotation": -0.1}, "rotation is -0.1"),

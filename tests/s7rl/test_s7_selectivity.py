@@ -214,9 +214,12 @@ def test_a_rank_of_what_has_none_is_refused(selectivity: str, rank: int) -> None
 @pytest.mark.parametrize("reparameterization", ["exp", "sigmoid"])
 @given(w=st.floats(-(2.0**100), 2.0**100, width=32))
 def test_the_other_reparameterizations_keep_every_mode_between_0_and_1(reparameterization: Any, w: float) -> None:
-    a, gain = transition(torch.tensor([w]), input_scale=0.25, offset=1.0, reparameterization=reparameterization)
+    free = torch.tensor([w], requires_grad=True)
+    a, gain = transition(free, input_scale=0.25, offset=1.0, reparameterization=reparameterization)
     assert 0.0 <= a.item() <= 1.0
     assert 0.0 <= gain.item() <= 1.0
+    (slope,) = torch.autograd.grad((a + gain).sum(), free)
+    assert slope.isfinite().all()
 
 
 @pytest.mark.parametrize("reparameterization", ["stable", "exp", "sigmoid"])

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from s7rl.envs import find_task, make_env
 from s7rl.envs.engines.cartpole import NOISE
-from s7rl.envs.suites.control import SUITE, SYSTEMS, VIEWS
+from s7rl.envs.suites.control import FULLY_OBSERVABLE, SUITE, SYSTEMS, VIEWS
 from tests.envs.suites.rollouts import check_training, error_without
 
 IDS = tuple(SUITE.own)
@@ -113,6 +113,24 @@ def test_nothing_is_claimed_that_is_not_known() -> None:
     assert known == {"s7rl/CartPolePositionOnly-v0"}
     assert find_task("CartPole-v1").optimal_return == 500.0
     assert find_task("CartPole-v1").memoryless_return is None
+    changed = find_task("CartPole-v1", {"sutton_barto_reward": True})
+    assert changed.optimal_return is changed.random_return is None
     assert find_task("CartPole-v1", {"max_episode_steps": 100}).optimal_return is None
     assert find_task("s7rl/PendulumNoisy-v0").random_return == -1231.0
     assert find_task("s7rl/PendulumNoisy-v0", {"g": 5.0}).random_return is None
+
+
+def test_gymnasiums_own_ids_belong_to_the_suite_and_those_of_others_do_not() -> None:
+    for env_id in FULLY_OBSERVABLE:
+        task = find_task(env_id)
+        assert (task.suite, task.memory_span) == ("control", 0)
+    for env_id in ("CartPole-v0", "MountainCarContinuous-v0"):
+        assert SUITE.has(env_id)
+    for env_id in ("CartPoleSwingUp-v0", "PendulumPixels-v0", "AcrobotPro-v1"):
+        assert not SUITE.has(env_id)
+
+
+@pytest.mark.parametrize("wrapper", ["VelocityOnly", "NoisyObservation(standard_deviation=0.1)", "Flicker"])
+def test_what_a_wrapper_hides_takes_a_memory_whose_span_is_not_known(wrapper: str) -> None:
+    assert find_task("CartPole-v1", wrappers=[wrapper]).memory_span is None
+    assert find_task("s7rl/CartPolePositionOnly-v0", wrappers=["PreviousActionReward"]).memory_span == 10

@@ -108,6 +108,13 @@ def test_the_horizons_of_s7_in_play_follow_from_its_selection(rank: int | None, 
     assert ((block > 0) & (block < 1)).all()
 
 
+def test_an_s7_that_selects_nothing_has_no_gates_but_its_blocks_and_no_horizons_in_play(episode: Episode) -> None:
+    policy = policy_on("s7", d_state=4, selectivity="none")
+    (found,) = trace(policy, layers_of(policy.core), episode)
+    assert found.horizons is None
+    assert list(found.gates) == ["gate of the block"]
+
+
 def test_the_gates_of_a_gru_make_its_states_of_those_before(episode: Episode) -> None:
     policy = policy_on("gru")
     (layer,) = layers_of(policy.core)
