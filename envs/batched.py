@@ -36,7 +36,6 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 StepResult = tuple[FloatArray, BoolArray, BoolArray]
 
-NOISE_STD = number("it is a standard deviation", least=0.0)
 _ONLY_ROW: IntArray = np.zeros(1, dtype=np.int64)
 
 
@@ -279,3 +278,9 @@ def check_count(name: str, value: int, minimum: int = 1) -> int:
     if value < minimum:
         raise ValueError(f"{name} ({value}) must be at least {minimum}; pass {minimum} or more.")
     return int(value)
+
+
+def check_noise_std(value: float) -> float:
+    """Return ``value`` as a float, or say in one line why it is no standard deviation."""
+    number("it is a standard deviation", least=0.0).check("noise_std", value)
+    return float(value)

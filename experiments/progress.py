@@ -87,7 +87,8 @@ class RunCallback(StopBetweenRollouts):
             stop: asked before each rollout; once it is true, the training is saved and ends with
                 ``StoppedBetweenRollouts``.
         """
-        super().__init__(lambda: stop() or has_learned(self.model, settings.stop_return))  # as one that is resumed has
+        # A resumed run may have learned enough already.
+        super().__init__(lambda: stop() or has_learned(self.model, settings.stop_return))
         self.seconds = 0.0
         """Seconds since the training began, as of the last step or update."""
         self._folder = folder

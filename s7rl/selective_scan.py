@@ -25,7 +25,7 @@ SQUARE_ROOTS = {0.0: 0, 0.5: 1, 0.25: 2}
 """How many of 1 - a make each power p of it that the kernel knows."""
 INPUT_SCALES = tuple(SQUARE_ROOTS)
 Reparameterization = Literal["stable", "exp", "sigmoid"]
-"""How a real number w that is free makes a mode's transition a, see :func:`decay`."""
+"""How an unconstrained w gives a mode's transition a, see :func:`decay`."""
 
 
 def selective_scan(
@@ -50,7 +50,7 @@ def selective_scan(
             that it makes them from.
         driven: v, the input after B.
         u: the input of the layer.
-        w_0: what makes the time constants tau at rest, in steps: sqrt(tau - c), or as :func:`at_rest` has it.
+        w_0: what makes the time constants tau at rest, in steps: sqrt(tau - c), or as :func:`w_of` has it.
         skip: d.
         angle: theta of the last R modes, radians.
         initial: the state before the first step.
@@ -141,9 +141,7 @@ def transition(
     return 1.0 - lost, lost.pow(input_scale).to(w.dtype)
 
 
-def decay(
-    w: Float[Tensor, "*S N"], *, offset: float, reparameterization: Reparameterization = "stable"
-) -> Float[Tensor, "*S N"]:
+def decay(w: Float[Tensor, "*S N"], *, offset: float, reparameterization: Reparameterization) -> Float[Tensor, "*S N"]:
     r"""What a mode loses in a step, 1 - a, without the cancellation of a near 1.  Its time constant is one over it.
 
     =========== ======================== =========================================================
@@ -158,19 +156,19 @@ def decay(
     return -torch.expm1(-torch.exp(-w)) if reparameterization == "exp" else torch.sigmoid(-w)
 
 
-def at_rest(
-    time_constant: Float[Tensor, " N"], *, offset: float, reparameterization: Reparameterization = "stable"
+def w_of(
+    time_constant: Float[Tensor, " N"], *, offset: float, reparameterization: Reparameterization
 ) -> Float[Tensor, " N"]:
-    """The inverse of :func:`decay`: w of time constants in steps, which are above c, or 1 but for "stable"."""
+    """The w of time constants in steps, which are above c; above 1 unless "stable"."""
     if reparameterization == "stable":
         return (time_constant - offset).sqrt()
     return -(-torch.log1p(-1.0 / time_constant)).log() if reparameterization == "exp" else (time_constant - 1.0).log()
 
 
 def modulated(
-    w_0: Float[Tensor, " N"], select_a: Float[Tensor, "*S N"], reparameterization: Reparameterization = "stable"
+    w_0: Float[Tensor, " N"], select_a: Float[Tensor, "*S N"], reparameterization: Reparameterization
 ) -> Float[Tensor, "*S N"]:
-    """The w while the input says ``select_a``, which changes a time constant by a share of it, whatever w is."""
+    """The w of a modulation ``select_a``, whose effect on a time constant is relative."""
     return w_0 * (1.0 + select_a) if reparameterization == "stable" else w_0 + select_a
 
 

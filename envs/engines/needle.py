@@ -9,7 +9,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from s7rl.envs.batched import (
-    NOISE_STD,
     BoolArray,
     Engine,
     EngineEnv,
@@ -17,6 +16,7 @@ from s7rl.envs.batched import (
     IntArray,
     StepResult,
     check_count,
+    check_noise_std,
 )
 from s7rl.envs.suites.suite import Facts
 
@@ -35,8 +35,7 @@ class NeedleEngine(Engine):
         self.length = check_count("length", length, minimum=2)
         self.num_cues = check_count("num_cues", num_cues, minimum=2)
         self.noise_dim = check_count("noise_dim", noise_dim, minimum=0)
-        NOISE_STD.check("noise_std", noise_std)
-        self.noise_std = float(noise_std)
+        self.noise_std = check_noise_std(noise_std)
         self.cue_window = max(1, self.length // EARLY)
         limit = np.concatenate([np.ones(1 + self.num_cues), np.full(self.noise_dim, np.inf)])
         low = np.where(np.isinf(limit), -np.inf, 0.0)

@@ -14,7 +14,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from s7rl.envs.batched import (
-    NOISE_STD,
     BoolArray,
     Engine,
     EngineEnv,
@@ -22,6 +21,7 @@ from s7rl.envs.batched import (
     IntArray,
     StepResult,
     check_count,
+    check_noise_std,
 )
 from s7rl.envs.suites.suite import Facts
 
@@ -39,8 +39,7 @@ class TMazePassiveEngine(Engine):
         """Build ``num_envs`` mazes of the same length."""
         super().__init__(num_envs)
         self.corridor_length = check_count("corridor_length", corridor_length)
-        NOISE_STD.check("noise_std", noise_std)
-        self.noise_std = float(noise_std)
+        self.noise_std = check_noise_std(noise_std)
         self._place(start=0)
         self.observation_space: spaces.Space[Any] = spaces.Discrete(4)
         if self.noise_std:

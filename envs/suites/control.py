@@ -82,16 +82,16 @@ VIEWS: Mapping[str, str] = {
     "VelocityOnly": "from velocities alone: positions are hidden",
     "Noisy": "from noisy positions and velocities",
 }
-FULLY_OBSERVABLE: Mapping[str, str] = {
-    "Acrobot-v1": "Acrobot",
-    "CartPole-v1": "CartPole",
-    "LunarLander-v3": "LunarLander",
-    "LunarLanderContinuous-v3": "LunarLanderContinuous",
-    "MountainCar-v0": "MountainCar",
-    "MountainCarContinuous-v0": "MountainCarContinuous",
-    "Pendulum-v1": "Pendulum",
-}
-"""Gymnasium's ids, and the systems that they show."""
+FULLY_OBSERVABLE = (
+    "Acrobot-v1",
+    "CartPole-v1",
+    "LunarLander-v3",
+    "LunarLanderContinuous-v3",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+)
+"""Gymnasium's ids of the same systems."""
 _SPANS: Mapping[str, int] = {"": 0, "PositionOnly": 10}
 """Memory spans by view, where one is known: nothing is hidden; a few positions tell the velocities (chosen)."""
 _GOALS: Mapping[str, str] = {
@@ -122,7 +122,7 @@ def describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts | None:
     method, 49.8 over 2,000 episodes); a richer class of policies found none better.
     """
     if env_id in FULLY_OBSERVABLE:
-        return _facts(FULLY_OBSERVABLE[env_id], "", "from positions and velocities", bool(kwargs))
+        return _facts(env_id.rpartition("-v")[0], "", "from positions and velocities", bool(kwargs))
     for view, seen in VIEWS.items():
         name = env_id.removeprefix("s7rl/").removesuffix(f"{view}-v0")
         if env_id == f"s7rl/{name}{view}-v0" and name in _GOALS:
@@ -163,9 +163,9 @@ SUITE = Suite(
         for name, system in SYSTEMS.items()
         for view in VIEWS
     },
-    prefixes=("Acrobot-v", "CartPole-v", "LunarLander", "MountainCar-v", "MountainCarContinuous-v", "Pendulum-v"),
+    prefixes=tuple(f"{env_id.rpartition('-v')[0]}-v" for env_id in FULLY_OBSERVABLE),
     install="'s7rl[control]'",
     load=load,
     describe=describe,
-    featured=tuple(FULLY_OBSERVABLE),
+    featured=FULLY_OBSERVABLE,
 )

@@ -7,6 +7,8 @@ are compared on tasks where all runs of both had the same conditions.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -255,6 +257,11 @@ class Analysis:
             for task, agent in self.pairs
             if task in self.thresholds
         }
+
+
+def median_steps(reached: Sequence[float | None]) -> float:
+    """The median of what runs needed; infinite where half of them or more never learned."""
+    return statistics.median(math.inf if steps is None else steps for steps in reached)
 
 
 def steps_to(threshold: float, run: Run) -> float | None:

@@ -75,6 +75,11 @@ class Run:
         return Conditions(" ".join(filter(None, words)), self.settings.steps, self.episodes)
 
     @property
+    def steps_done(self) -> int:
+        """Environment steps, as logged."""
+        return int(self.steps[-1]) if len(self.steps) else 0
+
+    @property
     def steps_per_second(self) -> float:
         """Of training; nan where that is not known."""
         return float(self.steps[-1]) / self.seconds if len(self.steps) and self.seconds > 0 else float("nan")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from s7rl.experiments.page import Figure, Section, Value
-from s7rl.experiments.report.analysis import Analysis
-from s7rl.experiments.report.figures import Band, Effort, Style, draw_bands, draw_efforts
+from s7rl.experiments.report.analysis import Analysis, median_steps
+from s7rl.experiments.report.figures import Band, StepsToThreshold, Style, draw_bands, draw_steps_to_threshold
 from s7rl.experiments.statistics import Estimate
 
 FEWEST_VALUES = 3
@@ -46,7 +46,7 @@ def difficulty_section(analysis: Analysis, style: Mapping[str, Style]) -> Iterat
         name += "" if names[name] == 1 else f"-{names[name]}"
         figures.append(_scores(analysis, style, series, f"difficulty-{name}"))
         if all(task in analysis.thresholds for task in series.tasks.values()):
-            figures.append(_efforts(analysis, style, series, f"effort-{name}"))
+            figures.append(_steps_to_threshold(analysis, style, series, f"steps_to_threshold-{name}"))
     if figures:
         text = "Tasks that are one environment with one number changed: interquartile means, and their 95% intervals."
         yield Section(title="How far each agent gets", text=[text], figures=figures)
@@ -101,25 +101,28 @@ def _scores(analysis: Analysis, style: Mapping[str, Style], series: Series, name
     )
 
 
-def _efforts(analysis: Analysis, style: Mapping[str, Style], series: Series, name: str) -> Figure:
-    efforts, lines = {}, []
+def _steps_to_threshold(analysis: Analysis, style: Mapping[str, Style], series: Series, name: str) -> Figure:
+    needed, lines = {}, []
     for agent in analysis.names:
         runs: list[tuple[int | float, int, float, bool]] = []
+        medians = {}
         for value, task in series.tasks.items():
             reached = analysis.steps_to_threshold.get((task, agent), [])
+            if reached:
+                medians[value] = median_steps(reached)
             for run, steps in zip(analysis.record.of(task, agent), reached, strict=True):
-                done = float(run.steps[-1]) if len(run.steps) else run.settings.steps
-                runs.append((value, run.cell.seed, done if steps is None else steps, steps is not None))
+                done = run.steps_done or run.settings.steps
+                runs.append((value, run.cell.seed, float(done) if steps is None else steps, steps is not None))
         if runs:
             x, _, steps_of, learned = zip(*runs, strict=True)
-            efforts[agent] = Effort(x=x, steps=steps_of, learned=learned)
+            needed[agent] = StepsToThreshold(x=x, steps=steps_of, learned=learned, medians=medians)
             lines += [[agent, value, seed, steps, int(ever)] for value, seed, steps, ever in runs]
     return Figure(
         name=name,
         says=f"{series.environment}: steps until learned over {series.argument}; a dot is a run, a hollow one has not "
         "learned in so many steps, and lines go through medians.",
-        png=draw_efforts(
-            efforts, style, title=series.environment, xlabel=series.argument, ylabel="environment steps until learned"
+        png=draw_steps_to_threshold(
+            needed, style, title=series.environment, xlabel=series.argument, ylabel="environment steps until learned"
         ),
         columns=["agent", series.argument, "seed", "steps", "learned"],
         lines=lines,

@@ -6,6 +6,7 @@ An agent has the same colour everywhere; controls and yardsticks are grey.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from s7rl.experiments.pictures import COLOURS, GREY, lighten, png
@@ -116,15 +118,11 @@ def draw_bands(
         _mark_values(axes, (x for band in bands.values() for x in band.x))
     if share:
         axes.set_ylim(-0.03, 1.05)
-    _plain(axes)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, fontsize=10.5)
-    _legend_below(figure, len(bands))
-    return png(figure)
+    return _finished(figure, axes, title=title, xlabel=xlabel, ylabel=ylabel, agents=len(bands))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class StepsToThreshold:
     """What an agent needed on each of several tasks, in steps."""
 
     x: Sequence[float]
@@ -133,22 +131,19 @@ class Effort:
     """Of each run: until it had learned, or all that it made."""
     learned: Sequence[bool]
     """Of each run: whether it had."""
-
-    def medians(self) -> dict[float, float]:
-        """By task, the median of its runs' steps; one that never learned counts as longer than all others."""
-        steps = np.where(self.learned, self.steps, np.inf)
-        return {float(value): float(np.median(steps[np.equal(self.x, value)])) for value in np.unique(self.x)}
+    medians: Mapping[float, float]
+    """By where a task stands; infinite where half of its runs or more never learned."""
 
 
-def draw_efforts(
-    efforts: Mapping[str, Effort], style: Mapping[str, Style], *, title: str, xlabel: str, ylabel: str
+def draw_steps_to_threshold(
+    needed: Mapping[str, StepsToThreshold], style: Mapping[str, Style], *, title: str, xlabel: str, ylabel: str
 ) -> bytes:
     """Draws a dot for each run, hollow where it never learned, and lines through the medians, as a PNG.
 
     There is no line where a median is a run that never learned.
 
     Args:
-        efforts: by agent.
+        needed: by agent.
         style: of each agent.
         title: stands above.
         xlabel: what lies on the horizontal axis.
@@ -156,23 +151,25 @@ def draw_efforts(
     """
     figure = Figure(figsize=(5.6, 4.1), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    for agent, effort in efforts.items():
-        its, x, steps, learned = style[agent], np.array(effort.x), np.array(effort.steps), np.array(effort.learned)
+    hollow: Counter[float] = Counter()
+    for agent, runs in needed.items():
+        its, x, steps, learned = style[agent], np.array(runs.x), np.array(runs.steps), np.array(runs.learned)
         looks: dict[str, Any] = {"color": its.colour, "marker": its.marker}
-        medians = effort.medians()
-        middle = [median if math.isfinite(median) else math.nan for median in medians.values()]
-        axes.plot(list(medians), middle, linestyle=its.dashes, linewidth=1.9, color=its.colour)
+        middle = [median if math.isfinite(median) else math.nan for median in runs.medians.values()]
+        axes.plot(list(runs.medians), middle, linestyle=its.dashes, linewidth=1.9, color=its.colour)
         axes.plot(x[learned], steps[learned], linestyle="", markersize=4.5, **looks)
-        axes.plot(x[~learned], steps[~learned], linestyle="", markersize=6, fillstyle="none", **looks)
+        for value in np.unique(x[~learned]):
+            here = ~learned & (x == value)
+            # Budgets are often the same: one beside the other.
+            aside = ScaledTranslation(hollow[value] * 7 / 72, 0, figure.dpi_scale_trans)
+            looks_here = looks | {"transform": axes.transData + aside}
+            axes.plot(x[here], steps[here], linestyle="", markersize=6, fillstyle="none", **looks_here)
+            hollow[value] += 1
         axes.plot([], [], linestyle=its.dashes, markersize=4.5, linewidth=1.9, label=agent, **looks)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(STEPS_FORMAT)
-    _mark_values(axes, (x for effort in efforts.values() for x in effort.x))
-    _plain(axes)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, fontsize=10.5)
-    _legend_below(figure, len(efforts))
-    return png(figure)
+    _mark_values(axes, (x for runs in needed.values() for x in runs.x))
+    return _finished(figure, axes, title=title, xlabel=xlabel, ylabel=ylabel, agents=len(needed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,8 +270,12 @@ def _mark_values(axes: Axes, values: Iterable[float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _legend_below(figure: Figure, entries: int) -> None:
-    figure.legend(loc="outside lower center", ncols=min(entries, 5), frameon=False, fontsize=8.5, handlelength=2.6)
+def _finished(figure: Figure, axes: Axes, *, title: str, xlabel: str, ylabel: str, agents: int) -> bytes:
+    _plain(axes)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title, fontsize=10.5)
+    figure.legend(loc="outside lower center", ncols=min(agents, 5), frameon=False, fontsize=8.5, handlelength=2.6)
+    return png(figure)
 
 
 def _plain(axes: Axes) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from s7rl.experiments.report.data import Record, Run
+from s7rl.experiments.report.analysis import Analysis
+from s7rl.experiments.report.data import Run
 from s7rl.experiments.report.findings import digits
 
-HEAD = ("task", "agent", "seeds", "{score}", "steps", "minutes")
 
-
-def markdown_table(record: Record) -> str:
+def markdown_table(analysis: Analysis) -> str:
     """One line for each agent on each task, as far as there are finished runs.
 
     A score is the success rate of the final evaluation where every task tells one, else its mean return, of each seed.
@@ -19,25 +18,24 @@ def markdown_table(record: Record) -> str:
     the seeds.
 
     Args:
-        record: the experiment.
+        analysis: the numbers.
     """
+    record = analysis.record
     tells_success = all(run.success_rate is not None for run in record.runs)
-    rows = [[name.format(score="success" if tells_success else "return") for name in HEAD], ["---"] * len(HEAD)]
-    for task in record.grid.tasks:
-        for agent in record.grid.agents:
-            runs = record.of(task, agent)
-            if runs:
-                rows.append([task, f"`{agent}`", *_numbers(runs, tells_success)])
+    head = ["task", "agent", "seeds", "success" if tells_success else "return", "steps", "minutes"]
+    rows = [head, ["---"] * len(head)]
+    for task, agent in analysis.pairs:
+        rows.append([task, f"`{agent}`", *_numbers(record.of(task, agent), tells_success)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _numbers(runs: Sequence[Run], tells_success: bool) -> list[str]:
-    logged = [run for run in runs if len(run.steps)]  # what ended before its first line has no steps to tell
+    logged = [run for run in runs if run.steps_done]  # what ended before its first line has no steps to tell
     scores = [run.success_rate if tells_success else run.score for run in runs]
     return [
         _seeds([run.cell.seed for run in runs]),
         ", ".join(digits(score) for score in scores if score is not None),
-        f"{statistics.median(run.steps[-1] for run in logged) / 1e6:.2f}M" if logged else "",
+        f"{statistics.median(run.steps_done for run in logged) / 1e6:.2f}M" if logged else "",
         f"{statistics.median(run.seconds for run in logged) / 60:.1f}" if logged else "",
     ]
 

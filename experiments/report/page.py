@@ -66,7 +66,7 @@ def write_report(path: Path, page: Path | None = None) -> Path:
     record = analysis.record
     beside = path / "report"
     beside.mkdir(exist_ok=True)
-    write_atomically(beside / "table.md", markdown_table(record).encode())
+    write_atomically(beside / "table.md", markdown_table(analysis).encode())
     page = page or path / "report.html"
     write_page(
         page,

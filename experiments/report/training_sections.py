@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.page import NOTHING, Figure, Section, Table, Value
-from s7rl.experiments.report.analysis import Analysis
-from s7rl.experiments.report.data import Run
+from s7rl.experiments.report.analysis import Analysis, median_steps
 from s7rl.experiments.report.figures import Band, Row, Rows, Style, draw_bands, draw_rows
 from s7rl.experiments.report.findings import digits
 from s7rl.experiments.report.parts import grouped, levels
@@ -82,7 +81,7 @@ def _steps(analysis: Analysis, style: Mapping[str, Style]) -> Section:
         reached = {agent: its for (of, agent), its in analysis.steps_to_threshold.items() if of == task}
         for agent, its in reached.items():
             known = [steps for steps in its if steps is not None]
-            middle = statistics.median(math.inf if steps is None else steps for steps in its)
+            middle = median_steps(its)
             each = ", ".join(NOTHING if steps is None else compact(steps) for steps in its)
             half = compact(middle) if math.isfinite(middle) else "not reached"
             rows.append([task, digits(level), agent, f"{len(known)} of {len(its)}", half, each])
@@ -120,7 +119,7 @@ def _time(analysis: Analysis, style: Mapping[str, Style]) -> Section:
     for task, agent in analysis.pairs:
         runs = analysis.record.of(task, agent)
         lines += [
-            [task, agent, run.cell.seed, _steps_done(run), run.seconds, run.steps_per_second, run.resumptions]
+            [task, agent, run.cell.seed, run.steps_done, run.seconds, run.steps_per_second, run.resumptions]
             for run in runs
         ]
         seconds, speeds = [run.seconds for run in runs], [run.steps_per_second for run in runs]
@@ -171,7 +170,3 @@ def _range(values: Sequence[float], written: Callable[[float], str]) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value < 100 else f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
-
-
-def _steps_done(run: Run) -> int:
-    return int(run.steps[-1]) if len(run.steps) else 0

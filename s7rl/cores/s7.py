@@ -24,12 +24,12 @@ from s7rl.selective_scan import (
     INPUT_SCALES,
     SQUARE_ROOTS,
     Reparameterization,
-    at_rest,
     both_halves,
     decay,
     modulated,
     selective_scan,
     transition,
+    w_of,
 )
 from s7rl.token_shift import token_shift
 
@@ -126,6 +126,7 @@ class S7(Core):
         allow_negative: bool = True,
         reparameterization: Reparameterization = "stable",
     ) -> None:
+        # First, as the bound of horizon depends on them.
         check_arguments(
             locals(),
             allow_negative=FLAG,
@@ -165,9 +166,7 @@ class S7(Core):
         # Shuffled, so that no angle goes with one horizon only.
         turning = _log_spaced(max(shortest, 1.0 * rotating), max(longest, 4.0 * rotating), rotating)
         turning = turning[torch.randperm(rotating)]
-        self.w_0 = nn.Parameter(
-            at_rest(torch.cat([real, turning]), offset=offset, reparameterization=reparameterization)
-        )
+        self.w_0 = nn.Parameter(w_of(torch.cat([real, turning]), offset=offset, reparameterization=reparameterization))
         self.angle: Tensor
         angle = _angles(rotating, angle_spread)
         if learn_angles:
@@ -185,10 +184,11 @@ class S7(Core):
         selected, few = d_state + gates + d_model, rank if selectivity == "diagonal" else None
         self.selection = None if selectivity == "none" else Linear(d_model, few or selected, bias=False)
         self.spread = None if few is None else nn.Parameter(torch.zeros(few, selected))
-        if self.selection is not None and few is None:
-            nn.init.zeros_(self.selection.weight)
-        elif self.selection is not None:
-            nn.init.normal_(self.selection.weight, std=d_model**-0.5)
+        if self.selection is not None:
+            if few is None:
+                nn.init.zeros_(self.selection.weight)
+            else:
+                nn.init.normal_(self.selection.weight, std=d_model**-0.5)
         self.modulate_input: nn.Module
         self.modulate_output: nn.Module
         if selectivity in ("low_rank", "full"):

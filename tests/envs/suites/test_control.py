@@ -133,4 +133,7 @@ def test_gymnasiums_own_ids_belong_to_the_suite_and_those_of_others_do_not() -> 
 @pytest.mark.parametrize("wrapper", ["VelocityOnly", "NoisyObservation(standard_deviation=0.1)", "Flicker"])
 def test_what_a_wrapper_hides_takes_a_memory_whose_span_is_not_known(wrapper: str) -> None:
     assert find_task("CartPole-v1", wrappers=[wrapper]).memory_span is None
+
+
+def test_a_span_that_is_known_stays_in_a_wrapper() -> None:
     assert find_task("s7rl/CartPolePositionOnly-v0", wrappers=["PreviousActionReward"]).memory_span == 10

@@ -8,6 +8,7 @@ taken for one; steps or episodes that are no condition; agents with other condit
 of success of those seeds that tell it; controls among the agents that are compared; no test.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s7rl.experiments.report.analysis import Analysis, curve, steps_to
+from s7rl.experiments.report.analysis import Analysis, curve, median_steps, steps_to
 from s7rl.experiments.report.data import Run, read_record
 from s7rl.experiments.run_folder import read_json, write_json
 from tests.experiments.report.by_hand import TMAZE, UNKNOWN, Line, begin, cell_of, finish
@@ -190,3 +191,8 @@ def test_steps_until_learned_are_told_for_each_seed_where_there_is_a_threshold(a
     assert set(analysis.thresholds) == {"maze", "length"}
     assert analysis.steps_to_threshold["maze", "s7"] == [300.0] * 4
     assert set(analysis.steps_to_threshold) == {pair for pair in analysis.pairs if pair[0] != "car"}
+
+
+def test_a_median_counts_a_run_that_never_learned_as_longer_than_all_others() -> None:
+    assert median_steps([10.0, None, 30.0]) == 30.0
+    assert median_steps([10.0, None, None]) == math.inf

@@ -5,7 +5,6 @@ taken for numbers; values in the order of the grid; returns where all tasks tell
 of two tasks with the same value drawn.  Of efforts: all runs taken for learned; drawn where a threshold is not known.
 """
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Run, read_record
 from s7rl.experiments.report.difficulty_section import Series, difficulty_section, series_of
-from s7rl.experiments.report.figures import Effort, styles
+from s7rl.experiments.report.figures import styles
 from tests.experiments.report.by_hand import AGENTS, begin, finish
 
 
@@ -78,7 +77,11 @@ def test_series_that_differ_in_another_argument_are_figures_of_their_own(tmp_pat
     (section,) = difficulty_section(analysis, styles(analysis.agents))
     name = "difficulty-TMazePassive-v0-corridor_length"
     # A shorter limit changes the scores: how much is a lot is then not known.
-    assert [figure.name for figure in section.figures] == [name, name.replace("difficulty", "effort"), f"{name}-2"]
+    assert [figure.name for figure in section.figures] == [
+        name,
+        name.replace("difficulty", "steps_to_threshold"),
+        f"{name}-2",
+    ]
     assert [figure.says.partition(":")[0] for figure in section.figures] == [
         *["s7rl/TMazePassive-v0"] * 2,
         f"s7rl/TMazePassive-v0 {limit}",
@@ -101,19 +104,12 @@ def test_success_is_drawn_where_all_tasks_tell_it_else_the_return(
     assert [line[1] for line in figure.lines if line[0] == "none"] == [5, 90]
 
 
-def test_a_median_counts_a_run_that_never_learned_as_longer_than_all_others() -> None:
-    effort = Effort(
-        x=[5, 5, 5, 7, 7, 7], steps=[10, 90, 30, 10, 20, 30], learned=[True, False, True, True, False, False]
-    )
-    assert effort.medians() == {5.0: 30.0, 7.0: math.inf}
-
-
 def test_the_steps_of_each_run_until_it_had_learned_are_told(tmp_path: Path) -> None:
     analysis = analysis_of(tmp_path, MAZES)
     (section,) = difficulty_section(analysis, styles(analysis.agents))
     _, figure = section.figures
     assert figure.png.startswith(b"\x89PNG")
-    assert figure.name == "effort-TMazePassive-v0-corridor_length"
+    assert figure.name == "steps_to_threshold-TMazePassive-v0-corridor_length"
     assert figure.columns == ["agent", "corridor_length", "seed", "steps", "learned"]
     of_s7 = [line for line in figure.lines if line[0] == "s7"]
     assert of_s7 == [["s7", length, seed, 300.0, 1] for length in (5, 7, 90) for seed in (0, 1)]

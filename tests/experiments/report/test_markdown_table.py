@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import read_record
 from s7rl.experiments.report.markdown_table import markdown_table
 from s7rl.experiments.report.page import write_report
@@ -35,7 +36,7 @@ def test_it_has_returns_where_a_task_tells_no_success_and_medians_of_the_trainin
     folder = begin(tmp_path / "grid", tasks={"maze": TMAZE, "pole": UNKNOWN}, seeds=2)
     finish(folder, "maze", "s7", [1.0, 0.5], success=0.875)
     finish(folder, "pole", "s7", [123.4, -0.256], log=[(1_000_000, 0.5, 60, 50)])
-    _, _, *lines = markdown_table(read_record(folder.path)).splitlines()
+    _, _, *lines = markdown_table(Analysis(read_record(folder.path))).splitlines()
     assert lines == [
         "| maze | `s7` | 0, 1 | 1.00, 0.50 | 0.00M | 0.1 |",
         "| pole | `s7` | 0, 1 | 123, -0.26 | 1.00M | 1.0 |",
@@ -46,7 +47,7 @@ def test_it_has_returns_where_a_task_tells_no_success_and_medians_of_the_trainin
 def test_the_tables_of_the_results_are_those_of_their_records(record: Path, tmp_path: Path) -> None:
     for name in ("experiment.json", "runs.jsonl"):
         shutil.copy(record / name, tmp_path / name)
-    table = markdown_table(read_record(tmp_path))
+    table = markdown_table(Analysis(read_record(tmp_path)))
     header = table.splitlines()[0]
     blocks = (record / "README.md").read_text().split("\n\n")
     assert [block.strip() for block in blocks if block.strip().startswith(header)] == [table.strip()]

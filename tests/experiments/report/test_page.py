@@ -75,7 +75,8 @@ def numbers(folder: GridFolder, name: str) -> list[list[str]]:
 def test_the_page_holds_every_figure_that_lies_beside_it_with_its_numbers(folder: GridFolder) -> None:
     page = folder.path / "report.html"
     beside = {path.name: path.read_bytes() for path in (folder.path / "report").iterdir()}
-    assert sorted(beside) == sorted(f"{name}.{kind}" for name in FIGURES for kind in ("csv", "png"))
+    figures = (f"{name}.{kind}" for name in FIGURES for kind in ("csv", "png"))
+    assert sorted(beside) == sorted([*figures, "table.md"])
     html = page.read_text(encoding="utf-8")
     pictures = {base64.b64decode(data) for data in re.findall(r'<img src="data:image/png;base64,([^"]*)"', html)}
     assert pictures == {content for name, content in beside.items() if name.endswith(".png")}
@@ -195,6 +196,7 @@ def test_one_run_of_an_unknown_task_without_an_episode_has_a_page(tmp_path: Path
         "scores.png",
         "speed.csv",
         "speed.png",
+        "table.md",
     ]
     for said in ("No episode ended in the logged time.", "No task has a threshold", "both with and without memory"):
         assert said in text
