@@ -243,11 +243,11 @@ class GridFolder:
 
 
 def _may_be_there_before(inside: Path) -> bool:
-    """Whether something can lie in an experiment's folder before it begins: the grid's file, or what a kill left.
+    """Whether something can lie in an experiment's folder before it begins: its grid, a README, or what a kill left.
 
     A process that was killed while it wrote experiment.json leaves a file that begins with a dot.
     """
-    return inside.name.startswith(".") or inside.suffix == ".toml"
+    return inside.name.startswith(".") or inside.suffix in (".md", ".toml")
 
 
 def open_grid_folder(path: Path, grid: Grid, command: Sequence[str]) -> GridFolder:

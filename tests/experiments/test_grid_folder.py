@@ -337,6 +337,7 @@ def test_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".experiment.json.123").touch()  # of a process that was killed
     (tmp_path / "empty" / "grid.toml").touch()  # the user's own, which the experiment is made from
+    (tmp_path / "empty" / "README.md").touch()
     assert open_grid_folder(tmp_path / "empty", GRID, []).grid() == GRID
 
 
