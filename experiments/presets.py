@@ -140,10 +140,7 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         "memory": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.
         # An agent that walks straight on never sees the cue: the entropy bonus keeps it looking round until that pays.
-        # With four passes over a rollout some seeds stay at a guess for a million steps; with eight, fewer do.
-        "minigrid": SuiteSettings(
-            n_envs=32, min_n_steps=256, n_epochs=8, ent_coef=0.02, normalize_observations=True, d_model=128
-        ),
+        "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.02, normalize_observations=True),
         # Returns lie in [-1, 1] over hundreds of steps: a single reward is too small for the value to notice.
         # A discount of 0.9 or a trace decay of 0.8 is better for RepeatPrevious, and slows the cart-poles down.
         "popgym": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
