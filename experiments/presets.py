@@ -77,8 +77,6 @@ class SuiteSettings:
     """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize)."""
     sde_sample_freq: int | None = None
     """Box actions explore with noise that depends on the state (gSDE), drawn anew after so many steps; None: not so."""
-    d_model: int | None = None
-    """Features between the blocks, where a task of this suite needs more than the agent's."""
 
 
 AGENTS: Mapping[str, AgentPreset] = MappingProxyType(

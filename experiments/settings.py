@@ -212,7 +212,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         policy_kwargs=_given(critic_core=network.critic_core, checkpoint_steps=network.checkpoint_steps),
         ppo_kwargs=_given(**asdict(config.further)),
         reward_options=_given(**asdict(config.rewards)),
-        d_model=_first(network.d_model, _first(suite.d_model, agent.d_model)),
+        d_model=_first(network.d_model, agent.d_model),
         d_state=_first(network.d_state, agent.d_state),
         n_blocks=_first(network.n_blocks, agent.n_blocks),
         seed=config.seed,
