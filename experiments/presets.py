@@ -140,7 +140,7 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         # An agent that walks straight on never sees the cue: the entropy bonus keeps it looking round until that pays.
         "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.02, normalize_observations=True),
         # Returns lie in [-1, 1] over hundreds of steps: a single reward is too small for the value to notice.
-        # A discount of 0.9 or a trace decay of 0.8 is better for RepeatPrevious, and slows the cart-poles down.
+        # A discount of 0.9 or a trace decay of 0.8 is better for RepeatPrevious, worse for PositionOnlyCartPoleHard.
         "popgym": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
         # A force that is drawn anew at each step cancels itself out: it rocks no car out of a valley.
         "control": SuiteSettings(

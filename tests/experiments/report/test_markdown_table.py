@@ -1,6 +1,6 @@
 """The table for a README, and that those in the repository's are what it would write.
 
-Mutations that were seen to fail: the mean of the steps; agents that have not run; returns where all tasks tell success;
+Mutations that were seen to fail: the mean of the steps; returns where all tasks tell success;
 success where one task tells none; a number changed by hand in a README.
 """
 
