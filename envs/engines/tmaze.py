@@ -66,8 +66,6 @@ class TMazePassiveEngine(Engine):
         self._y[rows] = self._steps[rows] = 0
         self._cue[rows] = [self.generator(row).integers(2) for row in rows.tolist()]
         self._goal_y[rows] = 1 - 2 * self._cue[rows]
-        if self.noise_std:
-            self._shown_noise[rows] = self._noise.take(rows, 4)
 
     def advance(self, actions: NDArray[Any]) -> StepResult:
         """Move every agent; a move into a wall leaves it where it is."""
