@@ -8,33 +8,37 @@ from collections.abc import Sequence
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Run
 from s7rl.experiments.report.findings import digits
+from s7rl.experiments.statistics import Estimate
 
 
 def markdown_table(analysis: Analysis) -> str:
     """One line for each agent on each task, as far as there are finished runs.
 
-    A score is the success rate of the final evaluation where every task tells one, else its mean return, of each seed.
-    Steps and minutes are those of the training, which ends at its budget or once it has learned enough: the median of
-    the seeds.
+    A score is the success rate of the final evaluation where every task tells one, else its mean return, of each seed;
+    beside them stands their interquartile mean with its interval, where there are several. Steps and minutes are those
+    of the training, which ends at its budget or once it has learned enough: the median of the seeds.
 
     Args:
         analysis: the numbers.
     """
     record = analysis.record
     tells_success = all(run.success_rate is not None for run in record.runs)
-    head = ["task", "agent", "seeds", "success" if tells_success else "return", "steps", "minutes"]
+    head = ["task", "agent", "seeds", "success" if tells_success else "return", "IQM, 95 %", "steps", "minutes"]
     rows = [head, ["---"] * len(head)]
-    for task, agent in analysis.pairs:
-        rows.append([task, f"`{agent}`", *_numbers(record.of(task, agent), tells_success)])
+    for pair in analysis.pairs:
+        task, agent = pair
+        estimate = (analysis.success if tells_success else analysis.estimates)[pair]
+        rows.append([task, f"`{agent}`", *_numbers(record.of(*pair), estimate, tells_success)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _numbers(runs: Sequence[Run], tells_success: bool) -> list[str]:
+def _numbers(runs: Sequence[Run], estimate: Estimate, tells_success: bool) -> list[str]:
     logged = [run for run in runs if run.steps_done]  # what ended before its first line has no steps to tell
     scores = [run.success_rate if tells_success else run.score for run in runs]
     return [
         _seeds([run.cell.seed for run in runs]),
         ", ".join(digits(score) for score in scores if score is not None),
+        "{} [{}, {}]".format(*map(digits, estimate)) if estimate.interval else "",
         f"{statistics.median(run.steps_done for run in logged) / 1e6:.2f}M" if logged else "",
         f"{statistics.median(run.seconds for run in logged) / 60:.1f}" if logged else "",
     ]
