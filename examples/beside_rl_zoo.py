@@ -66,18 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def learn_s7(run: Path, env_id: str, steps: int, seed: int) -> None:
     """Train with the preset of the suite."""
     words = ["train", env_id, "--steps", steps, "--seed", seed, "--workers", "loop", "--threads", 1]
-    call("-m", "s7rl", *words, "--out", run)
+    call(Path(sys.executable).with_name("s7rl"), *words, "--out", run)
 
 
 def learn_zoo(run: Path, env_id: str, steps: int, seed: int) -> None:
     """Train with the settings of the zoo."""
     words = ["--algo", "ppo_lstm", "--env", env_id, "--n-timesteps", steps, "--seed", seed, "--num-threads", 1]
-    call("-m", "rl_zoo3.train", *words, "--eval-freq", -1, "--save-freq", -1, "--log-folder", run)
+    call(sys.executable, "-m", "rl_zoo3.train", *words, "--eval-freq", -1, "--save-freq", -1, "--log-folder", run)
 
 
 def call(*words: object) -> None:
-    """Run Python with these arguments, one thread for whatever counts them by OpenMP."""
-    subprocess.run([sys.executable, *map(str, words)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    """Run a command, one thread for whatever counts them by OpenMP."""
+    subprocess.run([*map(str, words)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def read_s7(run: Path) -> pd.DataFrame:
