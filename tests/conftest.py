@@ -23,6 +23,8 @@ def pytest_configure() -> None:
     """Keep torch on one thread, also where it was imported before the variables above were set."""
     import torch
 
+    import tests.type_checks  # noqa: F401  # --jaxtyping-packages names what stands in it
+
     torch.set_num_threads(1)
 
 
