@@ -35,12 +35,17 @@ def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def kind(value: Any) -> Hashable:
     """All that a signature can say of a value."""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return type(value), value.dtype, value.shape
-    if isinstance(value, tuple | list):
-        return type(value), *map(kind, value)
-    if isinstance(value, dict):
-        return type(value), *((key, kind(entry)) for key, entry in value.items())
-    if isinstance(value, str | int):
-        return type(value), value
-    return value if isinstance(value, type) else type(value)
+    cls = type(value)
+    return cls if (look := look_of(cls)) is None else (cls, look(value))
+
+
+@functools.cache  # asked for every argument of every call
+def look_of(cls: type) -> Callable[[Any], Hashable] | None:
+    """What a signature can say of values of a class, beyond that they are of it."""
+    if issubclass(cls, torch.Tensor | np.ndarray):
+        return lambda array: (array.dtype, array.shape)
+    if issubclass(cls, tuple | list):
+        return lambda entries: tuple(map(kind, entries))
+    if issubclass(cls, dict):
+        return lambda entries: tuple((key, kind(entry)) for key, entry in entries.items())
+    return (lambda plain: plain) if issubclass(cls, str | int | type) else None

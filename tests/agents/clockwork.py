@@ -68,7 +68,8 @@ def agent(env: Any, *, core: str = "s7", perturbed: bool = True, **options: Any)
     The selection of S7 starts at zero and the action head near it: much would not be tested.
     """
     kwargs = {"core": core, "d_model": 8, "d_state": 6, **options.pop("policy_kwargs", {})}
-    model = RecurrentPPO("MlpPolicy", env, **{"learning_rate": 0.0, "seed": 0, **options}, policy_kwargs=kwargs)
+    chosen = {"learning_rate": 0.0, "n_epochs": 2, "seed": 0, **options}
+    model = RecurrentPPO("MlpPolicy", env, **chosen, policy_kwargs=kwargs)
     if perturbed:
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():

@@ -26,7 +26,8 @@ STEPS = 24
 
 def trained(**policy_kwargs: Any) -> RecurrentPPO:
     torch.manual_seed(0)
-    return agent(clockworks(3, script=SCRIPT), n_steps=STEPS, policy_kwargs=policy_kwargs).learn(3 * STEPS)
+    model = agent(clockworks(3, script=SCRIPT), n_steps=STEPS, n_epochs=1, policy_kwargs=policy_kwargs)
+    return model.learn(3 * STEPS)
 
 
 def gradients(model: RecurrentPPO, batch: Sequences) -> list[Tensor | None]:

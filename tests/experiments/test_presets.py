@@ -1,4 +1,4 @@
-"""Every named agent, and the settings of every suite, learn: for a few hundred steps, on tasks of their kind.
+"""Every named agent, and the settings of every suite, learn: for a hundred steps, on tasks of their kind.
 
 Mutations seen to fail: the factor of an agent's horizon not applied, or left out of s7-long; a trace decay or a
 clipping of gradients that is no suite's; every network of 64 features; annealing the other way round;
@@ -49,7 +49,7 @@ def learned(settings: RunSettings) -> tuple[RecurrentPPO, bool, bool]:
 
 
 def settings_of(task: Task, agent: str = "s7") -> RunSettings:
-    request = TrainConfig(agent=agent, steps=256, n_envs=4, threads=1, workers="loop", ppo=PPOOptions(n_steps=32))
+    request = TrainConfig(agent=agent, steps=128, n_envs=4, threads=1, workers="loop", ppo=PPOOptions(n_steps=16))
     return settings_for(task, AGENTS[agent], request)
 
 
