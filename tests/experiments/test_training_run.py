@@ -31,6 +31,8 @@ from s7rl.experiments.run_folder import open_run_folder
 
 Seen = list[tuple[NDArray[Any], bool]]
 TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "32", "--d-model", "16", "--d-state", "16"]
+HERE = ["--workers", "loop", "--worker-timeout", "0"]
+"""Environments of others are made and stepped in this process, and no worker is started to try them."""
 
 
 @pytest.fixture
@@ -164,7 +166,8 @@ def test_episodes_that_might_not_end_are_cut_short(
 
 def test_what_has_no_engine_is_evaluated_seed_by_seed(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert main(["train", "CartPole-v1", *TINY[2:], "--steps", "256", "--eval-episodes", "0", "--out", str(out)]) == 0
+    words = ["train", "CartPole-v1", *TINY[2:], *HERE, "--steps", "256", "--eval-episodes", "0"]
+    assert main([*words, "--out", str(out)]) == 0
     words = ["evaluate", str(out), "--episodes", "2", "--actions", "deterministic"]
     scores = []
     for name, options in {"both": ["--seeds", "2"], "second": ["--seed", "10002"]}.items():
@@ -307,7 +310,7 @@ def test_symbols_are_left_as_they_are_where_rewards_are_scaled(
 def test_a_task_with_a_tuple_of_observations_is_trained_and_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = [*TINY[2:], "--steps", "256", "--eval-episodes", "4"]
+    small = [*TINY[2:], *HERE, "--steps", "256", "--eval-episodes", "4"]
     assert main(["train", "Blackjack-v1", *small, "--out", str(tmp_path / "run")]) == 0
     score = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert all(-1.5 <= value <= 1.5 for value in score["returns"])
@@ -349,7 +352,7 @@ def test_a_number_that_is_not_finite_ends_a_run_in_one_line_and_keeps_the_last_g
     spec = gym.envs.registration.EnvSpec("Overheating-v0", entry_point=lambda **options: Overheating())
     monkeypatch.setitem(gym.registry, "Overheating-v0", spec)
     out = tmp_path / "run"
-    small = ["--n-envs", "8", "--n-steps", "8", "--d-model", "16", "--d-state", "16"]
+    small = ["--n-envs", "8", "--n-steps", "8", "--d-model", "16", "--d-state", "16", *HERE]
     assert main(["train", "Overheating-v0", *small, "--steps", "9999", "--out", str(out), *options]) == 1
     errors = capsys.readouterr().err
     assert re.fullmatch(

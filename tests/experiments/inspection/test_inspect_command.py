@@ -99,7 +99,7 @@ def test_what_an_agent_does_not_have_is_left_out_and_said(
 
 
 def test_a_task_that_hides_its_state_has_no_probe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = train(tmp_path / "run", "CartPole-v1")
+    folder = train(tmp_path / "run", "CartPole-v1", "--workers", "loop", "--worker-timeout", "0")
     assert main(["inspect", str(folder), "--episodes", "3"]) == 0
     assert "left out: the task has no get_state()" in capsys.readouterr().out
     assert files(folder) == {f"{name}.{kind}" for name in NAMES - {"probe"} for kind in ("png", "csv")}
