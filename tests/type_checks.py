@@ -7,7 +7,7 @@ and plain values, and a test that steps a thousand times would spend half its ti
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from beartype import beartype
 def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
     """The checker of the signature of `function`, which itself does nothing: jaxtyping calls it for the check alone."""
     check = functools.cache(lambda: beartype(function))  # made when it is first needed: making it is what takes longest
-    passed: set[Hashable] = set()
+    passed: set[object] = set()
 
     @functools.wraps(function)
     def check_what_is_new(*args: Any, **kwargs: Any) -> None:
@@ -33,14 +33,14 @@ def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
     return check_what_is_new
 
 
-def kind(value: Any) -> Hashable:
-    """All that a signature can say of a value."""
-    cls = type(value)
+def kind(value: Any) -> object:
+    """All that a signature can say of a value, to be hashed."""
+    cls: Any = type(value)
     return cls if (look := look_of(cls)) is None else (cls, look(value))
 
 
 @functools.cache  # asked for every argument of every call
-def look_of(cls: type) -> Callable[[Any], Hashable] | None:
+def look_of(cls: Any) -> Callable[[Any], object] | None:
     """What a signature can say of values of a class, beyond that they are of it."""
     if issubclass(cls, torch.Tensor | np.ndarray):
         return lambda array: (array.dtype, array.shape)

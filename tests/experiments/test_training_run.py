@@ -317,7 +317,7 @@ def test_a_task_with_a_tuple_of_observations_is_trained_and_evaluated(
 
 
 def test_nobody_reading_any_more_does_not_lose_the_run(tmp_path: Path) -> None:
-    words = ["train", *TINY, "--steps", "1024", "--eval-episodes", "5", "--out", str(tmp_path / "run")]
+    words = ["train", *TINY, "--steps", "3000", "--out", str(tmp_path / "run")]
     command = [sys.executable, "-m", "s7rl", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
