@@ -11,7 +11,7 @@ pytest.importorskip("rl_zoo3", reason="rl_zoo3 is not installed: pip install 's7
 
 
 def test_it_trains_both_and_leaves_a_table_and_a_picture(tmp_path: Path) -> None:
-    # Seen to fail it: the zoo's agent left out; the scales of its observations read as those of another environment.
+    # Seen to fail it: the zoo's agent left out; runs that are there trained anew.
     from examples.beside_rl_zoo import main
 
     words = [str(tmp_path), "--tasks", "PendulumPositionOnly", "--seeds", "3", "--steps", "2048"]
