@@ -295,6 +295,8 @@ def _members(path: str | Path | io.BufferedIOBase) -> dict[str, bytes]:
     source = with_suffix(path)
     if source.is_file():
         return read_members(source.read_bytes(), names)
+    if Path(path, "latest.zip").is_file():
+        raise ValueError(f"it is the folder of a run: pass {Path(path, 'latest.zip')}, or the best.zip beside it.")
     if Path(path, "config.json").is_file():
         members = {name: Path(path, name).read_bytes() for name in names if Path(path, name).is_file()}
         return {"optimizer.safetensors": safetensors.torch.save({}), **members}
@@ -320,7 +322,8 @@ def _naming_the_file(path: str | Path | io.BufferedIOBase, replaced: Collection[
     except Exception as error:
         reason = shorten(str(error), 300, placeholder=" ...")
         if isinstance(error, KeyError):
-            reason = f"{reason} is missing."
+            advice = ": pass the path of a file that save() wrote" if error.args == ("config.json",) else ""
+            reason = f"{reason} is missing{advice}."
         where = getattr(path, "name", path) if isinstance(path, io.IOBase) else path
         what = "is not a checkpoint that this s7rl can read"
         if replaced:

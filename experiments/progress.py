@@ -165,7 +165,8 @@ class RunCallback(StopBetweenRollouts):
             self._bar.update(self._task, completed=min(steps, self._steps), numbers=numbers, refresh=True)
         else:
             left = self.seconds / (steps - self._steps_before) * max(self._steps - steps, 0)
-            self._console.print(f"{steps / self._steps:4.0%}  {numbers}  {left:.0f} s left", soft_wrap=True)
+            share = min(steps / self._steps, 1.0)  # the last rollout may go beyond
+            self._console.print(f"{share:4.0%}  {numbers}  {left:.0f} s left", soft_wrap=True)
 
     def _numbers(self) -> str:
         returns, successes = recent_returns(self.model), self.model.ep_success_buffer or ()

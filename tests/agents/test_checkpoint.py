@@ -282,6 +282,17 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         RecurrentPPO.load(tmp_path / "nothing")
 
 
+def test_the_folder_of_a_run_is_known_and_what_another_program_wrote_is_told_apart(saved: Path) -> None:
+    saved.rename(saved.with_name("latest.zip"))
+    saved.with_name("config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"it is the folder of a run: pass [^\n]*latest\.zip, [^\n]*$"):
+        RecurrentPPO.load(saved.parent)
+    with zipfile.ZipFile(saved.with_name("other.zip"), "w") as archive:
+        archive.writestr("data", "{}")
+    with pytest.raises(ValueError, match=r"'config\.json' is missing: pass the path of a file that save\(\) wrote\.$"):
+        RecurrentPPO.load(saved.with_name("other.zip"))
+
+
 def edited(path: Path, **members: bytes | None) -> Path:
     """The same archive with other members; None leaves one out.  An underscore stands for a dot."""
     target = path.with_name("edited.zip")
