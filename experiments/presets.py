@@ -196,7 +196,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         ),
         "repeat-previous": Experiment(
             command="s7rl train s7rl/RepeatPrevious-v0",
-            shows="name the card of 32 steps ago, at every step; 1.00 at best",
+            shows="name the card shown 31 steps ago, at every step; 1.00 at best",
         ),
         "cartpole": Experiment(
             command="s7rl train s7rl/CartPolePositionOnly-v0",
