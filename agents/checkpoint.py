@@ -295,8 +295,8 @@ def _members(path: str | Path | io.BufferedIOBase) -> dict[str, bytes]:
     source = with_suffix(path)
     if source.is_file():
         return read_members(source.read_bytes(), names)
-    if Path(path, "latest.zip").is_file():
-        raise ValueError(f"it is the folder of a run: pass {Path(path, 'latest.zip')}, or the best.zip beside it.")
+    if (latest := Path(path, "latest.zip")).is_file():
+        raise ValueError(f"it is the folder of a run: pass {latest}.")
     if Path(path, "config.json").is_file():
         members = {name: Path(path, name).read_bytes() for name in names if Path(path, name).is_file()}
         return {"optimizer.safetensors": safetensors.torch.save({}), **members}
@@ -304,6 +304,8 @@ def _members(path: str | Path | io.BufferedIOBase) -> dict[str, bytes]:
 
 
 def _parsed(members: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Tensors]]:
+    if "config.json" not in members:
+        raise ValueError("it has no config.json: pass the path of a file that save() wrote.")
     config = parse_json(members["config.json"])
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError("its config.json is not that of an s7rl agent.")
@@ -322,8 +324,7 @@ def _naming_the_file(path: str | Path | io.BufferedIOBase, replaced: Collection[
     except Exception as error:
         reason = shorten(str(error), 300, placeholder=" ...")
         if isinstance(error, KeyError):
-            advice = ": pass the path of a file that save() wrote" if error.args == ("config.json",) else ""
-            reason = f"{reason} is missing{advice}."
+            reason = f"{reason} is missing."
         where = getattr(path, "name", path) if isinstance(path, io.IOBase) else path
         what = "is not a checkpoint that this s7rl can read"
         if replaced:

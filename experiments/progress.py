@@ -160,13 +160,13 @@ class RunCallback(StopBetweenRollouts):
 
     def _show(self) -> None:
         steps = self.num_timesteps
+        done = min(steps, self._steps)  # the last rollout may go beyond
         numbers = self._numbers()
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=min(steps, self._steps), numbers=numbers, refresh=True)
+            self._bar.update(self._task, completed=done, numbers=numbers, refresh=True)
         else:
-            left = self.seconds / (steps - self._steps_before) * max(self._steps - steps, 0)
-            share = min(steps / self._steps, 1.0)  # the last rollout may go beyond
-            self._console.print(f"{share:4.0%}  {numbers}  {left:.0f} s left", soft_wrap=True)
+            left = self.seconds / (steps - self._steps_before) * (self._steps - done)
+            self._console.print(f"{done / self._steps:4.0%}  {numbers}  {left:.0f} s left", soft_wrap=True)
 
     def _numbers(self) -> str:
         returns, successes = recent_returns(self.model), self.model.ep_success_buffer or ()

@@ -154,8 +154,13 @@ class RunSettings:
     @property
     def annealing(self) -> float:
         """After how many times ``steps`` a step size that falls linearly is 0: one rollout after the last update."""
+        return (self.whole_steps + self.n_envs * self.n_steps) / self.steps
+
+    @property
+    def whole_steps(self) -> int:
+        """``steps``, rounded up to whole rollouts: what a run that nothing stops makes."""
         rollout = self.n_envs * self.n_steps
-        return (-(-self.steps // rollout) + 1) * rollout / self.steps
+        return -(-self.steps // rollout) * rollout
 
     @property
     def has_memory(self) -> bool:

@@ -29,7 +29,7 @@ FEW_EPISODES = 20
 CLEARLY = 0.25
 """Share of the way from the memoryless score to the optimum that counts as remembering."""
 NOTABLE = 1.05
-"""How many times the steps that were asked for a run may make before it says so."""
+"""A run says so where whole rollouts make it more than this many times as long as was asked."""
 LEFT_OUT = {"--agent": 1, "--out": 1, "--preset": 1, "--d-state": 1, "--core-kwargs": math.inf}
 """Options that the agent without memory cannot have as they were, and how many words follow them."""
 
@@ -70,12 +70,11 @@ def print_settings(
     }
     for name, line in lines.items():
         console.print(Text(f"{name:<9}", style="bold").append(line, style="not bold"), soft_wrap=True)
-    rollout = settings.n_envs * settings.n_steps
-    made = -(-settings.steps // rollout) * rollout
-    if made > NOTABLE * settings.steps:
+    if settings.whole_steps > NOTABLE * settings.steps:
         console.print(
             Text(
-                f"note     it learns from whole rollouts, so it takes {made:,} steps instead of {settings.steps:,}: "
+                f"note     it learns from whole rollouts, so it takes {settings.whole_steps:,} steps "
+                f"instead of {settings.steps:,}: "
                 "fewer with a smaller --n-steps or --n-envs",
                 style="yellow",
             ),

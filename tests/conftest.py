@@ -20,10 +20,10 @@ settings.load_profile("s7rl")
 
 
 def pytest_configure() -> None:
-    """Keep torch on one thread, also where it was imported before the variables above were set."""
+    """Keep torch on one thread, also where it was imported before the variables above were set; find the checker."""
     import torch
 
-    import tests.type_checks  # noqa: F401  # --jaxtyping-packages names what stands in it
+    import tests.type_checks  # noqa: F401  # jaxtyping imports "tests" alone, and asks it for what pyproject.toml names
 
     torch.set_num_threads(1)
 

@@ -22,30 +22,39 @@ def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def check_what_is_new(*args: Any, **kwargs: Any) -> None:
-        if torch.compiler.is_compiling():  # sizes are symbols then
-            check()(*args, **kwargs)
-            return
-        call = kind(args), kind(kwargs)
-        if call not in passed:
+        call = None if torch.compiler.is_compiling() else (kind(args), kind(kwargs))  # sizes are symbols then
+        if call is None or call not in passed:
             check()(*args, **kwargs)
             passed.add(call)
 
     return check_what_is_new
 
 
+@functools.singledispatch
 def kind(value: Any) -> object:
-    """All that a signature can say of a value, to be hashed."""
-    cls: Any = type(value)
-    return cls if (look := look_of(cls)) is None else (cls, look(value))
+    """What a signature can say of a value, to be hashed; of what is not listed below, its class."""
+    return type(value)
 
 
-@functools.cache  # asked for every argument of every call
-def look_of(cls: Any) -> Callable[[Any], object] | None:
-    """What a signature can say of values of a class, beyond that they are of it."""
-    if issubclass(cls, torch.Tensor | np.ndarray):
-        return lambda array: (array.dtype, array.shape)
-    if issubclass(cls, tuple | list):
-        return lambda entries: tuple(map(kind, entries))
-    if issubclass(cls, dict):
-        return lambda entries: tuple((key, kind(entry)) for key, entry in entries.items())
-    return (lambda plain: plain) if issubclass(cls, str | int | type) else None
+@kind.register(torch.Tensor)
+@kind.register(np.ndarray)
+def _(array: Any) -> object:
+    return type(array), array.dtype, array.shape
+
+
+@kind.register(tuple)
+@kind.register(list)
+def _(entries: Any) -> object:
+    return type(entries), *map(kind, entries)
+
+
+@kind.register(dict)
+def _(entries: Any) -> object:
+    return type(entries), *((key, kind(entry)) for key, entry in entries.items())
+
+
+@kind.register(str)
+@kind.register(int)
+@kind.register(type)
+def _(plain: Any) -> object:
+    return type(plain), plain

@@ -45,7 +45,7 @@ class TMazePassiveEngine(Engine):
         if self.noise_std:
             self.observation_space = spaces.Box(-np.inf, np.inf, (4,), dtype=np.float32)
             self._noise = self.new_tape("normal", block=256)
-            self._shown_noise = np.zeros((num_envs, 4))
+            self._shown_noise = np.zeros((num_envs, 4))  # of the last step; an episode begins at the cue, without any
             self._rows = np.arange(num_envs)
         self.action_space = spaces.Discrete(4)
         self._x: IntArray = np.zeros(num_envs, dtype=np.int64)

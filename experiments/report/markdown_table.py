@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Run
-from s7rl.experiments.report.findings import digits
+from s7rl.experiments.report.findings import digits, shown
 from s7rl.experiments.statistics import Estimate
 
 
@@ -15,20 +15,20 @@ def markdown_table(analysis: Analysis) -> str:
     """One line for each agent on each task, as far as there are finished runs.
 
     A score is the success rate of the final evaluation where every task tells one, else its mean return, of each seed;
-    beside them stands their interquartile mean with its interval, where there are several. Steps and minutes are those
-    of the training, which ends at its budget or once it has learned enough: the median of the seeds.
+    beside them stands their interquartile mean with its interval, where there are three or more. Steps and minutes are
+    those of the training, which ends at its budget or once it has learned enough: the median of the seeds.
 
     Args:
         analysis: the numbers.
     """
     record = analysis.record
     tells_success = all(run.success_rate is not None for run in record.runs)
-    head = ["task", "agent", "seeds", "success" if tells_success else "return", "IQM, 95 %", "steps", "minutes"]
+    name, estimates = ("success", analysis.success) if tells_success else ("return", analysis.estimates)
+    head = ["task", "agent", "seeds", name, "IQM (95 %)", "steps", "minutes"]
     rows = [head, ["---"] * len(head)]
-    for pair in analysis.pairs:
-        task, agent = pair
-        estimate = (analysis.success if tells_success else analysis.estimates)[pair]
-        rows.append([task, f"`{agent}`", *_numbers(record.of(*pair), estimate, tells_success)])
+    for task, agent in analysis.pairs:
+        runs = record.of(task, agent)
+        rows.append([task, f"`{agent}`", *_numbers(runs, estimates[task, agent], tells_success)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -38,7 +38,7 @@ def _numbers(runs: Sequence[Run], estimate: Estimate, tells_success: bool) -> li
     return [
         _seeds([run.cell.seed for run in runs]),
         ", ".join(digits(score) for score in scores if score is not None),
-        "{} [{}, {}]".format(*map(digits, estimate)) if estimate.interval else "",
+        shown(estimate) if len(runs) > 2 else "",
         f"{statistics.median(run.steps_done for run in logged) / 1e6:.2f}M" if logged else "",
         f"{statistics.median(run.seconds for run in logged) / 60:.1f}" if logged else "",
     ]

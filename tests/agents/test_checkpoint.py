@@ -282,15 +282,20 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         RecurrentPPO.load(tmp_path / "nothing")
 
 
-def test_the_folder_of_a_run_is_known_and_what_another_program_wrote_is_told_apart(saved: Path) -> None:
+# Seen to fail it: the two lines that look for latest.zip left out.
+def test_the_folder_of_a_run_is_known(saved: Path) -> None:
     saved.rename(saved.with_name("latest.zip"))
     saved.with_name("config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"it is the folder of a run: pass [^\n]*latest\.zip, [^\n]*$"):
+    with pytest.raises(ValueError, match=r"it is the folder of a run: pass [^\n]*latest\.zip\.$"):
         RecurrentPPO.load(saved.parent)
-    with zipfile.ZipFile(saved.with_name("other.zip"), "w") as archive:
+
+
+# Seen to fail it: the KeyError that it was before.
+def test_a_file_of_another_program_is_told_apart(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("data", "{}")
-    with pytest.raises(ValueError, match=r"'config\.json' is missing: pass the path of a file that save\(\) wrote\.$"):
-        RecurrentPPO.load(saved.with_name("other.zip"))
+    with pytest.raises(ValueError, match=r"it has no config\.json: pass the path of a file that save\(\) wrote\.$"):
+        RecurrentPPO.load(tmp_path / "other.zip")
 
 
 def edited(path: Path, **members: bytes | None) -> Path:

@@ -1,4 +1,7 @@
-"""That a check with a memory refuses all that a check without one refuses."""
+"""That a check with a memory refuses all that a check without one refuses, and looks at each kind of call once.
+
+Mutations seen to fail: everything checked again; the shape of an array, or the entries of a dictionary, forgotten.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import torch
 from jaxtyping import Float, TypeCheckError, jaxtyped
 from torch import Tensor
 
-from tests.type_checks import remembering
+from tests.type_checks import kind, remembering
 
 
 @jaxtyped(typechecker=remembering)
@@ -29,3 +32,24 @@ def test_what_has_passed_passes_again_and_nothing_else_does() -> None:
         with pytest.raises(TypeCheckError):
             first(x, x, result=x)
         assert first(x[:2], x[:2], 1).shape == (2,)
+
+
+def test_each_kind_of_call_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[object] = []
+
+    def spying(function: object) -> object:
+        return lambda *args, **kwargs: looked_at.append(args)
+
+    monkeypatch.setattr("tests.type_checks.beartype", spying)
+    check = remembering(lambda x: x)
+    for value in (torch.zeros(2), torch.ones(2), torch.zeros(3), torch.zeros(2, dtype=torch.int64), torch.ones(3)):
+        check(value)
+    assert len(looked_at) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [([1], (1,)), ({"a": 1}, {"a": 2}), ({"a": 1}, {"b": 1}), ("a", "b"), (int, str), (True, 1), (1.0, None)],
+)
+def test_values_that_a_signature_tells_apart_are_of_different_kinds(one: object, other: object) -> None:
+    assert kind(one) != kind(other)
