@@ -295,8 +295,6 @@ def _members(path: str | Path | io.BufferedIOBase) -> dict[str, bytes]:
     source = with_suffix(path)
     if source.is_file():
         return read_members(source.read_bytes(), names)
-    if (latest := Path(path, "latest.zip")).is_file():
-        raise ValueError(f"it is the folder of a run: pass {latest}.")
     if Path(path, "config.json").is_file():
         members = {name: Path(path, name).read_bytes() for name in names if Path(path, name).is_file()}
         return {"optimizer.safetensors": safetensors.torch.save({}), **members}
@@ -308,7 +306,7 @@ def _parsed(members: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Ten
         raise ValueError("it has no config.json: pass the path of a file that save() wrote.")
     config = parse_json(members["config.json"])
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError("its config.json is not that of an s7rl agent.")
+        raise ValueError("its config.json is not that of an s7rl agent. Of the folder of a run pass its latest.zip.")
     if config.get("version") != FORMAT_VERSION:
         raise ValueError(f"its version is {config.get('version')}, this s7rl reads version {FORMAT_VERSION}.")
     return config, {name: safetensors.torch.load(members[name]) for name in members if name != "config.json"}

@@ -1,6 +1,6 @@
 """TorchRL's PPO with S7 for the memory, on a cart-pole that shows positions and no velocities.
 
-    pip install -c constraints.txt '.[torchrl]'
+    pip install -c constraints.txt -e '.[torchrl]'
     python examples/torchrl_ppo.py
 
 TorchRL collects, estimates advantages and computes the loss; ``S7Module`` stands where ``GRUModule`` would.

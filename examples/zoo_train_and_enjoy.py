@@ -1,6 +1,6 @@
 """RL Baselines3 Zoo from a script: train with S7 and the settings of ``ppo_s7.yml``, then look at what came of it.
 
-    pip install -c constraints.txt '.[zoo]'
+    pip install -c constraints.txt -e '.[zoo]'
     python examples/zoo_train_and_enjoy.py --env s7rl/CartPolePositionOnly-v0
 
 takes the options of ``rl_zoo3.train``.  The zoo's own commands do the same in a folder with a file ``custom_envs.py``

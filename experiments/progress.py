@@ -92,7 +92,7 @@ class RunCallback(StopBetweenRollouts):
         self.seconds = 0.0
         """Seconds since the training began, as of the last step or update."""
         self._folder = folder
-        self._steps = settings.steps
+        self._steps = settings.whole_steps
         self._stop_return = settings.stop_return
         self._has_learned = False
         self._console = console
@@ -160,7 +160,7 @@ class RunCallback(StopBetweenRollouts):
 
     def _show(self) -> None:
         steps = self.num_timesteps
-        done = min(steps, self._steps)  # the last rollout may go beyond
+        done = min(steps, self._steps)  # a run that was stopped within a rollout ends beyond
         numbers = self._numbers()
         if self._console.is_terminal:
             self._bar.update(self._task, completed=done, numbers=numbers, refresh=True)

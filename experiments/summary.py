@@ -44,6 +44,7 @@ def print_settings(
     threads: int,
     device: str,
     folder: Path,
+    steps_done: int,
 ) -> None:
     """Prints what was derived from the task, and a warning where the rollout is too short for it."""
     kwargs = f" {write_assignments(settings.env_kwargs)}" if settings.env_kwargs else ""
@@ -70,10 +71,11 @@ def print_settings(
     }
     for name, line in lines.items():
         console.print(Text(f"{name:<9}", style="bold").append(line, style="not bold"), soft_wrap=True)
-    if settings.whole_steps > NOTABLE * settings.steps:
+    if not steps_done and settings.whole_steps > NOTABLE * settings.steps:
+        most = "up to " if settings.stop_return is not None else ""
         console.print(
             Text(
-                f"note     it learns from whole rollouts, so it takes {settings.whole_steps:,} steps "
+                f"note     it learns from whole rollouts, so it takes {most}{settings.whole_steps:,} steps "
                 f"instead of {settings.steps:,}: "
                 "fewer with a smaller --n-steps or --n-envs",
                 style="yellow",

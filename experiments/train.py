@@ -255,6 +255,7 @@ def _introduce(
         threads=model.threads,
         device=f"{model.device}, in each of {world_size()} processes" if world_size() > 1 else str(model.device),
         folder=folder.path,
+        steps_done=model.num_timesteps,
     )
     chosen = chosen_workers(vec_env)
     if chosen is not None:

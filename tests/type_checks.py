@@ -7,7 +7,7 @@ and plain values, and a test that steps a thousand times would spend half its ti
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,11 @@ def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.singledispatch
 def kind(value: Any) -> object:
-    """What a signature can say of a value, to be hashed; of what is not listed below, its class."""
-    return type(value)
+    """What a signature can say of a value, to be hashed; of what is not listed below, its class.
+
+    Other collections, whose entries are not looked at, are equal to nothing: each is checked.
+    """
+    return object() if isinstance(value, Collection) else type(value)
 
 
 @kind.register(torch.Tensor)

@@ -282,11 +282,10 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         RecurrentPPO.load(tmp_path / "nothing")
 
 
-# Seen to fail it: the two lines that look for latest.zip left out.
-def test_the_folder_of_a_run_is_known(saved: Path) -> None:
+def test_of_the_folder_of_a_run_it_says_what_to_pass(saved: Path) -> None:
     saved.rename(saved.with_name("latest.zip"))
     saved.with_name("config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"it is the folder of a run: pass [^\n]*latest\.zip\.$"):
+    with pytest.raises(ValueError, match=r"Of the folder of a run pass its latest\.zip\.$"):
         RecurrentPPO.load(saved.parent)
 
 

@@ -71,11 +71,12 @@ def test_before_the_first_gradient_step_the_ratio_is_1_however_rows_are_cut(core
         core=core,
         n_steps=12,
         batch_size=24,
-        sequence_length=4,
+        sequence_length=6,
         n_epochs=2,
         policy_kwargs={"critic_core": critic_core},
     )
     model.learn(4 * 12 * 2)
+    assert model.rollout_buffer.episode_starts[7:12].any(), "no episode starts within a sequence"
     torch.testing.assert_close(ratios(model), torch.ones(48), rtol=0, atol=1e-5)
     assert abs(model.logger.name_to_value["train/approx_kl"]) < 1e-5
     assert model.logger.name_to_value["train/clip_fraction"] == 0.0

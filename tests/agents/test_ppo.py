@@ -67,14 +67,14 @@ def test_time_outs_of_all_environments_in_one_step_each_bootstrap_with_their_own
 
 @every_core
 def test_the_second_rollout_goes_on_where_the_first_stopped(core: str) -> None:
-    model = agent(clockworks(2), core=core, n_steps=7)
-    model.learn(2 * 7 * 2)
+    model = agent(clockworks(2), core=core, n_steps=8)
+    model.learn(2 * 8 * 2)
     buffer = model.rollout_buffer
     for i in range(2):
-        row = replay(model, i, 14)
-        np.testing.assert_allclose(buffer.values[:, i], row.values[7:], atol=1e-5)
+        row = replay(model, i, 16)
+        np.testing.assert_allclose(buffer.values[:, i], row.values[8:], atol=1e-5)
         np.testing.assert_allclose(buffer.next_values[-1, i], row.next_values[-1], atol=1e-5)
-        assert buffer.episode_starts[:, i].tolist() == row.starts[7:]
+        assert buffer.episode_starts[:, i].tolist() == row.starts[8:]
 
 
 @every_core

@@ -39,7 +39,7 @@ def said(
     return verdict(evaluation, task, settings(agent), run=Path("my runs/x"), command=command, steps=400)
 
 
-def started(its: RunSettings) -> str:
+def started(its: RunSettings, steps_done: int = 0) -> str:
     text = io.StringIO()
     print_settings(
         Console(file=text, width=80),
@@ -50,6 +50,7 @@ def started(its: RunSettings) -> str:
         threads=1,
         device="cpu",
         folder=Path("runs/x"),
+        steps_done=steps_done,
     )
     return text.getvalue()
 
@@ -139,3 +140,5 @@ def test_the_start_says_where_whole_rollouts_are_clearly_more_than_was_asked_for
     text = started(settings(steps=steps))
     assert ("whole rollouts" in text) is (made is not None)
     assert made is None or f"so it takes {made} steps instead of {steps:,}" in text
+    assert "whole rollouts" not in started(settings(steps=steps), steps_done=500)
+    assert made is None or f"takes up to {made} steps" in started(settings(steps=steps, stop_return=0.5))

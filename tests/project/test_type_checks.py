@@ -1,4 +1,6 @@
-"""That a check with a memory refuses all that a check without one refuses, and looks at each kind of call once.
+"""That a check with a memory refuses what a check without one refuses, and looks at each kind of call once.
+
+What beartype looks at by chance, an entry of a tuple of any length, is remembered by chance.
 
 Mutations seen to fail: everything checked again; the shape of an array, or the entries of a dictionary, forgotten.
 """
@@ -49,7 +51,16 @@ def test_each_kind_of_call_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [([1], (1,)), ({"a": 1}, {"a": 2}), ({"a": 1}, {"b": 1}), ("a", "b"), (int, str), (True, 1), (1.0, None)],
+    [
+        ([1], (1,)),
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"b": 1}),
+        ("a", "b"),
+        (int, str),
+        (True, 1),
+        (1.0, None),
+        ({1}, {1}),
+    ],
 )
 def test_values_that_a_signature_tells_apart_are_of_different_kinds(one: object, other: object) -> None:
     assert kind(one) != kind(other)

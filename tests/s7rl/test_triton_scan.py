@@ -22,7 +22,7 @@ def test_interpreted_the_kernels_have_every_property_of_the_scan() -> None:
     command += ["--hypothesis-profile=few"]  # interpreted, each takes long
     # The interpreter computes in numpy, which warns where an operation makes a nan out of a broken state.
     command += ["-W", "ignore:invalid value encountered:RuntimeWarning"]
-    command += ["--jaxtyping-packages="]  # nothing of the signatures depends on who computes
+    command += ["--jaxtyping-packages="]  # most of the time otherwise
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(
