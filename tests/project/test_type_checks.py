@@ -2,8 +2,11 @@
 
 What beartype looks at by chance, an entry of a tuple of any length, is remembered by chance.
 
-Mutations seen to fail: everything checked again; the shape of an array, or the entries of a dictionary, forgotten.
+Mutations seen to fail: everything checked again; the shape of an array, or the entries of a dictionary, forgotten;
+the generator left as beartype left it.
 """
+
+import random
 
 import numpy as np
 import pytest
@@ -34,6 +37,17 @@ def test_what_has_passed_passes_again_and_nothing_else_does() -> None:
         with pytest.raises(TypeCheckError):
             first(x, x, result=x)
         assert first(x[:2], x[:2], 1).shape == (2,)
+
+
+@jaxtyped(typechecker=remembering)
+def longest(texts: list[str]) -> str:
+    return max(texts, key=len)
+
+
+def test_a_check_leaves_the_generator_as_it_was() -> None:
+    random.seed(3)
+    assert longest(["a", "bc", "d"]) == "bc"
+    assert random.random() == random.Random(3).random()
 
 
 def test_each_kind_of_call_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
