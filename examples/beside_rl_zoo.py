@@ -58,12 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     curves = []
     for seed in options.seeds:
         for task in options.tasks:
+            steps = options.steps or TASKS[task][1]
             for name, agent in AGENTS.items():
-                run = options.folder / name / f"{task}-{seed}"
+                run = options.folder / name / f"{task}-{steps}-{seed}"
                 if not run.exists():
                     unfinished = run.with_name(f"{run.name}-unfinished")
                     shutil.rmtree(unfinished, ignore_errors=True)
-                    agent.train(unfinished, task, options.steps or TASKS[task][1], seed)
+                    agent.train(unfinished, task, steps, seed)
                     unfinished.rename(run)
                 curves.append(agent.read(run, task).assign(task=task, agent=name, seed=seed))
     table = pd.concat(curves)[["task", "agent", "seed", "steps", "seconds", "training_return", "final_return"]]

@@ -150,4 +150,10 @@ def _first_paragraph(message: str) -> str:
     # The frame has the title in its upper edge; without one it is the first section.
     body = sections[0 if framed else min(1, len(sections) - 1)]
     text = " ".join(body[: body.index("")] if "" in body else body) or "the command line cannot be read"
-    return text[:1].lower() + text[1:]
+    return _missing_sentence(text[:1].lower() + text[1:])
+
+
+def _missing_sentence(text: str) -> str:
+    """``missing from s7rl X: NAME What it is. (required)`` as a sentence: there the help stood on its own lines."""
+    missing = re.fullmatch(r"missing from [^:]+: (\S+) (\w)(.*)\. \(required\)", text)
+    return f"{missing[1]} is missing: {missing[2].lower()}{missing[3]}" if missing else text
