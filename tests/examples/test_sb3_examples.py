@@ -6,6 +6,7 @@ policy's name in place of its class.
 
 from __future__ import annotations
 
+import csv
 import runpy
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,14 @@ def test_the_speed_of_both_is_measured(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert all("steps/s" in line for line in lines)
+
+
+def test_corridors_that_the_file_lacks_are_learned_by_sb3_contrib(tmp_path: Path) -> None:
+    # Seen to fail it: every corridor trained anew; the budget in place of the steps that were asked for.
+    table, main = tmp_path / "table.csv", main_of("tmaze_of_sb3_contrib.py")
+    for corridors in ("50", "50 100"):
+        main([str(table), *f"--corridors {corridors} --seeds 3 --steps 8192".split()])
+    with table.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["corridor_length"], line["seed"]) for line in lines] == [("50", "3"), ("100", "3")]
+    assert all(line["steps"] == "8192" and 0 <= float(line["success"]) <= 1 for line in lines)
