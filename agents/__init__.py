@@ -6,6 +6,15 @@ Importing this package does not import torch; the names below do when they are f
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import s7rl
+
+if getattr(s7rl, "__file__", None) is None:
+    # Half of the package would work, up to the names that s7rl itself has, such as the version in a checkpoint.
+    raise ImportError(
+        f"Python takes the folder {next(iter(s7rl.__path__))} for the package s7rl, as it lies beside the script, or "
+        "where Python was started: rename that folder, or move the script."
+    )
+
 if TYPE_CHECKING:
     from s7rl.agents.anomalies import NumericalError as NumericalError
     from s7rl.agents.checkpoint import load_normalization as load_normalization

@@ -86,16 +86,18 @@ class ActingMixin(OnPolicyAlgorithm):
             if n_steps == n_rollout_steps - self.burn_in:
                 before_last_steps = state
             obs_tensor = to_tensors(new_obs, self.device)
-            starts_tensor = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
+            episode_starts = torch.as_tensor(starts, dtype=torch.bool, device=self.device)
             masks = torch.as_tensor(get_action_masks(env), device=self.device) if self._use_masking else None
-            forward = partial(self.policy, obs_tensor, state, starts_tensor, action_masks=masks)
+            forward = partial(self.policy, obs_tensor, state, episode_starts, action_masks=masks)
             with torch.no_grad(), diagnosing(self.policy, forward, step=n_steps + 1, timesteps=self.num_timesteps):
-                actions, values, log_probs, state = forward()
-                new_actions = actions.cpu().numpy()
-                check_actions(new_actions, log_probs.cpu().numpy(), n_steps + 1, self.num_timesteps)
-            buffer.add(n_steps, obs_tensor, starts_tensor, actions, values, log_probs, masks)
+                taken, values, log_probs, state = forward()
+                # Names that callbacks written for SB3 look for in their locals, here and below.
+                actions = taken.cpu().numpy()
+                check_actions(actions, log_probs.cpu().numpy(), n_steps + 1, self.num_timesteps)
+            buffer.add(n_steps, obs_tensor, episode_starts, taken, values, log_probs, masks)
 
-            new_obs, rewards, dones, infos = env.step(self.policy.to_action_space(new_actions))
+            clipped_actions = self.policy.to_action_space(actions)
+            new_obs, rewards, dones, infos = env.step(clipped_actions)
             self.num_timesteps += steps_at_once
             check_observations(new_obs, env, n_steps + 1, self.num_timesteps)
             check_rewards(rewards, env, n_steps + 1, self.num_timesteps)

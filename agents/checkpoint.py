@@ -22,32 +22,30 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, TypeVar
 
-import numpy as np
 import safetensors.torch
 import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import check_for_correct_spaces
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.utils import ConstantSchedule, check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 import s7rl
-from s7rl.agents.arguments import PPO_ARGUMENTS, check_given, widths
+from s7rl.agents.arguments import PPO_ARGUMENTS, check_given, check_keywords, widths
 from s7rl.agents.checkpoint_checks import (
     COUNTERS,
     NORMALIZATION,
     check_optimizer,
     check_space_size,
-    check_statistics,
     check_tensors,
     check_weights,
     parse_json,
     read_members,
 )
-from s7rl.agents.encoding import decode, decode_space, encode, encode_space
+from s7rl.agents.encoding import decode, decode_space, encode, encode_space, schedule_function
+from s7rl.agents.normalization import Tensors, check_alike, set_statistics, statistics_of
 from s7rl.agents.policies import RecurrentActorCriticPolicy
-from s7rl.agents.vec_env import running_statistics
 from s7rl.agents.vectorization import make_vec
 from s7rl.checks import check_arguments, whole_number
 from s7rl.files import write_atomically
@@ -57,12 +55,12 @@ FORMAT_VERSION = 2
 _TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
 _OF_THE_PROCESS = ("debug_anomalies", "compile_policy")
 _SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in ("env", "device", *_OF_THE_PROCESS))
+_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
 _SPACES = ("observation_space", "action_space")
 _NO_SETTINGS = ("policy_class", *_SPACES)
 _REPLACEABLE = {*_SETTINGS, *_OF_THE_PROCESS, *_NO_SETTINGS}
 _OWN_ON_EACH_RANK = ("seed", "verbose", "tensorboard_log", "n_threads")
 
-Tensors = dict[str, Tensor]
 Self = TypeVar("Self", bound="CheckpointMixin")
 
 
@@ -70,13 +68,13 @@ class CheckpointMixin(BaseAlgorithm):
     """``load`` of :class:`s7rl.agents.RecurrentPPO`, and what its ``save`` writes, in place of SB3's pickled ones."""
 
     def checkpoint_bytes(self) -> bytes:
-        """A checkpoint of the model as it is.
+        """A checkpoint of the model as it is; a schedule that is a function is the constant that it begins with.
 
         Raises:
             ValueError: if a nan has got into the statistics of a ``VecNormalize``.
         """
         normalizer = self.get_vec_normalize_env()
-        statistics = {} if normalizer is None else _statistics(normalizer)
+        statistics = {} if normalizer is None else statistics_of(normalizer)
         for name, tensor in statistics.items():
             if not tensor.isfinite().all():
                 raise ValueError(
@@ -92,11 +90,18 @@ class CheckpointMixin(BaseAlgorithm):
             "observation_space": encode_space(self.observation_space),
             "action_space": encode_space(self.action_space),
             "n_envs": self.n_envs,
-            "settings": {name: encode(getattr(self, name)) for name in _SETTINGS},
+            "settings": {name: encode(_as_written(name, getattr(self, name))) for name in _SETTINGS},
             "counters": {name: encode(getattr(self, name)) for name in COUNTERS},
             "optimizer": optimizer,
             "normalization": normalizer and {name: getattr(normalizer, name) for name in NORMALIZATION},
         }
+        for name, function in self.schedule_functions().items():
+            warnings.warn(
+                f"{name} is a function, which a checkpoint does not hold: the value that it begins with, "
+                f"{float(function(1.0)):g}, is saved in its place. Pass {name} to load again, or take SB3's "
+                "LinearSchedule.",
+                stacklevel=3,
+            )
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
             archive.writestr("config.json", json.dumps(config, indent=2))
@@ -105,6 +110,11 @@ class CheckpointMixin(BaseAlgorithm):
             if normalizer is not None:
                 archive.writestr("normalization.safetensors", _to_bytes(statistics))
         return content.getvalue()
+
+    def schedule_functions(self) -> dict[str, Schedule]:
+        """The schedules that a checkpoint does not hold, by the names of the settings."""
+        functions = {name: schedule_function(getattr(self, name)) for name in _SCHEDULES}
+        return {name: function for name, function in functions.items() if function is not None}
 
     def shared_settings(self) -> dict[str, Any]:
         """What has to be the same on all ranks that learn together, by name, as a checkpoint has it."""
@@ -116,7 +126,7 @@ class CheckpointMixin(BaseAlgorithm):
         if normalizer is not None:
             settings |= {f"VecNormalize's {name}": getattr(normalizer, name) for name in NORMALIZATION}
         settings |= {"policy": self.policy_class, "n_envs": self.n_envs}
-        return {name: _encode_if_possible(value) for name, value in settings.items()}
+        return {name: _encode_if_possible(_as_written(name, value)) for name, value in settings.items()}
 
     @staticmethod
     def write_checkpoint(path: str | Path | io.BufferedIOBase, content: bytes) -> None:
@@ -158,7 +168,10 @@ class CheckpointMixin(BaseAlgorithm):
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is not a checkpoint of s7rl, is damaged, or does not fit the environment.
+            TypeError: if one of ``kwargs`` is no setting.
         """
+        of_the_policy = {name: value for name, value in kwargs.items() if name not in _NO_SETTINGS}
+        check_keywords("kwargs", of_the_policy, cls, without=("policy", "env", "device", "_init_setup_model"))
         if print_system_info:
             from stable_baselines3.common.utils import get_system_info
 
@@ -202,9 +215,21 @@ class CheckpointMixin(BaseAlgorithm):
             model._load_tensors(config, tensors)
             for name in COUNTERS:
                 setattr(model, name, config["counters"][name])
+        if env is not None and config["normalization"] is not None:
+            with _naming_the_file(path):
+                statistics = tensors["normalization.safetensors"]
+                check_arguments(config["normalization"], **NORMALIZATION)
             normalizer = model.get_vec_normalize_env()
-            if normalizer is not None and config["normalization"] is not None:
-                _set_statistics(normalizer, tensors["normalization.safetensors"])
+            if normalizer is not None:
+                check_alike(normalizer, config["normalization"], statistics)
+                with _naming_the_file(path):
+                    set_statistics(normalizer, statistics)
+            elif config["normalization"]["norm_obs"]:
+                warnings.warn(
+                    "the agent's observations were scaled by a VecNormalize, and env has none: pass "
+                    "load_normalization(path, env), or env in a new VecNormalize to learn on.",
+                    stacklevel=2,
+                )
         return model
 
     def set_parameters(
@@ -242,7 +267,7 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a checkpoint of s7rl.
+        ValueError: if the file is not a checkpoint of s7rl, or the agent saw observations of another shape.
     """
     config, tensors = read_checkpoint(path)
     if config["normalization"] is None:
@@ -252,7 +277,10 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
             raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
         check_arguments(config["normalization"], **NORMALIZATION)
         normalizer = VecNormalize(env, training=False, **config["normalization"])
-        _set_statistics(normalizer, tensors["normalization.safetensors"])
+        statistics = tensors["normalization.safetensors"]
+    check_alike(normalizer, config["normalization"], statistics)
+    with _naming_the_file(path):
+        set_statistics(normalizer, statistics)
     normalizer.norm_reward = False
     return normalizer
 
@@ -343,14 +371,18 @@ def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     )
 
 
+def _as_written(name: str, value: Any) -> Any:
+    """A setting; of a schedule that is a function the constant that it begins with."""
+    function = schedule_function(value) if name in _SCHEDULES else None
+    return value if function is None else ConstantSchedule(float(function(1.0)))
+
+
 def _encode_if_possible(value: Any) -> Any:
     """A setting as a checkpoint has it, or the name of its type: one can train with what cannot be saved."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of functions as schedules, whose value at the start is enough
-        try:
-            return encode(value)
-        except Exception:  # encode calls what is callable
-            return type(value).__name__
+    try:
+        return encode(value)
+    except TypeError:
+        return type(value).__name__
 
 
 def _split_optimizer(state_dict: dict[str, Any]) -> tuple[dict[str, Any], Tensors]:
@@ -369,19 +401,3 @@ def _join_optimizer(config: Mapping[str, Any], moments: Tensors) -> dict[str, An
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
     return {"state": state, "param_groups": decode(config["param_groups"])}
-
-
-def _set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
-    check_tensors(_statistics(normalizer), tensors)
-    check_statistics(tensors)
-    for name, running in running_statistics(normalizer).items():
-        running.mean, running.var = tensors[f"{name}.mean"].numpy(), tensors[f"{name}.var"].numpy()
-        running.count = float(tensors[f"{name}.count"])
-
-
-def _statistics(normalizer: VecNormalize) -> Tensors:
-    return {
-        f"{name}.{part}": torch.as_tensor(np.asarray(getattr(running, part), dtype=np.float64))
-        for name, running in running_statistics(normalizer).items()
-        for part in ("mean", "var", "count")
-    }

@@ -24,7 +24,7 @@ from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
-from s7rl.agents.vec_env import running_statistics
+from s7rl.agents.normalization import running_statistics
 
 Item = TypeVar("Item")
 

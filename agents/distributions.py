@@ -23,7 +23,7 @@ from stable_baselines3.common.distributions import (
     StateDependentNoiseDistribution,
 )
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Bernoulli, Categorical, Normal
 
 from s7rl.backends import fused
 
@@ -42,6 +42,11 @@ class MaskableCategorical(CategoricalDistribution):
         # From the logits: beside a forbidden action that is far likelier, the log-probabilities have lost their digits.
         self.logits = self._unmasked.masked_fill(~masks, -torch.inf)
         self._normalized = None
+
+    @property
+    def distribution(self) -> Categorical:  # type: ignore[override]  # SB3 declares an attribute
+        """The same as torch has it, which SB3's class keeps."""
+        return Categorical(logits=self.logits, validate_args=False)
 
     @property
     def log_probabilities(self) -> Float[Tensor, "N A"]:
@@ -81,6 +86,11 @@ class MaskableMultiCategorical(MultiCategoricalDistribution):
         ]
         return self
 
+    @property
+    def distribution(self) -> list[Categorical]:  # type: ignore[override]  # SB3 declares an attribute
+        """The same as torch has them, one for each part, which SB3's class keeps."""
+        return [part.distribution for part in self.parts]
+
     def apply_masking(self, masks: Bool[Tensor, "N A"]) -> None:
         """Leave only the allowed actions of each part, in their proportions.  Masks from before no longer count."""
         for part, allowed in zip(self.parts, self._split(masks), strict=True):
@@ -115,6 +125,11 @@ class MaskableBernoulli(BernoulliDistribution):
         """Set the logits of each bit being 1."""
         self._unmasked = self.logits = action_logits
         return self
+
+    @property
+    def distribution(self) -> Bernoulli:  # type: ignore[override]  # SB3 declares an attribute
+        """The same as torch has it, which SB3's class keeps."""
+        return Bernoulli(logits=self.logits, validate_args=False)
 
     def apply_masking(self, masks: Bool[Tensor, "N M"]) -> None:
         """Fix the bits of which only one value is allowed.  Masks from before no longer count."""

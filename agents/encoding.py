@@ -5,7 +5,6 @@ and s7rl are looked up.
 """
 
 import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
 _TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
@@ -20,9 +20,6 @@ _TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
 
 def encode(value: Any) -> Any:
     """A setting as JSON: numbers, strings, lists, tuples, mappings, classes and SB3's schedules.
-
-    A schedule that is any other function cannot be written down: the value that it has at the start stands for it, and
-    a warning says so.
 
     Raises:
         TypeError: for a value of another kind.
@@ -45,11 +42,15 @@ def encode(value: Any) -> Any:
         return _constant(float(value.val))
     if isinstance(value, LinearSchedule):
         return {"linear_schedule": [value.start, value.end, value.end_fraction]}
-    if callable(value):
-        constant = float(value(1.0))
-        warnings.warn(f"a function as a schedule cannot be saved: {constant} is saved in its place.", stacklevel=3)
-        return _constant(constant)
     raise TypeError(f"a setting is {value!r} of type {type(value).__name__}, which cannot be saved as JSON.")
+
+
+def schedule_function(schedule: Any) -> Schedule | None:
+    """The function that a schedule is, where :func:`encode` cannot write it down; None where it can."""
+    if isinstance(schedule, FloatSchedule):
+        return schedule_function(schedule.value_schedule)
+    known = isinstance(schedule, ConstantSchedule | LinearSchedule)
+    return schedule if callable(schedule) and not known else None
 
 
 def _constant(value: float) -> Any:

@@ -41,6 +41,7 @@ def export_agent(
     format: str = "onnx",
     *,
     notes: Mapping[str, str] | None = None,
+    custom_objects: dict[str, Any] | None = None,
 ) -> RecurrentStep:
     """Write the step of an agent, with the scaling of its observations and the choice of its actions.
 
@@ -49,26 +50,35 @@ def export_agent(
         path: the file to write, replaced if it is there.
         format: one of ``FORMATS``.
         notes: what else a reader of the file shall find in it, by name.
+        custom_objects: as for ``RecurrentPPO.load``, where the agent has classes of your own.
 
     Returns:
         What was written, to call from Python.
 
     Raises:
         ValueError: if the format is none, or the checkpoint cannot be read.
+        TypeError: if ``checkpoint`` is a model.
         ImportError: if the format needs a library that is not installed.
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}, but agents are written as {', '.join(FORMATS)}: take one of them.")
-    step = load_step(checkpoint)
+    if isinstance(checkpoint, RecurrentPPO):
+        raise TypeError(
+            "checkpoint is a model, but what is exported is what it wrote: pass the path that you save it to."
+        )
+    step = load_step(checkpoint, custom_objects)
     with torch.no_grad(), _quiet():
         content = FORMATS[format](step, {**_facts(step), **(notes or {})})
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(Path(path), content)
     return step
 
 
-def load_step(checkpoint: str | Path | io.BufferedIOBase) -> RecurrentStep:
+def load_step(
+    checkpoint: str | Path | io.BufferedIOBase, custom_objects: dict[str, Any] | None = None
+) -> RecurrentStep:
     """The step of the agent of a checkpoint, on the CPU."""
-    model = RecurrentPPO.load(checkpoint, device="cpu")
+    model = RecurrentPPO.load(checkpoint, device="cpu", custom_objects=custom_objects)
     if isinstance(checkpoint, io.IOBase):
         checkpoint.seek(0)
     policy = model.policy

@@ -4,7 +4,8 @@ Beside an agent's checkpoint, ``x.zip``, ``save(..., resumable=True)`` writes ``
 
     header.json           format, version, number of environments, why there is no environments.pickle
     agent.zip             the checkpoint
-    trainer.pickle        observations and memory between two rollouts, recent episodes, generators, unwritten log
+    trainer.pickle        observations and memory between two rollouts, recent episodes, generators, unwritten log,
+                          schedules that are functions
     environments.pickle   the environments and their wrappers, see :mod:`s7rl.agents.environment_state`
 
 Only :meth:`ResumeMixin.resume` reads it.  Unlike a checkpoint it may run code when it is read, so it is for who wrote
@@ -17,6 +18,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,7 +30,7 @@ from torch import Tensor
 
 from s7rl.agents.checkpoint import CheckpointMixin, with_suffix
 from s7rl.agents.distributed import rank, world_size
-from s7rl.agents.environment_pickle import EnvironmentStateError
+from s7rl.agents.environment_pickle import EnvironmentStateError, dumps
 from s7rl.agents.environment_state import restore_environments, save_environments
 from s7rl.agents.random_states import random_states, set_random_states
 from s7rl.checks import error_line
@@ -100,6 +102,7 @@ class ResumeMixin(CheckpointMixin):
         trainer = {
             "episodes": {name: _move(getattr(self, name, None), "cpu") for name in _EPISODES},
             "counts": {name: getattr(self, name) for name in _COUNTS},
+            "schedules": self._pickled_schedules(),
             "pending": self._pending or {"random_states": random_states(), "log": self._unwritten_log()},
         }
         content = io.BytesIO()
@@ -110,6 +113,14 @@ class ResumeMixin(CheckpointMixin):
             if environments is not None:
                 archive.writestr("environments.pickle", environments)
         return content.getvalue()
+
+    def _pickled_schedules(self) -> dict[str, bytes]:
+        """The schedules that a checkpoint does not hold, as far as they pickle."""
+        pickled = {}
+        for name, function in self.schedule_functions().items():
+            with suppress(EnvironmentStateError):
+                pickled[name] = dumps(function)
+        return pickled
 
     @classmethod
     def resume(
@@ -149,7 +160,12 @@ class ResumeMixin(CheckpointMixin):
         header, parts = _read(source)
         checkpoint = io.BytesIO(parts.checkpoint)
         checkpoint.name = str(source)  # for the errors of load
-        model = cls.load(checkpoint, env, device, custom_objects, **kwargs)
+        try:
+            trainer = pickle.loads(parts.trainer)
+            schedules = {name: pickle.loads(content) for name, content in trainer.get("schedules", {}).items()}
+        except Exception as error:
+            raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
+        model = cls.load(checkpoint, env, device, {**schedules, **(custom_objects or {})}, **kwargs)
         assert model.env is not None
         alone = header["ranks"] == world_size() == 1
         if alone and model.n_envs != header["n_envs"]:
@@ -157,7 +173,6 @@ class ResumeMixin(CheckpointMixin):
                 f"env has {model.n_envs} environment(s), but {source} goes on with {header['n_envs']}: pass as many."
             )
         try:
-            trainer = pickle.loads(parts.trainer)
             for name, value in trainer["counts"].items():
                 setattr(model, name, value)
             model._pending = {key: trainer["pending"][key] for key in ("random_states", "log")}

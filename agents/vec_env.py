@@ -12,13 +12,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecEnv,
     VecEnvWrapper,
     VecMonitor,
-    VecNormalize,
     VecTransposeImage,
     is_vecenv_wrapped,
 )
@@ -68,18 +66,6 @@ def flatten_vec_env(venv: VecEnv) -> VecEnv:
         ValueError: in one line, if an observation cannot be flattened.
     """
     return venv if flatten_space(venv.observation_space) is venv.observation_space else FlattenVecEnv(venv)
-
-
-def running_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
-    """The running statistics of a normaliser by name: of observations, where it scales them, and of returns."""
-    running = {"ret_rms": normalizer.ret_rms}
-    if normalizer.norm_obs:
-        of_observations: Any = normalizer.obs_rms
-        if isinstance(of_observations, dict):  # a Dict space
-            running |= {f"obs_rms.{key}": statistics for key, statistics in of_observations.items()}
-        else:
-            running["obs_rms"] = of_observations
-    return running
 
 
 class FlattenVecEnv(VecEnvWrapper):

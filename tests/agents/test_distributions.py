@@ -247,6 +247,23 @@ def test_without_masks_all_is_allowed(space: spaces.Space[Any]) -> None:
 
 
 @every_space
+def test_torchs_own_is_at_hand_as_in_sb3(space: spaces.Space[Any]) -> None:
+    """Fails if it is that of before the masks."""
+    ours = make(space, draw(4, logit_columns(space), 3), draw_masks(space, 4, 8))
+    theirs: Any = ours.distribution
+    match space:
+        case spaces.MultiBinary():
+            # Not log_prob: torch has none of bits that are certain.
+            assert torch.equal(theirs.probs, ours.logits.sigmoid())
+        case spaces.MultiDiscrete():
+            parts = zip(theirs, ours.mode().unbind(-1), strict=True)
+            log_probs = torch.stack([part.log_prob(taken) for part, taken in parts]).sum(dim=0)
+            torch.testing.assert_close(log_probs, ours.log_prob(ours.mode()))
+        case _:
+            torch.testing.assert_close(theirs.log_prob(ours.mode()), ours.log_prob(ours.mode()))
+
+
+@every_space
 def test_gradients_are_those_of_what_is_allowed_and_none_of_what_is_not(space: spaces.Space[Any]) -> None:
     for seed in range(8):
         masks = draw_masks(space, 1, seed)

@@ -19,6 +19,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from s7rl import core_names
@@ -77,6 +78,16 @@ def agent(
             if any(part in name for part in ("selection", "spread", "modulate")):
                 parameter.normal_(std=0.1)  # zero at first, which would leave half of S7 out
     return model
+
+
+class Halved(BaseFeaturesExtractor):
+    """A features extractor of a class that no file may name."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, features_dim=3)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return observations / 2
 
 
 class Session:
@@ -307,6 +318,24 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
         export_agent(tmp_path / "agent", tmp_path / "agent.tflite", "tflite")
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         export_agent(tmp_path / "nothing", tmp_path / "agent.onnx")
+    with pytest.raises(TypeError, match="checkpoint is a model, but what is exported is what it wrote: pass the path"):
+        export_agent(model, tmp_path / "agent.onnx")  # type: ignore[arg-type]
+
+
+def test_an_agent_with_a_class_of_ones_own_is_exported_into_a_new_folder(tmp_path: Path) -> None:
+    """Fails if the class is not handed on, or the folder not made."""
+    options: dict[str, Any] = {"policy_kwargs": {"features_extractor_class": Halved}}
+    model = agent(spaces.Box(-1.0, 1.0, (3,)), ACTIONS["discrete"], **options)
+    model.save(tmp_path / "agent")
+    with pytest.raises(ValueError, match=r"names the class \S*Halved, .* pass custom_objects="):
+        export_agent(tmp_path / "agent", tmp_path / "new" / "agent.pt", "torchscript")
+    custom = {"policy_kwargs": model.policy_kwargs}
+    export_agent(tmp_path / "agent", tmp_path / "new" / "agent.pt", "torchscript", custom_objects=custom)
+    observation = torch.tensor([[0.3, -0.2, 0.9]])
+    inputs = (observation, torch.zeros(1, model.policy.state_size), torch.ones(1, dtype=torch.bool), torch.zeros(1, 4))
+    action, _ = torch.jit.load(tmp_path / "new" / "agent.pt")(*inputs)
+    expected, _ = model.predict(observation.numpy(), deterministic=True)
+    assert action.tolist() == expected.tolist()
 
 
 def test_without_onnxscript_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

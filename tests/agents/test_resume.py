@@ -158,7 +158,7 @@ class Diary(BaseCallback, KVWriter):
             raise Stopped
 
     def _on_step(self) -> bool:
-        self.actions.append(self.locals["actions"].numpy().copy())
+        self.actions.append(self.locals["actions"].copy())
         return True
 
     def write(self, key_values: dict[str, Any], key_excluded: Any, step: int = 0) -> None:
@@ -221,6 +221,29 @@ def test_a_resumed_run_can_be_saved_again_before_it_goes_on(tmp_path: Path) -> N
     RecurrentPPO.resume(tmp_path / "once", drift()).save(tmp_path / "twice", resumable=True)
     second = follow(RecurrentPPO.resume(tmp_path / "twice", drift()))
     assert first.lines + second.lines == whole.lines
+
+
+def test_schedules_that_are_functions_go_on(tmp_path: Path) -> None:
+    """Fails if they are the constants of the checkpoint, or new ones are not taken in their place."""
+
+    def options() -> dict[str, Any]:
+        return {"learning_rate": lambda left: 1e-2 * left**2, "clip_range": lambda left: 0.1 + left}
+
+    whole = follow(agent(corridor(), **options()))
+    with pytest.warns(UserWarning, match="is a function, which a checkpoint does not hold"):
+        first = follow(agent(corridor(), **options()), STOP * STEPS * ENVS, tmp_path / "run")
+    second = follow(RecurrentPPO.resume(tmp_path / "run", corridor()))
+    assert first.lines + second.lines == whole.lines
+    assert len({line["train/clip_range"] for line in whole.lines[1:]}) == ROLLOUTS - 1
+    assert RecurrentPPO.resume(tmp_path / "run", corridor(), clip_range=0.3).clip_range(0.5) == 0.3
+
+
+def test_a_schedule_that_does_not_pickle_goes_on_as_the_constant_of_the_checkpoint(tmp_path: Path) -> None:
+    lock = threading.Lock()
+    model = agent(corridor(), learning_rate=lambda left: 1e-2 * left * (not lock.locked()))
+    with pytest.warns(UserWarning, match=r"learning_rate is a function.* begins with, 0\.01, is saved"):
+        model.save(tmp_path / "run", resumable=True)
+    assert RecurrentPPO.resume(tmp_path / "run", corridor()).lr_schedule(0.5) == 1e-2
 
 
 def test_a_run_saved_before_it_began_begins_as_it_would_have(tmp_path: Path) -> None:

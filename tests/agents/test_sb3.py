@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -79,6 +79,24 @@ def test_actions_of_every_kind_are_learned(action_space: spaces.Space[Any]) -> N
     after = list(model.policy.parameters())
     assert all(parameter.isfinite().all() for parameter in after)
     assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_a_callback_finds_what_it_looks_for_in_its_locals() -> None:
+    """The names and kinds of sb3-contrib's; fails if actions are those before clipping in both, or tensors."""
+    seen: list[dict[str, Any]] = []
+
+    class Look(BaseCallback):
+        def _on_step(self) -> bool:
+            names = ("actions", "clipped_actions", "values", "log_probs", "episode_starts", "rewards", "dones", "infos")
+            seen.append({name: self.locals[name] for name in names})
+            return True
+
+    agent(judges(action_space=spaces.Box(-0.1, 0.1, (2,)))).learn(2 * 16, Look())
+    for step, names in enumerate(seen):
+        np.testing.assert_array_equal(names["clipped_actions"], names["actions"].clip(-0.1, 0.1))
+        assert names["episode_starts"].tolist() == [step % 9 == 0] * 2
+        assert names["values"].shape == names["log_probs"].shape == (2,)
+    assert any((names["clipped_actions"] != names["actions"]).any() for names in seen)
 
 
 @pytest.mark.parametrize("env_id", ["s7rl/TMazePassive-v0", "s7rl/CartPolePositionOnly-v0", "CartPole-v1"])

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec
-from s7rl.agents.vec_env import running_statistics
+from s7rl.agents.normalization import running_statistics
 from s7rl.experiments import agent_folders
 from s7rl.experiments.agent_folders import PRETRAINED, pretrained_agents
 from s7rl.experiments.cli import main

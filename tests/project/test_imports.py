@@ -140,3 +140,13 @@ def test_the_light_floors_load_no_heavy_library_and_no_suite_before_it_is_asked_
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd="/", check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []
+
+
+def test_a_clone_that_is_taken_for_the_package_is_named(tmp_path: Path) -> None:
+    """A script beside the clone finds the clone's folder first; fails if half of the package is imported from there."""
+    (tmp_path / "s7rl").symlink_to(ROOT)
+    (tmp_path / "train.py").write_text("from s7rl.agents import RecurrentPPO")
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: Python takes the folder {tmp_path / 's7rl'} for the package s7rl")
