@@ -1,35 +1,20 @@
-"""Checkpoints: a zip of JSON and safetensors.
+"""``load`` and ``save`` of an agent: its settings, weights and counters, and the normaliser of its environments.
 
-    config.json                  format, spaces, constructor arguments, counters, optimiser groups
-    policy.safetensors           weights
-    optimizer.safetensors        moments of the optimiser
-    normalization.safetensors    running statistics, if the environment is a VecNormalize
-
-There is no pickle in it: loading a stranger's agent runs none of their code.  Writing is atomic: a file is complete or
-not there, and an older one stays until the new one is complete.
-
-A folder with these files, as :func:`unpack_checkpoint` writes it to be shared, is a checkpoint, too: it has everything
-but the moments of the optimiser, which take twice the room of the weights and begin at zero again.
+The files are those of :mod:`s7rl.agents.checkpoint_files`, without pickle.
 """
 
 import io
-import json
 import warnings
-import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, TypeVar
 
-import safetensors.torch
 import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import ConstantSchedule, check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
-from torch import Tensor
 
 import s7rl
 from s7rl.agents.arguments import PPO_ARGUMENTS, check_given, check_keywords, widths
@@ -38,21 +23,17 @@ from s7rl.agents.checkpoint_checks import (
     NORMALIZATION,
     check_optimizer,
     check_space_size,
+    check_statistics,
     check_tensors,
     check_weights,
-    parse_json,
-    read_members,
 )
+from s7rl.agents.checkpoint_files import FORMAT_VERSION, Tensors, naming_the_file, pack_checkpoint, read_checkpoint
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space, schedule_function
-from s7rl.agents.normalization import Tensors, check_alike, set_statistics, statistics_of
+from s7rl.agents.normalization import restore_statistics, statistics_of
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.vectorization import make_vec
 from s7rl.checks import check_arguments, whole_number
-from s7rl.files import write_atomically
 
-FORMAT = "s7rl-agent"
-FORMAT_VERSION = 2
-_TENSORS = ("policy.safetensors", "optimizer.safetensors", "normalization.safetensors")
 _OF_THE_PROCESS = ("debug_anomalies", "compile_policy")
 _SETTINGS = tuple(name for name in PPO_ARGUMENTS if name not in ("env", "device", *_OF_THE_PROCESS))
 _SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
@@ -83,42 +64,40 @@ class CheckpointMixin(BaseAlgorithm):
                 )
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
         config = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
             "s7rl": s7rl.__version__,
             "policy_class": encode(self.policy_class),
             "observation_space": encode_space(self.observation_space),
             "action_space": encode_space(self.action_space),
             "n_envs": self.n_envs,
-            "settings": {name: encode(_as_written(name, getattr(self, name))) for name in _SETTINGS},
+            "settings": {name: encode(value) for name, value in self._settings().items()},
             "counters": {name: encode(getattr(self, name)) for name in COUNTERS},
             "optimizer": optimizer,
             "normalization": normalizer and {name: getattr(normalizer, name) for name in NORMALIZATION},
         }
         for name, function in self.schedule_functions().items():
             warnings.warn(
-                f"{name} is a function, which a checkpoint does not hold: the value that it begins with, "
-                f"{float(function(1.0)):g}, is saved in its place. Pass {name} to load again, or take SB3's "
-                "LinearSchedule.",
+                f"{name} is a function, of which load gives back the value that it begins with, "
+                f"{float(function(1.0)):g}: pass {name} to load again, or take SB3's LinearSchedule.",
                 stacklevel=3,
             )
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w") as archive:
-            archive.writestr("config.json", json.dumps(config, indent=2))
-            archive.writestr("policy.safetensors", _to_bytes(self.policy.state_dict()))
-            archive.writestr("optimizer.safetensors", _to_bytes(moments))
-            if normalizer is not None:
-                archive.writestr("normalization.safetensors", _to_bytes(statistics))
-        return content.getvalue()
+        parts = {"policy": self.policy.state_dict(), "optimizer": moments}
+        return pack_checkpoint(config, parts if normalizer is None else parts | {"normalization": statistics})
 
     def schedule_functions(self) -> dict[str, Schedule]:
         """The schedules that a checkpoint does not hold, by the names of the settings."""
         functions = {name: schedule_function(getattr(self, name)) for name in _SCHEDULES}
         return {name: function for name, function in functions.items() if function is not None}
 
+    def _settings(self) -> dict[str, Any]:
+        """The constructor's arguments, with the value that it begins with for a schedule that is a function."""
+        constants = {
+            name: ConstantSchedule(float(function(1.0))) for name, function in self.schedule_functions().items()
+        }
+        return {name: getattr(self, name) for name in _SETTINGS} | constants
+
     def shared_settings(self) -> dict[str, Any]:
         """What has to be the same on all ranks that learn together, by name, as a checkpoint has it."""
-        settings = {name: getattr(self, name) for name in _SETTINGS if name not in _OWN_ON_EACH_RANK}
+        settings = {name: value for name, value in self._settings().items() if name not in _OWN_ON_EACH_RANK}
         policy_kwargs = settings.pop("policy_kwargs") or {}
         settings |= {f"policy_kwargs[{name!r}]": value for name, value in policy_kwargs.items()}
         normalizer = self.get_vec_normalize_env()
@@ -126,17 +105,7 @@ class CheckpointMixin(BaseAlgorithm):
         if normalizer is not None:
             settings |= {f"VecNormalize's {name}": getattr(normalizer, name) for name in NORMALIZATION}
         settings |= {"policy": self.policy_class, "n_envs": self.n_envs}
-        return {name: _encode_if_possible(_as_written(name, value)) for name, value in settings.items()}
-
-    @staticmethod
-    def write_checkpoint(path: str | Path | io.BufferedIOBase, content: bytes) -> None:
-        """Write the bytes of a checkpoint, atomically where ``path`` is one."""
-        if isinstance(path, io.IOBase):
-            path.write(content)
-        else:
-            target = with_suffix(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content)
+        return {name: _encode_if_possible(value) for name, value in settings.items()}
 
     @classmethod
     def load(
@@ -170,16 +139,31 @@ class CheckpointMixin(BaseAlgorithm):
             ValueError: if the file is not a checkpoint of s7rl, is damaged, or does not fit the environment.
             TypeError: if one of ``kwargs`` is no setting.
         """
-        of_the_policy = {name: value for name, value in kwargs.items() if name not in _NO_SETTINGS}
-        check_keywords("kwargs", of_the_policy, cls, without=("policy", "env", "device", "_init_setup_model"))
         if print_system_info:
             from stable_baselines3.common.utils import get_system_info
 
             get_system_info()
+        model, remark = cls._loaded(path, env, device, custom_objects, kwargs)
+        if remark is not None:
+            warnings.warn(remark, stacklevel=2)
+        return model
+
+    @classmethod
+    def _loaded(
+        cls: type[Self],
+        path: str | Path | io.BufferedIOBase,
+        env: GymEnv | VectorEnv | str | None,
+        device: torch.device | str,
+        custom_objects: dict[str, Any] | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[Self, str | None]:
+        """What :meth:`load` makes, and what it has to say of the environment."""
+        arguments = {name: value for name, value in kwargs.items() if name not in _NO_SETTINGS}
+        check_keywords("kwargs", arguments, cls, without=("policy", "env", "device", "_init_setup_model"))
         known = {name: value for name, value in (custom_objects or {}).items() if name in _REPLACEABLE}
         replaced = {**known, **kwargs}
         config, tensors = read_checkpoint(path)
-        with _naming_the_file(path):
+        with naming_the_file(path):
             policy_class = replaced.get("policy_class") or decode(config["policy_class"])
             if not (isinstance(policy_class, type) and issubclass(policy_class, RecurrentActorCriticPolicy)):
                 raise ValueError(f"its policy is {policy_class!r}, which is no recurrent policy.")
@@ -201,7 +185,7 @@ class CheckpointMixin(BaseAlgorithm):
             env = cls._wrap_env(env, settings["verbose"])  # type: ignore[arg-type]  # ours takes vector environments
             check_for_correct_spaces(env, observation_space, action_space)
         # What else was replaced is checked by itself, and no reason for a file not to fit.
-        with _naming_the_file(path, replaced.keys() & {"policy_class", "policy_kwargs", "use_sde", *_SPACES}):
+        with naming_the_file(path, replaced.keys() & {"policy_class", "policy_kwargs", "use_sde", *_SPACES}):
             model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
             model.observation_space, model.action_space = observation_space, action_space
             model.n_envs = config["n_envs"] if env is None else env.num_envs
@@ -210,27 +194,21 @@ class CheckpointMixin(BaseAlgorithm):
                 options = settings["policy_kwargs"] or {}
                 layers = widths(options.get("net_arch") or ())
                 depths = {"n_blocks": options.get("n_blocks", 0), "net_arch": len(layers)}
-                check_weights(model._make_policy, tensors["policy.safetensors"], depths)
+                check_weights(model._make_policy, tensors["policy"], depths)
             model._setup_model()
             model._load_tensors(config, tensors)
             for name in COUNTERS:
                 setattr(model, name, config["counters"][name])
-        if env is not None and config["normalization"] is not None:
-            with _naming_the_file(path):
-                statistics = tensors["normalization.safetensors"]
-                check_arguments(config["normalization"], **NORMALIZATION)
-            normalizer = model.get_vec_normalize_env()
-            if normalizer is not None:
-                check_alike(normalizer, config["normalization"], statistics)
-                with _naming_the_file(path):
-                    set_statistics(normalizer, statistics)
-            elif config["normalization"]["norm_obs"]:
-                warnings.warn(
-                    "the agent's observations were scaled by a VecNormalize, and env has none: pass "
-                    "load_normalization(path, env), or env in a new VecNormalize to learn on.",
-                    stacklevel=2,
-                )
-        return model
+        options, statistics = _normalization(path, config, tensors)
+        normalizer = model.get_vec_normalize_env()
+        if options is not None and normalizer is not None:
+            return model, restore_statistics(normalizer, statistics)
+        if options is not None and options["norm_obs"] and env is not None:
+            return model, (
+                "the agent's observations were scaled by a VecNormalize, and env has none: pass "
+                "load_normalization(path, env), or env in a new VecNormalize to learn on."
+            )
+        return model, None
 
     def set_parameters(
         self,
@@ -243,14 +221,14 @@ class CheckpointMixin(BaseAlgorithm):
             super().set_parameters(load_path_or_dict, exact_match, device)
             return
         config, tensors = read_checkpoint(load_path_or_dict)
-        with _naming_the_file(load_path_or_dict):
+        with naming_the_file(load_path_or_dict):
             self._load_tensors(config, tensors)
 
     def _load_tensors(self, config: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
-        check_tensors(self.policy.state_dict(), tensors["policy.safetensors"])
-        state = _join_optimizer(config["optimizer"], tensors["optimizer.safetensors"])
+        check_tensors(self.policy.state_dict(), tensors["policy"])
+        state = _join_optimizer(config["optimizer"], tensors["optimizer"])
         check_optimizer(self.policy.optimizer, state)
-        self.policy.load_state_dict(tensors["policy.safetensors"])
+        self.policy.load_state_dict(tensors["policy"])
         self.policy.optimizer.load_state_dict(state)
 
     def _make_policy(self) -> RecurrentActorCriticPolicy:
@@ -269,112 +247,30 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of s7rl, or the agent saw observations of another shape.
     """
-    config, tensors = read_checkpoint(path)
-    if config["normalization"] is None:
+    options, statistics = _normalization(path, *read_checkpoint(path))
+    if options is None:
         return env
-    with _naming_the_file(path):
-        if set(config["normalization"]) != set(NORMALIZATION):
-            raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
-        check_arguments(config["normalization"], **NORMALIZATION)
-        normalizer = VecNormalize(env, training=False, **config["normalization"])
-        statistics = tensors["normalization.safetensors"]
-    check_alike(normalizer, config["normalization"], statistics)
-    with _naming_the_file(path):
-        set_statistics(normalizer, statistics)
+    with naming_the_file(path):
+        normalizer = VecNormalize(env, training=False, **options)
+    restore_statistics(normalizer, statistics)
     normalizer.norm_reward = False
     return normalizer
 
 
-def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str, Tensors]]:
-    """The config and the tensors of each part of a checkpoint.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a checkpoint of s7rl or is damaged.
-    """
-    with _naming_the_file(path):
-        return _parsed(_members(path))
-
-
-def unpack_checkpoint(path: str | Path | io.BufferedIOBase, folder: str | Path) -> None:
-    """Write a checkpoint as the files of a folder, without the moments of the optimiser; :meth:`load` takes it.
-
-    Args:
-        path: what ``save`` wrote.
-        folder: to write into; it may be there.
-
-    Raises:
-        FileNotFoundError: if there is no such checkpoint.
-        ValueError: if it is none of s7rl or is damaged.
-    """
-    with _naming_the_file(path):
-        members = _members(path)
-        _parsed(members)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, content in members.items():
-        if name != "optimizer.safetensors":
-            write_atomically(Path(folder, name), content)
-
-
-def _members(path: str | Path | io.BufferedIOBase) -> dict[str, bytes]:
-    names = ("config.json", *_TENSORS)
-    if isinstance(path, io.IOBase):
-        return read_members(path.read(), names)
-    source = with_suffix(path)
-    if source.is_file():
-        return read_members(source.read_bytes(), names)
-    if Path(path, "config.json").is_file():
-        members = {name: Path(path, name).read_bytes() for name in names if Path(path, name).is_file()}
-        return {"optimizer.safetensors": safetensors.torch.save({}), **members}
-    raise FileNotFoundError(f"there is no checkpoint {source}: pass the path of a file that save() wrote.")
-
-
-def _parsed(members: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Tensors]]:
-    if "config.json" not in members:
-        raise ValueError("it has no config.json: pass the path of a file that save() wrote.")
-    config = parse_json(members["config.json"])
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError("its config.json is not that of an s7rl agent. Of the folder of a run pass its latest.zip.")
-    if config.get("version") != FORMAT_VERSION:
-        raise ValueError(f"its version is {config.get('version')}, this s7rl reads version {FORMAT_VERSION}.")
-    return config, {name: safetensors.torch.load(members[name]) for name in members if name != "config.json"}
-
-
-@contextmanager
-def _naming_the_file(path: str | Path | io.BufferedIOBase, replaced: Collection[str] = ()) -> Iterator[None]:
-    """Turn whatever a broken file makes libraries raise into one line that names the file."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        reason = shorten(str(error), 300, placeholder=" ...")
-        if isinstance(error, KeyError):
-            reason = f"{reason} is missing."
-        where = getattr(path, "name", path) if isinstance(path, io.IOBase) else path
-        what = "is not a checkpoint that this s7rl can read"
-        if replaced:
-            what = f"cannot be loaded with {' and '.join(replaced)} in place of its own"
-        raise ValueError(f"{where} {what}: {reason or type(error).__name__}") from error
-
-
-def with_suffix(path: str | Path) -> Path:
-    """The path, with ".zip" where it has no suffix."""
-    path = Path(path)
-    return path if path.suffix else path.with_suffix(".zip")
-
-
-def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    # Cloned, since SB3 policies hold the features extractor under three names, and safetensors refuses shared memory.
-    return safetensors.torch.save(
-        {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    )
-
-
-def _as_written(name: str, value: Any) -> Any:
-    """A setting; of a schedule that is a function the constant that it begins with."""
-    function = schedule_function(value) if name in _SCHEDULES else None
-    return value if function is None else ConstantSchedule(float(function(1.0)))
+def _normalization(
+    path: str | Path | io.BufferedIOBase, config: Mapping[str, Any], tensors: Mapping[str, Tensors]
+) -> tuple[dict[str, Any] | None, Tensors]:
+    """The arguments of the ``VecNormalize`` of the training, None if there was none; and its statistics."""
+    with naming_the_file(path):
+        options = config["normalization"]
+        if options is None:
+            return None, {}
+        if set(options) != set(NORMALIZATION):
+            raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
+        check_arguments(options, **NORMALIZATION)
+        statistics = tensors["normalization"]
+        check_statistics(statistics)
+        return options, statistics
 
 
 def _encode_if_possible(value: Any) -> Any:

@@ -194,8 +194,15 @@ def check_statistics(tensors: Mapping[str, Tensor]) -> None:
     """Refuse means, variances and counts, by names that end so, that cannot be any.
 
     Raises:
-        ValueError: if one is not finite, or a variance or a count is negative; the text names it.
+        ValueError: if one is missing, of another shape or type than its like, or not finite, or a variance or a count
+            is negative; the text names it.
     """
+    wanted: dict[str, Tensor] = {}
+    for name in {name.rpartition(".")[0] for name in tensors}:
+        mean, number = tensors.get(f"{name}.mean", torch.zeros(())).double(), torch.zeros((), dtype=torch.float64)
+        of_one = number if name == "ret_rms" else mean
+        wanted |= {f"{name}.mean": of_one, f"{name}.var": of_one, f"{name}.count": number}
+    check_tensors(wanted, tensors)
     for name, tensor in tensors.items():
         if not tensor.isfinite().all() or (not name.endswith(".mean") and (tensor < 0).any()):
             raise ValueError(f"its running statistics {name} are no such thing.")

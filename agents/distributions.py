@@ -128,7 +128,7 @@ class MaskableBernoulli(BernoulliDistribution):
 
     @property
     def distribution(self) -> Bernoulli:  # type: ignore[override]  # SB3 declares an attribute
-        """The same as torch has it, which SB3's class keeps."""
+        """The same as torch has it, which SB3's class keeps; its log_prob of a bit that masks fix is not a number."""
         return Bernoulli(logits=self.logits, validate_args=False)
 
     def apply_masking(self, masks: Bool[Tensor, "N M"]) -> None:

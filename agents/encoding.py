@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
+from s7rl.checks import shown
+
 _TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
 
 
 def encode(value: Any) -> Any:
     """A setting as JSON: numbers, strings, lists, tuples, mappings, classes and SB3's schedules.
+
+    Of what else can be called only the name is kept, for the message of who loads it: training is not lost for it.
 
     Raises:
         TypeError: for a value of another kind.
@@ -42,6 +46,8 @@ def encode(value: Any) -> Any:
         return _constant(float(value.val))
     if isinstance(value, LinearSchedule):
         return {"linear_schedule": [value.start, value.end, value.end_fraction]}
+    if callable(value):
+        return {"function": shown(value)}
     raise TypeError(f"a setting is {value!r} of type {type(value).__name__}, which cannot be saved as JSON.")
 
 
@@ -75,6 +81,10 @@ def decode(data: Any) -> Any:
             return _trusted_class(path)
         case {"linear_schedule": [float() | int() as start, float() | int() as end, float() | int() as fraction]}:
             return LinearSchedule(start, end, fraction)
+        case {"function": str(name)}:
+            raise ValueError(
+                f"it was made with {name}, which is not saved: pass custom_objects={{'policy_kwargs': ...}} with it."
+            )
     raise ValueError(f"the setting {data!r} is of no known kind.")
 
 

@@ -1,18 +1,13 @@
 """The running statistics of a ``VecNormalize`` as tensors of a checkpoint, and back."""
 
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
-from torch import Tensor
 
-from s7rl.agents.checkpoint_checks import check_statistics, check_tensors
-
-Tensors = dict[str, Tensor]
+from s7rl.agents.checkpoint_files import Tensors
 
 
 def running_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
@@ -27,46 +22,42 @@ def running_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
     return running
 
 
-def check_alike(normalizer: VecNormalize, normalization: Mapping[str, Any], tensors: Tensors) -> None:
-    """Refuse an environment's normaliser that scales anything else than the agent's, and warn of what is replaced.
+def restore_statistics(normalizer: VecNormalize, tensors: Tensors) -> str | None:
+    """Put the statistics of a checkpoint, which are checked, into the normaliser of an environment.
+
+    Returns:
+        What is to be said of statistics that it had collected itself; None: it had none, or the same.
 
     Raises:
-        ValueError: if it scales anything else.
+        ValueError: if it scales anything else than the agent's.
     """
-    for name in ("norm_obs", "norm_obs_keys"):
-        here, there = getattr(normalizer, name), normalization[name]
-        if here != there:
+    running, lost = running_statistics(normalizer), []
+    names = {name.rpartition(".")[0] for name in tensors}
+    if names != running.keys():
+        raise ValueError(
+            f"env's VecNormalize keeps {' and '.join(sorted(running))}, but the agent's kept "
+            f"{' and '.join(sorted(names))}: pass one that is made alike, or load without env and call set_env."
+        )
+    for name, own in running.items():
+        mean, count = tensors[f"{name}.mean"].numpy(), float(tensors[f"{name}.count"])
+        if mean.shape != np.shape(own.mean):
             raise ValueError(
-                f"env's VecNormalize has {name}={here!r}, but the agent's had {there!r}: pass one that is made alike, "
-                "or load without env and call set_env, which leaves its statistics as they are."
+                f"a VecNormalize around these observations has {name} of shape {np.shape(own.mean)}, the agent's was "
+                f"{mean.shape}, perhaps inside of a VecFrameStack: nest them as in the training. An export takes "
+                "VecNormalize(VecFrameStack(env)) only."
             )
-    for name, running in running_statistics(normalizer).items():
-        mean, count = (tensors.get(f"{name}.{part}") for part in ("mean", "count"))
-        if mean is not None and mean.shape != np.shape(running.mean):
-            raise ValueError(
-                f"a VecNormalize around these observations has {name} of shape {np.shape(running.mean)}, the agent's "
-                f"was {tuple(mean.shape)}, perhaps inside of a VecFrameStack: nest them as in the training. An export "
-                "takes VecNormalize(VecFrameStack(env)) only."
-            )
-        if running.count >= 1 and count is not None and running.count != count:
-            warnings.warn(
-                f"the statistics of env's VecNormalize, {name} of {running.count:,.0f} numbers, are replaced by the "
-                f"checkpoint's of {float(count):,.0f}: to keep them, load without env and call set_env.",
-                stacklevel=3,
-            )
-
-
-def set_statistics(normalizer: VecNormalize, tensors: Tensors) -> None:
-    """Put the tensors of a checkpoint in place of the running statistics.
-
-    Raises:
-        ValueError: if they are others than those of this normaliser, or are none.
-    """
-    check_tensors(statistics_of(normalizer), tensors)
-    check_statistics(tensors)
-    for name, running in running_statistics(normalizer).items():
-        running.mean, running.var = tensors[f"{name}.mean"].numpy(), tensors[f"{name}.var"].numpy()
-        running.count = float(tensors[f"{name}.count"])
+        # A first reset shows it one observation of each environment.
+        if own.count > normalizer.num_envs + 1 and not (own.count == count and np.array_equal(own.mean, mean)):
+            lost.append(name)
+    for name, own in running.items():
+        own.mean, own.var = tensors[f"{name}.mean"].numpy(), tensors[f"{name}.var"].numpy()
+        own.count = float(tensors[f"{name}.count"])
+    if not lost:
+        return None
+    return (
+        f"{' and '.join(lost)} of env's VecNormalize, which it had collected itself, {'are' if lost[1:] else 'is'} "
+        "replaced by the checkpoint's: to keep them, load without env and call set_env."
+    )
 
 
 def statistics_of(normalizer: VecNormalize) -> Tensors:

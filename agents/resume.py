@@ -17,20 +17,22 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import cloudpickle
 import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
-from s7rl.agents.checkpoint import CheckpointMixin, with_suffix
+from s7rl.agents.checkpoint import CheckpointMixin
+from s7rl.agents.checkpoint_files import with_suffix, write_checkpoint
 from s7rl.agents.distributed import rank, world_size
-from s7rl.agents.environment_pickle import EnvironmentStateError, dumps
+from s7rl.agents.environment_pickle import EnvironmentStateError
 from s7rl.agents.environment_state import restore_environments, save_environments
 from s7rl.agents.random_states import random_states, set_random_states
 from s7rl.checks import error_line
@@ -82,8 +84,8 @@ class ResumeMixin(CheckpointMixin):
         if resumable:
             if isinstance(path, io.IOBase):
                 raise ValueError("resumable is True, but it takes two files, and path is a file object: pass a path.")
-            self.write_checkpoint(_beside(path), self._resumable(content))
-        self.write_checkpoint(path, content)
+            write_checkpoint(_beside(path), self._resumable(content))
+        write_checkpoint(path, content)
 
     def _resumable(self, checkpoint: bytes) -> bytes:
         if self.env is None:
@@ -118,8 +120,14 @@ class ResumeMixin(CheckpointMixin):
         """The schedules that a checkpoint does not hold, as far as they pickle."""
         pickled = {}
         for name, function in self.schedule_functions().items():
-            with suppress(EnvironmentStateError):
-                pickled[name] = dumps(function)
+            try:
+                pickled[name] = cloudpickle.dumps(function)  # by value, if it is of the script that trains
+            except Exception as error:
+                warnings.warn(
+                    f"{name} does not pickle ({error_line(error)}), so that resume goes on with the value that it "
+                    "begins with: pass it again.",
+                    stacklevel=4,
+                )
         return pickled
 
     @classmethod
@@ -153,6 +161,7 @@ class ResumeMixin(CheckpointMixin):
             FileNotFoundError: if there is no such file.
             ValueError: if the file is damaged, of another version, or of another number of environments, or ``env`` is
                 None.
+            TypeError: if one of ``kwargs`` is no setting.
         """
         if env is None:
             raise ValueError("env is None, but a run goes on in environments: pass some made as those of the run were.")
@@ -160,25 +169,24 @@ class ResumeMixin(CheckpointMixin):
         header, parts = _read(source)
         checkpoint = io.BytesIO(parts.checkpoint)
         checkpoint.name = str(source)  # for the errors of load
-        try:
+        given = {**(custom_objects or {}), **kwargs}
+        with _naming_the_file(source):
             trainer = pickle.loads(parts.trainer)
-            schedules = {name: pickle.loads(content) for name, content in trainer.get("schedules", {}).items()}
-        except Exception as error:
-            raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
-        model = cls.load(checkpoint, env, device, {**schedules, **(custom_objects or {})}, **kwargs)
+            schedules = trainer.get("schedules", {})  # files from before there were any have none
+            schedules = {name: pickle.loads(function) for name, function in schedules.items() if name not in given}
+        # What load would say of statistics is not so here: they are those of the run.
+        model, _ = cls._loaded(checkpoint, env, device, {**schedules, **(custom_objects or {})}, kwargs)
         assert model.env is not None
         alone = header["ranks"] == world_size() == 1
         if alone and model.n_envs != header["n_envs"]:
             raise ValueError(
                 f"env has {model.n_envs} environment(s), but {source} goes on with {header['n_envs']}: pass as many."
             )
-        try:
+        with _naming_the_file(source):
             for name, value in trainer["counts"].items():
                 setattr(model, name, value)
             model._pending = {key: trainer["pending"][key] for key in ("random_states", "log")}
             episodes = {name: _move(trainer["episodes"][name], model.device) for name in _EPISODES}
-        except Exception as error:
-            raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
         try:
             if not alone:
                 raise EnvironmentStateError(
@@ -197,7 +205,7 @@ class ResumeMixin(CheckpointMixin):
             # Not the episodes that the run began with.
             model._seed_anew()
         except ValueError as error:
-            raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
+            raise ValueError(_damaged(source, error)) from error
         else:
             for name, value in episodes.items():
                 setattr(model, name, value)
@@ -248,18 +256,28 @@ def _beside(path: str | Path) -> Path:
 def _read(source: Path) -> tuple[dict[str, Any], _Parts]:
     if not source.is_file():
         raise FileNotFoundError(f"there is no {source}: pass the path of a model that was saved with resumable=True.")
+    with _naming_the_file(source), zipfile.ZipFile(source) as archive:
+        header = json.loads(archive.read("header.json"))
+        if header["format"] != FORMAT:
+            raise ValueError("it is of another kind.")
+        if header["version"] != FORMAT_VERSION or not {"n_envs", "ranks"} <= header.keys():
+            raise ValueError(f"its version is {header['version']!r}, this s7rl reads version {FORMAT_VERSION}.")
+        there = "environments.pickle" in archive.namelist()
+        environments = archive.read("environments.pickle") if there else None
+        return header, _Parts(archive.read("agent.zip"), archive.read("trainer.pickle"), environments)
+
+
+@contextmanager
+def _naming_the_file(source: Path) -> Iterator[None]:
+    """Turn whatever a broken file raises into one line that names the file."""
     try:
-        with zipfile.ZipFile(source) as archive:
-            header = json.loads(archive.read("header.json"))
-            if header["format"] != FORMAT:
-                raise ValueError("it is of another kind.")
-            if header["version"] != FORMAT_VERSION or not {"n_envs", "ranks"} <= header.keys():
-                raise ValueError(f"its version is {header['version']!r}, this s7rl reads version {FORMAT_VERSION}.")
-            there = "environments.pickle" in archive.namelist()
-            environments = archive.read("environments.pickle") if there else None
-            return header, _Parts(archive.read("agent.zip"), archive.read("trainer.pickle"), environments)
+        yield
     except Exception as error:
-        raise ValueError(f"{source} cannot be resumed by this s7rl: {error_line(error)}") from error
+        raise ValueError(_damaged(source, error)) from error
+
+
+def _damaged(source: Path, error: Exception) -> str:
+    return f"{source} cannot be resumed by this s7rl: {error_line(error)}"
 
 
 def _move(value: Any, device: torch.device | str) -> Any:

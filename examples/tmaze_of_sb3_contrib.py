@@ -33,7 +33,7 @@ BUDGETS = {50: 1_000_000, 100: 2_000_000, 250: 4_000_000, 500: 4_000_000, 1000: 
 """Training steps for each corridor, as in experiments/results/tmaze."""
 EPISODES = 100
 """Of an evaluation."""
-COLUMNS = ("corridor_length", "seed", "success", "learned", "steps", "minutes")
+COLUMNS = ("corridor_length", "seed", "budget", "success", "learned", "steps", "minutes")
 
 
 class StopOnceLearned(BaseCallback):
@@ -59,11 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.file.exists():
         add_line(options.file, COLUMNS)
     with options.file.open(newline="") as file:
-        there = {(int(line["corridor_length"]), int(line["seed"])) for line in csv.DictReader(file)}
+        there = {tuple(int(line[name]) for name in COLUMNS[:3]) for line in csv.DictReader(file)}
     for seed in options.seeds:
         for corridor in options.corridors:
-            if (corridor, seed) not in there:
-                add_line(options.file, train(settings_for(corridor, seed, options.steps or BUDGETS[corridor])))
+            budget = options.steps or BUDGETS[corridor]
+            if (corridor, seed, budget) not in there:
+                add_line(options.file, train(settings_for(corridor, seed, budget)))
 
 
 def add_line(path: Path, cells: Sequence[object]) -> None:
@@ -116,6 +117,7 @@ def train(settings: RunSettings) -> tuple[object, ...]:
     return (
         settings.env_kwargs["corridor_length"],
         settings.seed,
+        settings.steps,
         evaluation.success_rate,
         learned,
         model.num_timesteps,

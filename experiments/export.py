@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s7rl.agents.checkpoint import read_checkpoint, unpack_checkpoint
+from s7rl.agents.checkpoint_files import read_checkpoint, unpack_checkpoint
 from s7rl.agents.export import SUFFIXES, export_agent
 from s7rl.agents.recurrent_step import OUTPUT_NAMES
 from s7rl.experiments.agent_config import ExportConfig
@@ -67,7 +67,7 @@ def share(folder: RunFolder, checkpoint: Path, out: Path) -> None:
     evaluation = read_json(folder.evaluation) if scored else None
     config, tensors = read_checkpoint(checkpoint)
     steps = int(config["counters"]["num_timesteps"])
-    parameters = sum(weight.numel() for weight in tensors["policy.safetensors"].values())
+    parameters = sum(weight.numel() for weight in tensors["policy"].values())
     card = model_card(folder, evaluation, name=out.resolve().name, steps=steps, parameters=parameters)
     unpack_checkpoint(checkpoint, out)
     target = ExportedFolder(out)

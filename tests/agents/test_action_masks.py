@@ -20,7 +20,6 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.wrappers import TimeLimit
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from numpy.typing import NDArray
-from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from sb3_contrib.common.maskable.evaluation import evaluate_policy
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor, VecNormalize
@@ -177,11 +176,6 @@ def test_sb3_contribs_evaluation_takes_only_what_is_allowed() -> None:
         model, VecMonitor(forbidding(3)), 9, deterministic=False, return_episode_rewards=True
     )[0]
     assert len(returns) == 9
-    model.set_env(VecMonitor(forbidding(2)))  # else it warns that the two are of other types
-    callback = MaskableEvalCallback(VecMonitor(forbidding(3)), n_eval_episodes=9, eval_freq=4, verbose=0)
-    model.learn(2 * 4 * 2, callback)
-    assert callback.n_calls == 8
-    assert np.isfinite(callback.last_mean_reward)
 
 
 def test_zeros_and_ones_are_masks_too() -> None:

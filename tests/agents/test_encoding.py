@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from typing import Any
@@ -13,6 +14,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import nn
 
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space
 
@@ -117,6 +119,13 @@ def test_a_setting_comes_back_from_json_with_its_types(value: Any) -> None:
 def test_a_setting_of_another_kind_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot be saved as JSON"):
         encode(value)
+
+
+@pytest.mark.parametrize("value", [lambda x: x, functools.partial(nn.ELU, alpha=0.5)])
+def test_of_what_can_be_called_the_name_is_kept_for_who_loads_it(value: Any) -> None:
+    """Fails if saving raises, where the training would be lost, or calls it."""
+    with pytest.raises(ValueError, match=r"^it was made with .*(lambda|partial).*: pass custom_objects=[^\n]*$"):
+        decode(json.loads(json.dumps(encode({"net": value}))))
 
 
 @pytest.mark.parametrize("path", ["torch.nn.modules.nothing.X", "torch.nn.NoSuchThing", "torch.nn.functional.gelu"])

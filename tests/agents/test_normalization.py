@@ -11,19 +11,37 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecNormalize
+import torch
+from gymnasium import spaces
+from safetensors.torch import load_file, save_file
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec
+from s7rl.agents.checkpoint_files import unpack_checkpoint
 
 
 def poles() -> VecEnv:
     return make_vec("s7rl/CartPolePositionOnly-v0", 2, seed=0)
 
 
-def agent(env: VecEnv) -> RecurrentPPO:
-    return RecurrentPPO("MlpPolicy", env, n_steps=8, batch_size=8, n_epochs=1, seed=0, policy_kwargs={"d_model": 8})
+class Pair(gym.ObservationWrapper[Any, Any, Any]):
+    """The cart-pole's observation in two parts."""
+
+    observation_space: spaces.Space[Any] = spaces.Dict({name: spaces.Box(-9.0, 9.0, (2,)) for name in ("cart", "pole")})
+
+    def observation(self, observation: Any) -> Any:
+        return {"cart": observation[:2].clip(-9, 9), "pole": observation[2:].clip(-9, 9)}
+
+
+def pairs() -> VecEnv:
+    return VecMonitor(DummyVecEnv([lambda: Pair(gym.make("CartPole-v1"))] * 2))
+
+
+def agent(env: VecEnv, seed: int = 0) -> RecurrentPPO:
+    return RecurrentPPO("MlpPolicy", env, n_steps=8, batch_size=8, n_epochs=1, seed=seed, policy_kwargs={"d_model": 8})
 
 
 def assert_same_statistics(one: VecEnv, other: VecEnv) -> None:
@@ -87,11 +105,18 @@ def test_an_environment_that_an_agent_is_loaded_with_gets_them(trained: Recurren
         RecurrentPPO.load(saved, env=fresh)
 
 
-def test_it_is_said_where_an_environment_loses_its_own(saved: Path) -> None:
+def test_it_is_said_once_where_an_environment_loses_its_own(saved: Path) -> None:
+    """After as many steps, too, but not where it has only been reset."""
     env = VecNormalize(poles())
-    agent(env).learn(256)
-    with pytest.warns(UserWarning, match=r"VecNormalize, (obs|ret)_rms of 25\d numbers, are replaced by .* of 6\d:"):
+    env.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         RecurrentPPO.load(saved, env=env)
+    env = VecNormalize(poles())
+    agent(env, seed=9).learn(64)
+    with pytest.warns(UserWarning, match="ret_rms and obs_rms of env's VecNormalize, .* are replaced") as warned:
+        RecurrentPPO.load(saved, env=env)
+    assert len(warned) == 1
 
 
 def test_it_is_said_where_observations_are_no_longer_scaled(saved: Path) -> None:
@@ -99,8 +124,40 @@ def test_it_is_said_where_observations_are_no_longer_scaled(saved: Path) -> None
         RecurrentPPO.load(saved, env=poles())
 
 
+@pytest.mark.parametrize("keys", [["cart", "pole"], ("pole", "cart"), ["pole"]])
+def test_those_of_the_entries_of_a_dict_come_back(keys: Any, tmp_path: Path) -> None:
+    """Fails if the order or the kind of the names of the entries matters."""
+    env, fresh = (VecNormalize(pairs(), norm_obs_keys=given) for given in (keys, list(reversed(keys))))
+    RecurrentPPO("MultiInputPolicy", env, n_steps=8, policy_kwargs={"d_model": 8}).learn(64).save(tmp_path / "a")
+    RecurrentPPO.load(tmp_path / "a", env=fresh)
+    for key in keys:
+        ours: Any = fresh.obs_rms
+        theirs: Any = env.obs_rms
+        np.testing.assert_array_equal(ours[key].mean, theirs[key].mean)
+    with pytest.raises(ValueError, match=r"but the agent's kept .*obs_rms\.pole"):
+        RecurrentPPO.load(tmp_path / "a", env=VecNormalize(pairs(), norm_obs_keys=["cart"]))
+
+
+@pytest.mark.parametrize("name", ["obs_rms.mean", "obs_rms.count", "ret_rms.var"])
+@pytest.mark.parametrize("change", [None, torch.ones(3).double()], ids=["missing", "of another shape"])
+def test_a_damaged_file_is_named(name: str, change: torch.Tensor | None, saved: Path, tmp_path: Path) -> None:
+    """Fails if the environment is blamed for it."""
+    unpack_checkpoint(saved, tmp_path / "folder")
+    file = tmp_path / "folder" / "normalization.safetensors"
+    tensors = load_file(file)
+    del tensors[name]
+    save_file(tensors if change is None else {**tensors, name: change}, file)
+    words = r"^\S*folder is not a checkpoint that this s7rl can read: (obs|ret)_rms\.\w+ is "
+    for env in (VecNormalize(poles()), poles()):
+        with pytest.raises(ValueError, match=words):
+            RecurrentPPO.load(file.parent, env=env)
+    with pytest.raises(ValueError, match=words):
+        load_normalization(file.parent, poles())
+
+
 def test_an_environment_that_scales_something_else_is_refused_and_not_the_file(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^env's VecNormalize has norm_obs=False, but the agent's had True: [^\n]*$"):
+    words = r"^env's VecNormalize keeps ret_rms, but the agent's kept obs_rms and ret_rms: [^\n]*$"
+    with pytest.raises(ValueError, match=words):
         RecurrentPPO.load(saved, env=VecNormalize(poles(), norm_obs=False))
     agent(VecFrameStack(VecNormalize(poles()), 2)).learn(16).save(tmp_path / "inside")
     agent(VecNormalize(VecFrameStack(poles(), 2))).learn(16).save(tmp_path / "outside")

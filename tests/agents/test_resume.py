@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import random
+import sys
 import threading
 import zipfile
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor, VecNormalize
 
 from s7rl.agents import RecurrentPPO, ShapedRewardVecEnv, make_vec
@@ -223,25 +225,48 @@ def test_a_resumed_run_can_be_saved_again_before_it_goes_on(tmp_path: Path) -> N
     assert first.lines + second.lines == whole.lines
 
 
+def squared(left: float) -> float:
+    """A schedule."""
+    return 1e-2 * left**2
+
+
 def test_schedules_that_are_functions_go_on(tmp_path: Path) -> None:
-    """Fails if they are the constants of the checkpoint, or new ones are not taken in their place."""
+    """Fails if they are the constants of the checkpoint."""
 
     def options() -> dict[str, Any]:
-        return {"learning_rate": lambda left: 1e-2 * left**2, "clip_range": lambda left: 0.1 + left}
+        schedules: dict[str, Any] = {"clip_range": lambda left: 0.1 + left, "clip_range_vf": FloatSchedule(squared)}
+        return {"learning_rate": squared, **schedules}
 
     whole = follow(agent(corridor(), **options()))
-    with pytest.warns(UserWarning, match="is a function, which a checkpoint does not hold"):
+    with pytest.warns(UserWarning, match="is a function, of which load gives back the value that it begins with"):
         first = follow(agent(corridor(), **options()), STOP * STEPS * ENVS, tmp_path / "run")
     second = follow(RecurrentPPO.resume(tmp_path / "run", corridor()))
     assert first.lines + second.lines == whole.lines
-    assert len({line["train/clip_range"] for line in whole.lines[1:]}) == ROLLOUTS - 1
-    assert RecurrentPPO.resume(tmp_path / "run", corridor(), clip_range=0.3).clip_range(0.5) == 0.3
+    for name in ("learning_rate", "clip_range", "clip_range_vf"):
+        assert len({line[f"train/{name}"] for line in whole.lines[1:]}) == ROLLOUTS - 1
+    for given in ({"clip_range": 0.3}, {"custom_objects": {"clip_range": 0.3}}):
+        assert RecurrentPPO.resume(tmp_path / "run", corridor(), **given).clip_range(0.5) == 0.3
 
 
-def test_a_schedule_that_does_not_pickle_goes_on_as_the_constant_of_the_checkpoint(tmp_path: Path) -> None:
+def test_a_schedule_of_the_script_that_trained_goes_on_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if it is pickled by its name, which __main__ of another script does not have."""
+    main = sys.modules["__main__"]
+    exec("def halved(left): return 0.005 * left", vars(main))
+    with pytest.warns(UserWarning, match="learning_rate is a function"):
+        agent(corridor(), learning_rate=main.halved).save(tmp_path / "run", resumable=True)
+    monkeypatch.delattr(main, "halved")
+    assert RecurrentPPO.resume(tmp_path / "run", corridor()).lr_schedule(0.5) == 0.0025
+
+
+def test_a_schedule_that_does_not_pickle_is_named_and_goes_on_as_a_constant(tmp_path: Path) -> None:
     lock = threading.Lock()
     model = agent(corridor(), learning_rate=lambda left: 1e-2 * left * (not lock.locked()))
-    with pytest.warns(UserWarning, match=r"learning_rate is a function.* begins with, 0\.01, is saved"):
+    with (
+        pytest.warns(UserWarning, match="learning_rate is a function, of which load gives back"),
+        pytest.warns(UserWarning, match=r"does not pickle \(TypeError: cannot pickle '_thread.lock'"),
+    ):
         model.save(tmp_path / "run", resumable=True)
     assert RecurrentPPO.resume(tmp_path / "run", corridor()).lr_schedule(0.5) == 1e-2
 

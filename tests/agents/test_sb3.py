@@ -82,7 +82,7 @@ def test_actions_of_every_kind_are_learned(action_space: spaces.Space[Any]) -> N
 
 
 def test_a_callback_finds_what_it_looks_for_in_its_locals() -> None:
-    """The names and kinds of sb3-contrib's; fails if actions are those before clipping in both, or tensors."""
+    """By sb3-contrib's names; fails if actions are those after clipping in both, or tensors, or starts are late."""
     seen: list[dict[str, Any]] = []
 
     class Look(BaseCallback):
