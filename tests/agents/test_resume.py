@@ -260,6 +260,18 @@ def test_a_schedule_of_the_script_that_trained_goes_on_in_another(
     assert RecurrentPPO.resume(tmp_path / "run", corridor()).lr_schedule(0.5) == 0.0025
 
 
+def test_a_schedule_that_is_gone_can_be_given_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if it is read although another is given."""
+    with pytest.warns(UserWarning, match="learning_rate is a function"):
+        agent(corridor(), learning_rate=squared).save(tmp_path / "run", resumable=True)
+    monkeypatch.delattr(sys.modules[__name__], "squared")
+    with pytest.raises(ValueError, match=r"run\.resume cannot be resumed by this s7rl: AttributeError: [^\n]*squared"):
+        RecurrentPPO.resume(tmp_path / "run", corridor())
+    given: list[dict[str, Any]] = [{"learning_rate": 0.5}, {"custom_objects": {"learning_rate": 0.5}}]
+    for options in given:
+        assert RecurrentPPO.resume(tmp_path / "run", corridor(), **options).lr_schedule(0.5) == 0.5
+
+
 def test_a_schedule_that_does_not_pickle_is_named_and_goes_on_as_a_constant(tmp_path: Path) -> None:
     lock = threading.Lock()
     model = agent(corridor(), learning_rate=lambda left: 1e-2 * left * (not lock.locked()))
