@@ -1,8 +1,8 @@
 """The statistics of a ``VecNormalize`` in checkpoints: what comes back, what is refused, what is said.
 
-Mutations that these tests were seen to fail on: statistics not put back; names or shapes not compared; a loss that is not
-said, is said after a mere reset, or is looked for in the count alone; an environment that scales nothing not named, or
-named where rewards alone were scaled; a damaged file not looked at.
+Mutations that these tests were seen to fail on: statistics not put back; names or shapes not compared; a loss that is
+not said, is said after a mere reset, or is looked for in the count alone; an environment that scales nothing not named,
+or named where rewards alone were scaled; a damaged file not looked at.
 """
 
 from __future__ import annotations
