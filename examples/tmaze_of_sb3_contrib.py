@@ -3,11 +3,12 @@
     pip install -c constraints.txt -e '.[contrib]'
     python examples/tmaze_of_sb3_contrib.py runs/sb3_contrib.csv --corridors 50 100 250 --seeds 0
 
-Rollouts, minibatches, step size, discount and scaled rewards are those of `s7rl train --agent lstm`, and the network is
-built as its is: one LSTM of 64 units for actor and critic, with their heads right behind it. (As sb3-contrib's comes it
-has two of 256 units and hidden layers, and takes several times as long.) A training ends at its budget, or before once
-its last 100 episodes return 0.98; then 100 episodes are played with the most likely actions, on seeds of their own.
-A line is added to the file after each; those that it has are not repeated.
+Rollouts, minibatches, step size, discount and scaled rewards are those of `s7rl train --agent lstm`, or with --defaults
+sb3-contrib's own (but for the number of environments, and the scaled rewards). The network is built as ours is: one
+LSTM of 64 units for actor and critic, with their heads right behind it. (As sb3-contrib's comes it has two of 256 units
+and hidden layers, and takes several times as long.) A training ends at its budget, or before once its last 100 episodes
+return 0.98; then 100 episodes are played with the most likely actions, on seeds of their own. A line is added to the
+file after each; those that it has are not repeated.
 """
 
 import argparse
@@ -33,7 +34,19 @@ BUDGETS = {50: 1_000_000, 100: 2_000_000, 250: 4_000_000, 500: 4_000_000, 1000: 
 """Training steps for each corridor, as in experiments/results/tmaze."""
 EPISODES = 100
 """Of an evaluation."""
-COLUMNS = ("corridor_length", "seed", "budget", "success", "learned", "steps", "minutes")
+SAME = (
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "gamma",
+    "gae_lambda",
+    "clip_range",
+    "ent_coef",
+    "vf_coef",
+    "max_grad_norm",
+)
+"""Settings that both trainers have."""
+COLUMNS = ("corridor_length", "seed", "budget", "settings", "success", "learned", "steps", "minutes")
 
 
 class StopOnceLearned(BaseCallback):
@@ -53,18 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="where the lines are added")
     parser.add_argument("--corridors", type=int, nargs="+", choices=BUDGETS, default=[50, 100, 250])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--defaults", action="store_true", help="sb3-contrib's own settings")
     parser.add_argument("--steps", type=int, help="of each training, in place of its budget")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if not options.file.exists():
         add_line(options.file, COLUMNS)
     with options.file.open(newline="") as file:
-        there = {tuple(int(line[name]) for name in COLUMNS[:3]) for line in csv.DictReader(file)}
+        there = {tuple(line[name] for name in COLUMNS[:4]) for line in csv.DictReader(file)}
+    names = "sb3-contrib" if options.defaults else "s7rl"
     for seed in options.seeds:
         for corridor in options.corridors:
             budget = options.steps or BUDGETS[corridor]
-            if (corridor, seed, budget) not in there:
-                add_line(options.file, train(settings_for(corridor, seed, budget)))
+            run = (str(corridor), str(seed), str(budget), names)
+            if run not in there:
+                result = train(settings_for(corridor, seed, budget), defaults=options.defaults)
+                add_line(options.file, (*run, *result))
 
 
 def add_line(path: Path, cells: Sequence[object]) -> None:
@@ -82,47 +99,21 @@ def settings_for(corridor: int, seed: int, steps: int) -> RunSettings:
     return settings
 
 
-def train(settings: RunSettings) -> tuple[object, ...]:
-    """Train, play, and return a line's cells."""
+def train(settings: RunSettings, *, defaults: bool) -> tuple[object, ...]:
+    """Train, play, and return the cells of a line that the others say nothing of."""
     env = make_environments(settings)
     assert isinstance(env, VecNormalize)  # rewards, not observations: the evaluation needs no scales
     assert not env.norm_obs
-    model = RecurrentPPO(
-        "MlpLstmPolicy",
-        env,
-        learning_rate=step_size(settings),
-        n_steps=settings.n_steps,
-        batch_size=settings.batch_size,
-        n_epochs=settings.n_epochs,
-        gamma=settings.gamma,
-        gae_lambda=settings.gae_lambda,
-        clip_range=settings.clip_range,
-        ent_coef=settings.ent_coef,
-        vf_coef=settings.vf_coef,
-        max_grad_norm=settings.max_grad_norm,
-        policy_kwargs={
-            "lstm_hidden_size": settings.d_model,
-            "shared_lstm": True,
-            "enable_critic_lstm": False,
-            "net_arch": [],
-        },
-        seed=settings.seed,
-        device="cpu",
-    )
+    ours = {name: getattr(settings, name) for name in SAME} | {"learning_rate": step_size(settings)}
+    network = {"lstm_hidden_size": settings.d_model, "shared_lstm": True, "enable_critic_lstm": False, "net_arch": []}
+    options = {} if defaults else ours
+    model = RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=network, seed=settings.seed, device="cpu", **options)
     began = time.monotonic()
     model.learn(settings.steps, StopOnceLearned(settings.stop_return))
     minutes = (time.monotonic() - began) / 60
     learned = has_learned(model, settings.stop_return)
     (evaluation,) = play_episodes(model, make_vec_of(settings, evaluation_envs(EPISODES), EVALUATION_SEED), EPISODES)
-    return (
-        settings.env_kwargs["corridor_length"],
-        settings.seed,
-        settings.steps,
-        evaluation.success_rate,
-        learned,
-        model.num_timesteps,
-        round(minutes, 1),
-    )
+    return evaluation.success_rate, learned, model.num_timesteps, round(minutes, 1)
 
 
 if __name__ == "__main__":
