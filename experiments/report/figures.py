@@ -164,6 +164,7 @@ def draw_steps_to_threshold(
             aside = ScaledTranslation(hollow[value] * 7 / 72, 0, figure.dpi_scale_trans)
             looks_here = looks | {"transform": axes.transData + aside}
             axes.plot(x[here], steps[here], linestyle="", markersize=6, fillstyle="none", **looks_here)
+            axes.update_datalim(np.column_stack([x[here], steps[here]]))  # moved aside, they do not widen the axes
             hollow[value] += 1
         axes.plot([], [], linestyle=its.dashes, markersize=4.5, linewidth=1.9, label=agent, **looks)
     axes.set_yscale("log")
