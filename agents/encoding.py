@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
-from s7rl.checks import shown
-
 _TRUSTED_PACKAGES = ("torch.nn", "torch.optim", "stable_baselines3", "s7rl")
 
 
@@ -47,7 +45,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, LinearSchedule):
         return {"linear_schedule": [value.start, value.end, value.end_fraction]}
     if callable(value):
-        return {"function": shown(value)}
+        named = value if hasattr(value, "__qualname__") else type(value)  # not its address, which is each process's own
+        return {"function": f"{named.__module__}.{named.__qualname__}"}
     raise TypeError(f"a setting is {value!r} of type {type(value).__name__}, which cannot be saved as JSON.")
 
 
