@@ -32,8 +32,8 @@ DOCS = ROOT / "docs" / "pages"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("experiments/results/*/README.md"))]
 OPTIONAL = ("sb3_contrib", "torchrl", "ray")
 """Packages whose blocks are skipped where they are not installed."""
-OF_OTHER_PROGRAMS = {"--gym-packages", "--help", "--core"}
-"""Options that pages name, and that are not ours: of RL Zoo, of all, of an example."""
+OF_OTHER_PROGRAMS = {"--gym-packages", "--help", "--core", "--defaults"}
+"""Options that pages name, and that are not ours: of RL Zoo, of all, of examples."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STEPS = re.compile(r"\.learn\([\d_]{5,}(, progress_bar=True)?\)")
 
