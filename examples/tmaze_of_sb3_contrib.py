@@ -27,7 +27,7 @@ from s7rl.experiments.command_line import parse
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.evaluation import evaluation_envs, play_episodes
 from s7rl.experiments.plan import plan
-from s7rl.experiments.progress import has_learned
+from s7rl.experiments.progress import has_learned, rollout_ends
 from s7rl.experiments.settings import EVALUATION_SEED, RunSettings
 
 BUDGETS = {50: 1_000_000, 100: 2_000_000, 250: 4_000_000, 500: 4_000_000, 1000: 8_000_000}
@@ -57,7 +57,7 @@ class StopOnceLearned(BaseCallback):
         self.stop_return = stop_return
 
     def _on_step(self) -> bool:
-        return not has_learned(self.model, self.stop_return)
+        return not (rollout_ends(self.locals) and has_learned(self.model, self.stop_return))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

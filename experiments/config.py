@@ -171,7 +171,7 @@ class TrainConfig(LearnConfig):
     """
 
     stop_return: Annotated[OptionalRealNumber, default_is("all steps are made")] = None
-    """Stop before --steps are made, once the last 100 training episodes have this mean return."""
+    """Stop before --steps are made, at the end of the rollout in which the last 100 episodes have this mean return."""
     out: Annotated[OptionalText, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: a new one in --runs)")] = (
         None
     )

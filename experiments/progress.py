@@ -8,7 +8,8 @@ of the last episodes was never higher.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -42,6 +43,16 @@ def has_learned(model: BaseAlgorithm, stop_return: float | None) -> bool:
     returns = recent_returns(model)
     enough = len(returns) == model._stats_window_size
     return stop_return is not None and enough and float(np.mean(returns)) >= stop_return
+
+
+def rollout_ends(local_variables: Mapping[str, Any]) -> bool:
+    """Whether a step is the last of a rollout, by what ``collect_rollouts`` tells a callback.
+
+    There to judge an agent by its episodes: earlier, the last ones may be too few to show what the update before made
+    of it; later, the next update has made another agent.
+    """
+    last: bool = local_variables["n_steps"] + 1 == local_variables["n_rollout_steps"]
+    return last
 
 
 class StopBetweenRollouts(BaseCallback):
@@ -130,8 +141,7 @@ class RunCallback(StopBetweenRollouts):
         if now - self._redrawn >= (REDRAW_SECONDS if self._console.is_terminal else LINE_SECONDS):
             self._redrawn = now
             self._show()
-        # At once: another update could make another agent of the one whose episodes these are.
-        self._has_learned = self.locals["dones"].any() and has_learned(self.model, self._stop_return)
+        self._has_learned = rollout_ends(self.locals) and has_learned(self.model, self._stop_return)
         return not self._has_learned
 
     def _on_rollout_end(self) -> None:
@@ -144,7 +154,7 @@ class RunCallback(StopBetweenRollouts):
             self.logger.record(BEST_RETURN, self._best_return)
 
     def _on_training_end(self) -> None:
-        if self._has_learned:  # within a rollout
+        if self._has_learned:  # before the rollout's end was told
             self._on_rollout_end()
             self.model.dump_logs()
         self.close()
