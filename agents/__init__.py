@@ -17,10 +17,10 @@ if getattr(s7rl, "__file__", None) is None:
 
 if TYPE_CHECKING:
     from s7rl.agents.anomalies import NumericalError as NumericalError
-    from s7rl.agents.checkpoint import load_normalization as load_normalization
     from s7rl.agents.distributed import process_group as process_group
     from s7rl.agents.export import export_agent as export_agent
     from s7rl.agents.history_extractor import S7HistoryExtractor as S7HistoryExtractor
+    from s7rl.agents.normalization import load_normalization as load_normalization
     from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
     from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
     from s7rl.agents.shaped_reward import ShapedRewardVecEnv as ShapedRewardVecEnv
@@ -40,7 +40,7 @@ _HOMES = {
     "WorkerError": "s7rl.agents.workers",
     "WorkerVecEnv": "s7rl.agents.workers",
     "export_agent": "s7rl.agents.export",
-    "load_normalization": "s7rl.agents.checkpoint",
+    "load_normalization": "s7rl.agents.normalization",
     "make_vec": "s7rl.agents.vectorization",
     "prepare_env": "s7rl.agents.vec_env",
     "process_group": "s7rl.agents.distributed",

@@ -57,7 +57,7 @@ class ActingMixin(OnPolicyAlgorithm):
         """Act for ``n_rollout_steps`` steps in every environment and compute advantages.
 
         Returns:
-            False if the callback asked to stop before the rollout was full.
+            False if the callback asked to stop.
         """
         self.policy.set_training_mode(False)
         buffer = rollout_buffer

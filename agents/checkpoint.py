@@ -1,4 +1,4 @@
-"""``load`` and ``save`` of an agent: its settings, weights and counters, and the normaliser of its environments.
+"""``load`` of an agent, and what ``save`` writes: settings, weights, counters, the normaliser of its environments.
 
 The files are those of :mod:`s7rl.agents.checkpoint_files`, without pickle.
 """
@@ -14,7 +14,6 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import ConstantSchedule, check_for_correct_spaces
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 import s7rl
 from s7rl.agents.arguments import PPO_ARGUMENTS, check_given, check_keywords, widths
@@ -23,13 +22,12 @@ from s7rl.agents.checkpoint_checks import (
     NORMALIZATION,
     check_optimizer,
     check_space_size,
-    check_statistics,
     check_tensors,
     check_weights,
 )
 from s7rl.agents.checkpoint_files import FORMAT_VERSION, Tensors, naming_the_file, pack_checkpoint, read_checkpoint
 from s7rl.agents.encoding import decode, decode_space, encode, encode_space, schedule_function
-from s7rl.agents.normalization import restore_statistics, statistics_of
+from s7rl.agents.normalization import read_normalization, restore_statistics, statistics_of
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.vectorization import make_vec
 from s7rl.checks import check_arguments, whole_number
@@ -123,8 +121,8 @@ class CheckpointMixin(BaseAlgorithm):
         ``compile_policy`` and ``debug_anomalies`` are of the process, not of the agent: pass them again.
 
         Args:
-            path: what :meth:`save` wrote, or a folder of :func:`unpack_checkpoint`; ".zip" is added to a name without
-                suffix.
+            path: what ``save`` wrote, or a folder of :func:`s7rl.agents.checkpoint_files.unpack_checkpoint`; ".zip" is
+                added to a name without suffix.
             env: environment to act or to go on learning in, or its id, as in the constructor; None is enough for
                 ``predict``.  A ``VecNormalize`` gets the statistics of the one that the agent was trained in.
             device: where the model runs.
@@ -178,7 +176,7 @@ class CheckpointMixin(BaseAlgorithm):
             settings = {name: decode(value) for name, value in config["settings"].items() if name not in replaced}
             check_given(settings, PPO_ARGUMENTS)
         settings.update({name: value for name, value in replaced.items() if name not in _NO_SETTINGS})
-        check_given({"env": env}, PPO_ARGUMENTS)
+        check_given(settings | {"env": env}, PPO_ARGUMENTS)
         if isinstance(env, str):
             env = make_vec(env, seed=settings["seed"])
         if env is not None:
@@ -199,7 +197,7 @@ class CheckpointMixin(BaseAlgorithm):
             model._load_tensors(config, tensors)
             for name in COUNTERS:
                 setattr(model, name, config["counters"][name])
-        options, statistics = _normalization(path, config, tensors)
+        options, statistics = read_normalization(path, config, tensors)
         normalizer = model.get_vec_normalize_env()
         if options is not None and normalizer is not None:
             return model, restore_statistics(normalizer, statistics)
@@ -234,43 +232,6 @@ class CheckpointMixin(BaseAlgorithm):
     def _make_policy(self) -> RecurrentActorCriticPolicy:
         """The policy that the settings ask for, new."""
         raise NotImplementedError
-
-
-def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> VecEnv:
-    """The environment, normalised as it was when the checkpoint was written.
-
-    Returns:
-        ``env`` in a ``VecNormalize`` that no longer learns and leaves rewards alone; ``env`` itself if the agent was
-        trained without one.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a checkpoint of s7rl, or the agent saw observations of another shape.
-    """
-    options, statistics = _normalization(path, *read_checkpoint(path))
-    if options is None:
-        return env
-    with naming_the_file(path):
-        normalizer = VecNormalize(env, training=False, **options)
-    restore_statistics(normalizer, statistics)
-    normalizer.norm_reward = False
-    return normalizer
-
-
-def _normalization(
-    path: str | Path | io.BufferedIOBase, config: Mapping[str, Any], tensors: Mapping[str, Tensors]
-) -> tuple[dict[str, Any] | None, Tensors]:
-    """The arguments of the ``VecNormalize`` of the training, None if there was none; and its statistics."""
-    with naming_the_file(path):
-        options = config["normalization"]
-        if options is None:
-            return None, {}
-        if set(options) != set(NORMALIZATION):
-            raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
-        check_arguments(options, **NORMALIZATION)
-        statistics = tensors["normalization"]
-        check_statistics(statistics)
-        return options, statistics
 
 
 def _encode_if_possible(value: Any) -> Any:

@@ -190,15 +190,22 @@ def _alike(ours: Any, theirs: Any) -> bool:
     return isinstance(ours, bool | None) and isinstance(theirs, bool | None)
 
 
-def check_statistics(tensors: Mapping[str, Tensor]) -> None:
+def check_statistics(tensors: Mapping[str, Tensor], *, of_observations: bool) -> None:
     """Refuse means, variances and counts, by names that end so, that cannot be any.
+
+    Args:
+        tensors: of a checkpoint.
+        of_observations: whether there are some of observations, beside those of returns.
 
     Raises:
         ValueError: if one is missing, of another shape or type than its like, or not finite, or a variance or a count
             is negative; the text names it.
     """
+    names = {"ret_rms"} | {name.rpartition(".")[0] for name in tensors}
+    if (len(names) > 1) != of_observations:
+        raise ValueError(f"its running statistics are {', '.join(sorted(names))} alone.")
     wanted: dict[str, Tensor] = {}
-    for name in {name.rpartition(".")[0] for name in tensors}:
+    for name in names:
         mean, number = tensors.get(f"{name}.mean", torch.zeros(())).double(), torch.zeros((), dtype=torch.float64)
         of_one = number if name == "ret_rms" else mean
         wanted |= {f"{name}.mean": of_one, f"{name}.var": of_one, f"{name}.count": number}

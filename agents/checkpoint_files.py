@@ -74,7 +74,7 @@ def read_checkpoint(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any
 
 
 def unpack_checkpoint(path: str | Path | io.BufferedIOBase, folder: str | Path) -> None:
-    """Write a checkpoint as the files of a folder, without the moments of the optimiser; :meth:`load` takes it.
+    """Write a checkpoint as the files of a folder, without the moments of the optimiser; ``load`` takes it.
 
     Args:
         path: what ``save`` wrote.

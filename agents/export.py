@@ -27,8 +27,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch.export import Dim, ExportedProgram
 
 import s7rl
-from s7rl.agents.checkpoint import load_normalization
 from s7rl.agents.encoding import encode_space
+from s7rl.agents.normalization import load_normalization
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.ppo import RecurrentPPO
 from s7rl.agents.recurrent_step import OUTPUT_NAMES, RecurrentStep

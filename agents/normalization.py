@@ -1,13 +1,18 @@
-"""The running statistics of a ``VecNormalize`` as tensors of a checkpoint, and back."""
+"""The ``VecNormalize`` around an agent's environments in its checkpoints: running statistics as tensors, and back."""
 
+import io
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from s7rl.agents.checkpoint_files import Tensors
+from s7rl.agents.checkpoint_checks import NORMALIZATION, check_statistics
+from s7rl.agents.checkpoint_files import FORMAT_VERSION, Tensors, naming_the_file, read_checkpoint
+from s7rl.checks import check_arguments
 
 
 def running_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
@@ -67,3 +72,44 @@ def statistics_of(normalizer: VecNormalize) -> Tensors:
         for name, running in running_statistics(normalizer).items()
         for part in ("mean", "var", "count")
     }
+
+
+def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> VecEnv:
+    """The environment, normalised as it was when the checkpoint was written.
+
+    Returns:
+        ``env`` in a ``VecNormalize`` that no longer learns and leaves rewards alone; ``env`` itself if the agent was
+        trained without one.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not a checkpoint of s7rl, or the agent saw observations of another shape.
+    """
+    options, statistics = read_normalization(path, *read_checkpoint(path))
+    if options is None:
+        return env
+    with naming_the_file(path):
+        normalizer = VecNormalize(env, training=False, **options)
+    restore_statistics(normalizer, statistics)
+    normalizer.norm_reward = False
+    return normalizer
+
+
+def read_normalization(
+    path: str | Path | io.BufferedIOBase, config: Mapping[str, Any], tensors: Mapping[str, Tensors]
+) -> tuple[dict[str, Any] | None, Tensors]:
+    """The arguments of the ``VecNormalize`` of the training, None if there was none; and its statistics.
+
+    Raises:
+        ValueError: if they are damaged.
+    """
+    with naming_the_file(path):
+        options = config["normalization"]
+        if options is None:
+            return None, {}
+        if set(options) != set(NORMALIZATION):
+            raise ValueError(f"its normalisation is not that of version {FORMAT_VERSION}.")
+        check_arguments(options, **NORMALIZATION)
+        statistics = tensors["normalization"]
+        check_statistics(statistics, of_observations=options["norm_obs"])
+        return options, statistics

@@ -174,9 +174,11 @@ class ResumeMixin(CheckpointMixin):
             trainer = pickle.loads(parts.trainer)
             schedules = trainer.get("schedules", {})  # files from before there were any have none
             schedules = {name: pickle.loads(function) for name, function in schedules.items() if name not in given}
-        # What load would say of statistics is not so here: they are those of the run.
-        model, _ = cls._loaded(checkpoint, env, device, {**schedules, **(custom_objects or {})}, kwargs)
+        model, remark = cls._loaded(checkpoint, env, device, {**schedules, **(custom_objects or {})}, kwargs)
         assert model.env is not None
+        # Statistics that are replaced are those of the run now, as they should be.
+        if remark is not None and model.get_vec_normalize_env() is None:
+            warnings.warn(remark, stacklevel=2)
         alone = header["ranks"] == world_size() == 1
         if alone and model.n_envs != header["n_envs"]:
             raise ValueError(

@@ -51,8 +51,7 @@ def rollout_ends(local_variables: Mapping[str, Any]) -> bool:
     There to judge an agent by its episodes: earlier, the last ones may be too few to show what the update before made
     of it; later, the next update has made another agent.
     """
-    last: bool = local_variables["n_steps"] + 1 == local_variables["n_rollout_steps"]
-    return last
+    return bool(local_variables["n_steps"] + 1 == local_variables["n_rollout_steps"])
 
 
 class StopBetweenRollouts(BaseCallback):
@@ -170,7 +169,7 @@ class RunCallback(StopBetweenRollouts):
 
     def _show(self) -> None:
         steps = self.num_timesteps
-        done = min(steps, self._steps)  # a run that was stopped within a rollout ends beyond
+        done = min(steps, self._steps)  # one that earlier versions stopped within a rollout ends beyond
         numbers = self._numbers()
         if self._console.is_terminal:
             self._bar.update(self._task, completed=done, numbers=numbers, refresh=True)

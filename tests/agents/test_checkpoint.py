@@ -169,6 +169,9 @@ def test_custom_objects_as_scripts_for_sb3_pass_them_are_taken(saved: Path) -> N
         TypeError, match=r"^kwargs holds 'n_step', which RecurrentPPO does not take: did you mean 'n_steps'"
     ):
         RecurrentPPO.load(saved, n_step=1)
+    for options in ({"n_steps": -1}, {"custom_objects": {"n_steps": -1}}):  # and not the file is blamed
+        with pytest.raises(ValueError, match=r"^n_steps is -1"):
+            RecurrentPPO.load(saved, **options)
 
 
 def test_a_schedule_that_is_0_is_saved_and_loaded(saved: Path, tmp_path: Path) -> None:

@@ -305,6 +305,16 @@ def test_environments_that_do_not_pickle_start_anew_and_all_else_goes_on(vec_env
     env.close()
 
 
+def test_it_is_said_where_a_run_goes_on_without_the_scaling_of_its_observations(tmp_path: Path) -> None:
+    model = agent(VecNormalize(drift(Locked)))
+    follow(model, STOP * STEPS * ENVS, tmp_path / "run")
+    with (
+        pytest.warns(UserWarning, match="scaled by a VecNormalize, and env has none"),
+        pytest.warns(UserWarning, match="their episodes start anew"),
+    ):
+        RecurrentPPO.resume(tmp_path / "run", drift(Locked))
+
+
 def test_environments_of_another_kind_start_anew(tmp_path: Path) -> None:
     follow(agent(drift()), STOP * STEPS * ENVS, tmp_path / "a")
     with pytest.warns(UserWarning, match=r"^[^\n]*episodes start anew[^\n]*VecMonitor[^\n]*VecNormalize[^\n]*$"):

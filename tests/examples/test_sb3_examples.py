@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,12 @@ def test_corridors_that_the_file_lacks_are_learned_by_sb3_contrib(tmp_path: Path
     kinds = [" ".join(line[name] for name in ("corridor_length", "budget", "settings", "steps")) for line in lines]
     assert kinds == ["50 64 s7rl 8192", "50 64 sb3-contrib 4096"]
     assert all(line["seed"] == "3" and 0 <= float(line["success"]) <= 1 for line in lines)
+
+
+def test_sb3_contribs_training_ends_with_the_rollout_that_returns_enough() -> None:
+    """Fails if it is not asked, or in the middle of a rollout."""
+    module = runpy.run_path(str(EXAMPLES / "tmaze_of_sb3_contrib.py"))
+    settings = replace(module["settings_for"](50, 3, 10**6), stop_return=-100.0)
+    _, learned, steps, _ = module["train"](settings, defaults=False)
+    # Of 32 * 256 steps in episodes of 52 to 102: the hundredth ends in the second.
+    assert (learned, steps) == (True, 2 * 32 * 256)
