@@ -37,14 +37,14 @@ def test_the_speed_of_both_is_measured(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_corridors_that_the_file_lacks_are_learned_by_sb3_contrib(tmp_path: Path) -> None:
-    # Seen to fail it: every corridor trained anew; the same settings for both.
+    # Seen to fail it: every corridor trained anew.
     table, main = tmp_path / "table.csv", main_of("tmaze_of_sb3_contrib.py")
-    for words in ("50 --steps 64", "50 --steps 64", "50 --steps 64 --defaults"):
-        main([str(table), *f"--seeds 3 --corridors {words}".split()])
+    for _ in range(2):
+        main([str(table), *"--seeds 3 --corridors 50 --steps 64".split()])
     with table.open(newline="") as file:
         lines = list(csv.DictReader(file))
     kinds = [" ".join(line[name] for name in ("corridor_length", "budget", "settings", "steps")) for line in lines]
-    assert kinds == ["50 64 s7rl 8192", "50 64 sb3-contrib 4096"]
+    assert kinds == ["50 64 s7rl 8192"]
     assert all(line["seed"] == "3" and 0 <= float(line["success"]) <= 1 for line in lines)
 
 
