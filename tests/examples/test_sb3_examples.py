@@ -40,7 +40,7 @@ def test_corridors_that_the_file_lacks_are_learned_by_sb3_contrib(tmp_path: Path
     # Seen to fail it: every corridor trained anew.
     table, main = tmp_path / "table.csv", main_of("tmaze_of_sb3_contrib.py")
     for _ in range(2):
-        main([str(table), *"--seeds 3 --corridors 50 --steps 64".split()])
+        main([str(table), *["--seeds", "3", "--corridors", "50", "--steps", "64"]])
     with table.open(newline="") as file:
         lines = list(csv.DictReader(file))
     kinds = [" ".join(line[name] for name in ("corridor_length", "budget", "settings", "steps")) for line in lines]
