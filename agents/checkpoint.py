@@ -61,21 +61,22 @@ class CheckpointMixin(BaseAlgorithm):
                     "could load a checkpoint of it: go on from the one before."
                 )
         optimizer, moments = _split_optimizer(self.policy.optimizer.state_dict())
+        settings = self._settings()
         config = {
             "s7rl": s7rl.__version__,
             "policy_class": encode(self.policy_class),
             "observation_space": encode_space(self.observation_space),
             "action_space": encode_space(self.action_space),
             "n_envs": self.n_envs,
-            "settings": {name: encode(value) for name, value in self._settings().items()},
+            "settings": {name: encode(value) for name, value in settings.items()},
             "counters": {name: encode(getattr(self, name)) for name in COUNTERS},
             "optimizer": optimizer,
             "normalization": normalizer and {name: getattr(normalizer, name) for name in NORMALIZATION},
         }
-        for name, function in self.schedule_functions().items():
+        for name in self.schedule_functions():
             warnings.warn(
                 f"{name} is a function, of which load gives back the value that it begins with, "
-                f"{float(function(1.0)):g}: pass {name} to load again, or take SB3's LinearSchedule.",
+                f"{settings[name].val:g}: pass {name} to load again, or take SB3's LinearSchedule.",
                 stacklevel=3,
             )
         parts = {"policy": self.policy.state_dict(), "optimizer": moments}

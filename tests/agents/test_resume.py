@@ -244,8 +244,6 @@ def test_schedules_that_are_functions_go_on(tmp_path: Path) -> None:
     assert first.lines + second.lines == whole.lines
     for name in ("learning_rate", "clip_range", "clip_range_vf"):
         assert len({line[f"train/{name}"] for line in whole.lines[1:]}) == ROLLOUTS - 1
-    for given in ({"clip_range": 0.3}, {"custom_objects": {"clip_range": 0.3}}):
-        assert RecurrentPPO.resume(tmp_path / "run", corridor(), **given).clip_range(0.5) == 0.3
 
 
 def test_a_schedule_of_the_script_that_trained_goes_on_in_another(

@@ -5,11 +5,14 @@ taken for numbers; values in the order of the grid; returns where all tasks tell
 of two tasks with the same value drawn.  Of efforts: all runs taken for learned; drawn where a threshold is not known.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from s7rl.experiments.report import figures
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.data import Run, read_record
 from s7rl.experiments.report.difficulty_section import Series, difficulty_section, series_of
@@ -116,3 +119,14 @@ def test_the_steps_of_each_run_until_it_had_learned_are_told(tmp_path: Path) -> 
     # Until the end of a training in which it never had.
     of_none = [line for line in figure.lines if line[0] == "none"]
     assert of_none == [["none", 5, 0, 300.0, 0], ["none", 90, 0, 300.0, 0]]
+
+
+def test_a_hollow_dot_alone_at_the_top_lies_within_the_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if dots that are moved aside do not widen the axes."""
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(figures, "_finished", lambda figure, axes, **texts: seen.setdefault("axes", axes))
+    runs = figures.StepsToThreshold(x=[1, 9], steps=[1e3, 1e6], learned=[True, False], medians={1: 1e3, 9: math.inf})
+    looks = {"s7": figures.Style(colour="blue", marker="o", dashes="-")}
+    figures.draw_steps_to_threshold({"s7": runs}, looks, title="", xlabel="", ylabel="")
+    assert seen["axes"].get_ylim()[1] > 1.1e6
+    assert seen["axes"].get_xlim()[1] > 9
