@@ -14,7 +14,7 @@ DOCS_INSTALLED := $(VENV)/.docs-installed
 given = $(if $(filter command,$(origin $1)),$2 $($1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test shapes conformance slow lint format docs clean
+.PHONY: help install train test shapes conformance slow gpu lint format docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ train: $(INSTALLED) ## train and evaluate an agent: ENV= AGENT= STEPS= SEED= ARG
 	$(BIN)/s7rl train $(call given,ENV) $(call given,AGENT,--agent) $(call given,STEPS,--steps) \
 		$(call given,SEED,--seed) $(call given,ARGS)
 
-test: lint ## run the gates and the whole test suite, except what is marked slow or conformance
+test: lint ## run the gates and the whole test suite, except what is marked slow, conformance or gpu
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 shapes: $(INSTALLED) ## the same tests with all signatures checked, and four times the examples of each property
@@ -45,6 +45,9 @@ conformance: $(INSTALLED) ## hold every registered environment against the check
 
 slow: $(INSTALLED) ## run the tests that train for minutes
 	$(BIN)/python -m pytest -m slow
+
+gpu: $(INSTALLED) ## run the tests that need a GPU; no other test sees one
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(INSTALLED) ## ruff, mypy and codespell
 	$(BIN)/ruff check .

@@ -104,18 +104,18 @@ def result(line: Line) -> dict[str, Any]:
     return {**line["evaluation"], **line, **ends}
 
 
-def column(line: Line, name: str) -> Float[NDArray[np.float64], " lines"]:
+def column(line: Line, name: str) -> Float[np.ndarray, " lines"]:
     """A column of a thinned log; missing values are nan."""
     return np.array(line["log"][name], dtype=np.float64)  # None becomes nan
 
 
 def training_seconds(
-    steps: Float[NDArray[np.float64], " lines"],
-    seconds: Float[NDArray[np.float64], " lines"],
-    speed: Float[NDArray[np.float64], " lines"],
+    steps: Float[np.ndarray, " lines"],
+    seconds: Float[np.ndarray, " lines"],
+    speed: Float[np.ndarray, " lines"],
     *,
     resumed_at: Sequence[int] = (),
-) -> Float[NDArray[np.float64], " lines"]:
+) -> Float[np.ndarray, " lines"]:
     """How long a run had trained at each line of a log whose clock starts anew with every resumption.
 
     The log has whole seconds and whole steps a second, both rounded down: the larger of the two is more exact.
@@ -148,8 +148,8 @@ def _thinned(run: RunFolder, config: Mapping[str, Any]) -> dict[str, list[int | 
 
 
 def _kept(
-    returns: Float[NDArray[np.float64], " lines"],
-    success: Float[NDArray[np.float64], " lines"],
+    returns: Float[np.ndarray, " lines"],
+    success: Float[np.ndarray, " lines"],
     threshold: float | None,
 ) -> list[int]:
     """Which lines of a log to keep: those that something is worked out of, and as many as there is room for between."""
@@ -161,7 +161,7 @@ def _kept(
     return sorted(needed | {others[int(place)] for place in even})
 
 
-def _first(values: Float[NDArray[np.float64], " lines"], level: float | None) -> int | None:
+def _first(values: Float[np.ndarray, " lines"], level: float | None) -> int | None:
     """The first line that reaches a level."""
     reached = values >= (math.inf if level is None else level)
     return int(reached.argmax()) if reached.any() else None

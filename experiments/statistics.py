@@ -20,7 +20,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import stats
 
-Scores: TypeAlias = Sequence[Float[NDArray[np.float64], " _"]]
+Scores: TypeAlias = Sequence[Float[np.ndarray, " _"]]
 """One array for each task."""
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -45,9 +45,7 @@ class Estimate(NamedTuple):
         return None if np.isnan(self.low) else (self.low, self.high)
 
 
-def normalized(
-    returns: Float[NDArray[np.float64], " seeds"], *, random: float, optimal: float
-) -> Float[NDArray[np.float64], " seeds"]:
+def normalized(returns: Float[np.ndarray, " seeds"], *, random: float, optimal: float) -> Float[np.ndarray, " seeds"]:
     """Returns on a scale on which random actions get 0 and the best agent gets 1.
 
     Raises:
@@ -155,17 +153,17 @@ def adjusted_p_values(p_values: Sequence[float]) -> list[float]:
 class Profile(NamedTuple):
     """Which share of the runs scores more than each threshold, and the band around it."""
 
-    thresholds: Float[NDArray[np.float64], " points"]
+    thresholds: Float[np.ndarray, " points"]
     """Scores."""
-    share: Float[NDArray[np.float64], " points"]
+    share: Float[np.ndarray, " points"]
     """Of all runs; each task counts the same."""
-    low: Float[NDArray[np.float64], " points"]
+    low: Float[np.ndarray, " points"]
     """Lower edge of the band, for each threshold alone."""
-    high: Float[NDArray[np.float64], " points"]
+    high: Float[np.ndarray, " points"]
     """Upper edge."""
 
 
-def performance_profile(scores: Scores, thresholds: Float[NDArray[np.float64], " points"]) -> Profile:
+def performance_profile(scores: Scores, thresholds: Float[np.ndarray, " points"]) -> Profile:
     """The share of runs that score more than each threshold.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What holds for every test: the same draws in every run, one torch thread a worker, no display."""
+"""What holds for every test: the same draws in every run, one torch thread a worker, no display, no GPU."""
 
 import os
 
@@ -19,13 +19,26 @@ settings.register_profile("thorough", settings.get_profile("s7rl"), max_examples
 settings.load_profile("s7rl")
 
 
-def pytest_configure() -> None:
-    """Keep torch on one thread, also where it was imported before the variables above were set; find the checker."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep torch on one thread, also where it was imported before the variables above were set; find the checker.
+
+    Where there is a GPU, agents would learn on it, and most tests compute on the CPU what should come of it.
+    """
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch
 
     import tests.type_checks  # noqa: F401  # jaxtyping imports "tests" alone, and asks it for what pyproject.toml names
 
     torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs a GPU where there is none."""
+    import torch
+
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
 
 
 @pytest.fixture

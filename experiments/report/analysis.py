@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
 from s7rl.experiments.grid import CONTROLS
@@ -60,13 +59,13 @@ class Agent:
 class Curve:
     """The training return of several seeds, at the same steps: between the first and the last that all of them have."""
 
-    steps: Float[NDArray[np.float64], " points"]
+    steps: Float[np.ndarray, " points"]
     """Environment steps."""
-    middle: Float[NDArray[np.float64], " points"]
+    middle: Float[np.ndarray, " points"]
     """Interquartile mean over the seeds; with three it is the mean."""
-    low: Float[NDArray[np.float64], " points"]
+    low: Float[np.ndarray, " points"]
     """The lowest seed."""
-    high: Float[NDArray[np.float64], " points"]
+    high: Float[np.ndarray, " points"]
     """The highest seed."""
 
 
@@ -113,7 +112,7 @@ class Analysis:
         return [(task, agent) for task in self.tasks for agent in self.names if self.record.of(task, agent)]
 
     @cached_property
-    def scores(self) -> Mapping[tuple[str, str], Float[NDArray[np.float64], " seeds"]]:
+    def scores(self) -> Mapping[tuple[str, str], Float[np.ndarray, " seeds"]]:
         """Mean return of the evaluation of each run, by task and agent."""
         return {pair: np.array([run.score for run in self.record.of(*pair)]) for pair in self.pairs}
 
@@ -146,7 +145,7 @@ class Analysis:
         return [task for task in self.tasks if self.record.yardsticks[task].scale is not None]
 
     @cached_property
-    def normalized_scores(self) -> Mapping[str, list[Float[NDArray[np.float64], " seeds"]]]:
+    def normalized_scores(self) -> Mapping[str, list[Float[np.ndarray, " seeds"]]]:
         """By agent, one array for each of the tasks that have a scale; agents that lack one of them are left out."""
         return {
             agent: [self._normalized(task, agent) for task in self.scaled_tasks]
@@ -154,7 +153,7 @@ class Analysis:
             if self.scaled_tasks and all((task, agent) in self.scores for task in self.scaled_tasks)
         }
 
-    def _normalized(self, task: str, agent: str) -> Float[NDArray[np.float64], " seeds"]:
+    def _normalized(self, task: str, agent: str) -> Float[np.ndarray, " seeds"]:
         random, optimal = self.record.yardsticks[task].scale or (0.0, 1.0)
         return normalized(self.scores[task, agent], random=random, optimal=optimal)
 
@@ -187,7 +186,7 @@ class Analysis:
                 found[theirs, ours] = Estimate(1 - ahead.value, 1 - ahead.high, 1 - ahead.low)
         return found
 
-    def _scores_on(self, tasks: Sequence[str], agent: str) -> list[Float[NDArray[np.float64], " _"]]:
+    def _scores_on(self, tasks: Sequence[str], agent: str) -> list[Float[np.ndarray, " _"]]:
         return [self.scores[task, agent] for task in tasks]
 
     @cached_property

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from s7rl.checks import error_line
 from s7rl.experiments.arguments import write_assignments
@@ -60,9 +59,9 @@ class Run:
     """Of its first environment; every other one had the next."""
     success_rate: float | None
     """Of the same episodes; None where the task does not say."""
-    steps: Float[NDArray[np.float64], " lines"]
+    steps: Float[np.ndarray, " lines"]
     """Environment steps at each line of its thinned log."""
-    returns: Float[NDArray[np.float64], " lines"]
+    returns: Float[np.ndarray, " lines"]
     """Mean return of the last training episodes there; nan where none had ended."""
     seconds: float
     """Of training, as logged: without what was lost when it was stopped, nor the last update; nan if nothing was."""

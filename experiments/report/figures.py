@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
 
 from s7rl.experiments.pictures import COLOURS, GREY, lighten, png
 from s7rl.experiments.report.analysis import Agent
@@ -63,13 +62,13 @@ def styles(agents: Sequence[Agent]) -> dict[str, Style]:
 class Band:
     """A line, and how far its seeds or its interval reach."""
 
-    x: Float[NDArray[np.float64], " points"]
+    x: Float[np.ndarray, " points"]
     """Ascending."""
-    middle: Float[NDArray[np.float64], " points"]
+    middle: Float[np.ndarray, " points"]
     """The line."""
-    low: Float[NDArray[np.float64], " points"]
+    low: Float[np.ndarray, " points"]
     """Lower edge; nan where there is none."""
-    high: Float[NDArray[np.float64], " points"]
+    high: Float[np.ndarray, " points"]
     """Upper edge."""
 
 

@@ -23,9 +23,9 @@ class Probabilities:
 
     labels: tuple[str, ...]
     """What each column stands for: an action; ``part:value`` for MultiDiscrete; a bit."""
-    probabilities: Float[NDArray[np.floating[Any]], " columns"]
+    probabilities: Float[np.ndarray, " columns"]
     """From 0 to 1; those of each part of a MultiDiscrete add up to 1."""
-    taken: Bool[NDArray[np.bool_], " columns"]
+    taken: Bool[np.ndarray, " columns"]
     """Whether it was chosen."""
 
 
@@ -33,13 +33,13 @@ class Probabilities:
 class Intervals:
     """Of continuous actions, in the units of the environment."""
 
-    low: Float[NDArray[np.floating[Any]], " columns"]
+    low: Float[np.ndarray, " columns"]
     """One standard deviation below the mean, or the bound where that lies within."""
-    mean: Float[NDArray[np.floating[Any]], " columns"]
+    mean: Float[np.ndarray, " columns"]
     """The most likely action."""
-    high: Float[NDArray[np.floating[Any]], " columns"]
+    high: Float[np.ndarray, " columns"]
     """One standard deviation above the mean, or the bound where that lies within."""
-    taken: Float[NDArray[np.floating[Any]], " columns"]
+    taken: Float[np.ndarray, " columns"]
     """The action."""
 
 

@@ -36,7 +36,7 @@ def check_film(file: str, fps: float) -> None:
             ) from error
 
 
-def write_film(path: Path, pictures: Iterable[UInt8[NDArray[np.uint8], "height width 3"]], fps: float) -> int:
+def write_film(path: Path, pictures: Iterable[UInt8[np.ndarray, "height width 3"]], fps: float) -> int:
     """Writes pictures of one size, even in both directions, as a film.
 
     The file is complete or not there.

@@ -44,7 +44,7 @@ class Painter:
         figure.text(0.02, 0.94, title, fontsize=10, parse_math=False)
         self._line = figure.text(0.57, 0.94, "", fontsize=10, family="monospace")
 
-    def paint(self, moment: Moment) -> UInt8[NDArray[np.uint8], "height width 3"]:
+    def paint(self, moment: Moment) -> UInt8[np.ndarray, "height width 3"]:
         """Paints a moment; the trace of values goes on from the moments of the same episode before it."""
         if moment.step == 0:
             self._values = []

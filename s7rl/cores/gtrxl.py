@@ -138,7 +138,7 @@ class Gate(nn.Module):
         r_x, z_x = self.from_x(x).chunk(2, dim=-1)
         z = torch.sigmoid(z_y + z_x - self.bias)
         h = torch.tanh(h_y + self.from_kept(torch.sigmoid(r_y + r_x) * x))
-        return torch.lerp(x, h, z)
+        return x + z * (h - x)  # not torch.lerp, which takes tensors of one dtype: under autocast there are two
 
 
 def sinusoids(window: int, width: int) -> Float[Tensor, "M1 H"]:

@@ -72,11 +72,10 @@ class Configuration:
         env: VecEnv = DummyVecEnv([partial(one_env, kind, *spaces_, seed + row) for row in range(self.n_envs)])
         return VecNormalize(env) if self.normalize else env
 
-    def model(self, seed: int) -> RecurrentPPO:
+    def model(self, seed: int, device: str) -> RecurrentPPO:
         """A new agent."""
-        return RecurrentPPO(
-            self.policy, self.env(seed), seed=seed, policy_kwargs=dict(self.policy_kwargs), device="cpu", **self.options
-        )
+        settings = {"policy_kwargs": dict(self.policy_kwargs), **self.options}
+        return RecurrentPPO(self.policy, self.env(seed), seed=seed, device=device, **settings)
 
 
 def one_env(kind: type[Drawn], observation_space: Any, action_space: Any, seed: int) -> gym.Env[Any, Any]:

@@ -18,17 +18,19 @@ from s7rl.agents import RecurrentPPO
 from s7rl.agents.action_masks import get_action_masks
 from tests.agents.configurations import draw_configuration
 
+every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 
-def check(number: int) -> None:
+
+def check(number: int, device: str) -> None:
     """Make the configuration of that number, learn two updates, save, load, and act alike."""
     configuration = draw_configuration(np.random.default_rng(number))
-    model = configuration.model(number)
+    model = configuration.model(number, device)
     model.learn(2 * model.n_envs * model.n_steps)
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
     file = io.BytesIO()
     model.save(file)
     file.seek(0)
-    loaded = RecurrentPPO.load(file, device="cpu")
+    loaded = RecurrentPPO.load(file, device=device)
 
     env = configuration.env(seed=number + 1)
     assert model.env is not None
@@ -49,23 +51,24 @@ def check(number: int) -> None:
         obs, _, starts, _ = venv.step(chosen[0])
 
 
-def check_from(first: int, number: int) -> None:
+def check_from(first: int, number: int, device: str) -> None:
     for configuration in range(first, first + number):
         try:
-            check(configuration)
+            check(configuration, device)
         except Exception as error:
             drawn = draw_configuration(np.random.default_rng(configuration))
             raise AssertionError(f"configuration {configuration}: {drawn}") from error
 
 
 @pytest.mark.usefixtures("as_users_run_it")
+@every_device
 @pytest.mark.parametrize("first", range(0, 20, 10))
-def test_a_random_configuration_learns_and_is_the_same_after_it_was_saved(first: int) -> None:
-    check_from(first, 10)
+def test_a_random_configuration_learns_and_is_the_same_after_it_was_saved(first: int, device: str) -> None:
+    check_from(first, 10, device)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize("first", range(0, 10_000, 100))
 def test_ten_thousand_random_configurations_do_too(first: int) -> None:
-    check_from(first, 100)
+    check_from(first, 100, "cpu")

@@ -1,7 +1,7 @@
 """The linear scan against an independent loop over complex numbers in numpy.
 
-Every property holds for every backend that can run here.  Under ``TRITON_INTERPRET=1`` that is Triton alone, on the
-CPU and slowly, hence with shorter sequences and fewer examples; test_triton_scan.py runs this file so.
+Every property holds for every backend; Triton runs on a GPU (``make gpu``).  Under ``TRITON_INTERPRET=1`` Triton alone
+runs, on the CPU and slowly, hence with shorter sequences and fewer examples; test_triton_scan.py runs this file so.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from s7rl import linear_scan, linear_scan_reference
 Array = NDArray[Any]
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-CPU_BACKENDS = ["numba", "reference", "torch"]
-BACKENDS = ["triton"] if INTERPRETED else CPU_BACKENDS + ["triton"] * torch.cuda.is_available()
+BACKENDS = ["triton"] if INTERPRETED else ["numba", "reference", "torch", "triton"]
+MARKS = {"triton": () if INTERPRETED else pytest.mark.gpu}
 LONGEST, EXAMPLES, GRADIENT_EXAMPLES = (20, 10, 8) if INTERPRETED else (300, 60, 25)
 
 
@@ -47,7 +47,12 @@ def scan_by(
         return linear_scan(a.to(device), b.to(device), initial.to(device), *optional).cpu()
 
 
-by_every_backend = pytest.mark.parametrize("scan", [pytest.param(partial(scan_by, name), id=name) for name in BACKENDS])
+by_every_backend = pytest.mark.parametrize(
+    "scan", [pytest.param(partial(scan_by, name), id=name, marks=MARKS.get(name, ())) for name in BACKENDS]
+)
+with_half_precision = pytest.mark.parametrize(
+    "backend", [pytest.param(name, marks=MARKS.get(name, ())) for name in BACKENDS if name != "numba"]
+)
 
 
 class Case(NamedTuple):
@@ -286,7 +291,7 @@ def test_tensors_of_any_memory_layout_give_the_same_and_are_not_changed(scan: Sc
         assert torch.equal(x, y)
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numba"])
+@with_half_precision
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rotating", [0, 2])
 def test_half_precision_loses_no_more_than_its_own_digits(backend: str, dtype: torch.dtype, rotating: int) -> None:
@@ -303,7 +308,7 @@ def test_half_precision_loses_no_more_than_its_own_digits(backend: str, dtype: t
         close(got.double(), wanted, err_msg=name)
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numba"])
+@with_half_precision
 def test_a_turn_keeps_the_magnitude_of_the_state_in_half_precision(backend: str) -> None:
     steps, angle = min(500, 5 * LONGEST), torch.tensor([0.3, 1.1, 2.5], dtype=torch.bfloat16)
     a, b = (torch.full((steps, 1, n), value, dtype=torch.bfloat16) for n, value in ((3, 1.0), (6, 0.0)))

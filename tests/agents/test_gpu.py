@@ -1,0 +1,52 @@
+"""What an agent learned on a GPU serves elsewhere, and goes on there.
+
+That every configuration learns there is in test_random_configurations.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from s7rl.agents import RecurrentPPO, make_vec
+
+pytestmark = pytest.mark.gpu
+ENV, N_ENVS, N_STEPS = "s7rl/TMazePassive-v0", 8, 64
+
+
+def learned(n_rollouts: int) -> RecurrentPPO:
+    model = RecurrentPPO(
+        "MlpPolicy", make_vec(ENV, N_ENVS, seed=3), n_steps=N_STEPS, batch_size=256, seed=3, device="cuda"
+    )
+    return model.learn(n_rollouts * N_ENVS * N_STEPS)
+
+
+def test_a_file_of_an_agent_on_a_gpu_serves_where_there_is_none(tmp_path: Path) -> None:
+    trained = learned(4)
+    assert trained.device.type == "cuda"
+    trained.save(tmp_path / "agent")
+    agents = [trained, *(RecurrentPPO.load(tmp_path / "agent", device=device) for device in ("cpu", "cuda"))]
+    env = make_vec(ENV, 4, seed=9)
+    obs: Any = env.reset()
+    states: list[Any] = [None, None, None]
+    starts = np.ones(4, dtype=bool)
+    for _ in range(60):
+        for i, agent in enumerate(agents):
+            actions, states[i] = agent.predict(obs, states[i], starts, deterministic=True)
+            np.testing.assert_allclose(states[i], states[0], rtol=1e-3, atol=1e-3)
+        obs, _, starts, _ = env.step(actions)
+
+
+def test_a_resumed_run_goes_on_as_one_that_was_never_stopped(tmp_path: Path) -> None:
+    whole = learned(4)
+    learned(2).save(tmp_path / "agent", resumable=True)
+    torch.manual_seed(99)
+    resumed = RecurrentPPO.resume(tmp_path / "agent", make_vec(ENV, N_ENVS, seed=3), device="cuda")
+    resumed.learn(2 * N_ENVS * N_STEPS, reset_num_timesteps=False)
+    assert resumed.num_timesteps == whole.num_timesteps
+    for got, expected in zip(resumed.policy.parameters(), whole.policy.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
