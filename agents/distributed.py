@@ -54,8 +54,8 @@ def process_group(device: str | torch.device = "auto") -> Iterator[None]:
         local_rank, n_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= n_gpus:
             raise ValueError(
-                f"LOCAL_RANK is {local_rank}, but this machine's GPUs number {n_gpus}: start at most one process for each, "
-                "or train on the CPU."
+                f"LOCAL_RANK is {local_rank}, but this machine's GPUs number {n_gpus}: start at most one process for "
+                "each, or train on the CPU."
             )
         torch.cuda.set_device(local_rank)
     # This module keeps the group of the moment as a default argument.  Imported later, as optimisers do, it would keep
