@@ -172,6 +172,8 @@ def test_custom_objects_as_scripts_for_sb3_pass_them_are_taken(saved: Path) -> N
     for options in ({"n_steps": -1}, {"custom_objects": {"n_steps": -1}}):  # and not the file is blamed
         with pytest.raises(ValueError, match=r"^n_steps is -1"):
             RecurrentPPO.load(saved, **options)
+    with pytest.raises(ValueError, match="cannot be loaded with burn_in in place of its own: burn_in is 99, but"):
+        RecurrentPPO.load(saved, burn_in=99)
 
 
 def test_a_schedule_that_is_0_is_saved_and_loaded(saved: Path, tmp_path: Path) -> None:

@@ -460,5 +460,16 @@ def test_half_of_what_torchrun_sets_is_an_error_of_one_line(monkeypatch: pytest.
         pass
 
 
+def test_more_processes_than_gpus_are_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "get_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    complaint = r"^LOCAL_RANK is 1, but this machine's GPUs number 1: start at most one process for each, or [^\n]+$"
+    with pytest.raises(ValueError, match=complaint), process_group("cuda"):
+        pass
+
+
 if __name__ == "__main__":
     _rank(Path(sys.argv[1]))
