@@ -62,9 +62,9 @@ def check_from(first: int, number: int, device: str) -> None:
 
 @pytest.mark.usefixtures("as_users_run_it")
 @every_device
-@pytest.mark.parametrize("first", range(0, 20, 10))
+@pytest.mark.parametrize("first", range(0, 12, 6))
 def test_a_random_configuration_learns_and_is_the_same_after_it_was_saved(first: int, device: str) -> None:
-    check_from(first, 10, device)
+    check_from(first, 6, device)
 
 
 @pytest.mark.slow

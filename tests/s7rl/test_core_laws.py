@@ -20,7 +20,7 @@ from s7rl import Core, core_names, core_options, make_core
 WIDTH = 6
 every_core = pytest.mark.parametrize("name", core_names())
 every_depth = pytest.mark.parametrize("n_blocks", [1, 2])
-few_examples = settings(max_examples=10)
+few_examples = settings(max_examples=6)
 SMALL: dict[str, dict[str, int]] = {
     "s4d": {"d_state": 3},
     "mamba": {"d_state": 3},

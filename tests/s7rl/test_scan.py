@@ -25,7 +25,7 @@ Array = NDArray[Any]
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BACKENDS = ["triton"] if INTERPRETED else ["numba", "reference", "torch", "triton"]
 MARKS = {"triton": () if INTERPRETED else pytest.mark.gpu}
-LONGEST, EXAMPLES, GRADIENT_EXAMPLES = (20, 10, 8) if INTERPRETED else (300, 60, 25)
+LONGEST, EXAMPLES, GRADIENT_EXAMPLES = (14, 6, 4) if INTERPRETED else (300, 60, 25)
 
 
 class Scan(Protocol):

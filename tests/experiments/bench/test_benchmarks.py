@@ -29,6 +29,12 @@ from tests.experiments.bench.results import rows
 TINY_CORES = "bench cores --cores gru --lengths 8 4 --batch-size 2 --batch-sizes 1 --d-model 8 --repeats 2"
 
 
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing it takes longer than all that is measured."""
+    monkeypatch.setattr(cores_module, "_draw", lambda *args: None)
+
+
 def test_scan_leaves_a_table_a_picture_and_the_machine(
     empty_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +87,7 @@ def test_cores_leaves_a_line_for_every_cell(
     assert "times as long as torch.nn.LSTM at T = 4, equal parameters" in text
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_the_time_of_acting_is_that_of_one_step(empty_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
 
@@ -105,6 +112,7 @@ def test_the_time_of_acting_is_that_of_one_step(empty_directory: Path, monkeypat
         assert float(row["microseconds_per_step"]) == pytest.approx(250_000, rel=1e-4)
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_what_was_left_out_is_marked_and_longer_cells_are_not_tried(
     empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +130,7 @@ def test_what_was_left_out_is_marked_and_longer_cells_are_not_tried(
     assert "over memory" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_a_cell_whose_forecast_is_beyond_the_limits_is_not_tried(
     empty_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
