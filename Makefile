@@ -46,7 +46,7 @@ conformance: $(INSTALLED) ## hold every registered environment against the check
 slow: $(INSTALLED) ## run the tests that train for minutes
 	$(BIN)/python -m pytest -m slow
 
-gpu: $(INSTALLED) ## run the tests that need a GPU; no other test sees one
+gpu: $(INSTALLED) ## run the tests that need a GPU, which is hidden from all others
 	$(BIN)/python -m pytest -m gpu
 
 lint: $(INSTALLED) ## ruff, mypy and codespell

@@ -38,8 +38,8 @@ _SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
 _SPACES = ("observation_space", "action_space")
 _NO_SETTINGS = ("policy_class", *_SPACES)
 _REPLACEABLE = {*_SETTINGS, *_OF_THE_PROCESS, *_NO_SETTINGS}
-_CHECKED_TOGETHER = {*_NO_SETTINGS, "policy_kwargs", "use_sde", "n_steps", "burn_in"}
-"""What may fit its own range and not the rest of the file; all else is checked by itself."""
+_OF_THE_NETWORK = {*_NO_SETTINGS, "policy_kwargs", "use_sde"}
+"""What may fit its own range and not the file's weights."""
 _OWN_ON_EACH_RANK = ("seed", "verbose", "tensorboard_log", "n_threads")
 
 Self = TypeVar("Self", bound="CheckpointMixin")
@@ -185,8 +185,10 @@ class CheckpointMixin(BaseAlgorithm):
         if env is not None:
             env = cls._wrap_env(env, settings["verbose"])  # type: ignore[arg-type]  # ours takes vector environments
             check_for_correct_spaces(env, observation_space, action_space)
-        with naming_the_file(path, replaced.keys() & _CHECKED_TOGETHER):
+        # The constructor compares these two with each other.
+        with naming_the_file(path, replaced.keys() & {*_OF_THE_NETWORK, "n_steps", "burn_in"}):
             model = cls(policy_class, env, device=device, _init_setup_model=False, **settings)  # type: ignore[call-arg]
+        with naming_the_file(path, replaced.keys() & _OF_THE_NETWORK):
             model.observation_space, model.action_space = observation_space, action_space
             model.n_envs = config["n_envs"] if env is None else env.num_envs
             if not replaced.keys() & {"policy_class", "policy_kwargs"}:

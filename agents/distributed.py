@@ -54,7 +54,7 @@ def process_group(device: str | torch.device = "auto") -> Iterator[None]:
         local_rank, n_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= n_gpus:
             raise ValueError(
-                f"LOCAL_RANK is {local_rank}, but this machine's GPUs number {n_gpus}: start at most one process for "
+                f"LOCAL_RANK is {local_rank}, but this machine has {n_gpus} GPU(s): start at most one process for "
                 "each, or train on the CPU."
             )
         torch.cuda.set_device(local_rank)

@@ -1,6 +1,7 @@
 """What holds for every test: the same draws in every run, one torch thread a worker, no display, no GPU."""
 
 import os
+import re
 
 import jaxtyping
 import pytest
@@ -20,25 +21,18 @@ settings.load_profile("s7rl")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep torch on one thread, also where it was imported before the variables above were set; find the checker.
-
-    Where there is a GPU, agents would learn on it, and most tests compute on the CPU what should come of it.
-    """
-    if config.option.markexpr != "gpu":
+    """Keep torch on one thread, also where it was imported before the variables above were set; find the checker."""
+    needs_gpu = re.search(r"(?<!not )\bgpu\b", config.option.markexpr)
+    if not needs_gpu:
+        # device="auto" would take it, and what tests expect is computed on the CPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch
 
     import tests.type_checks  # noqa: F401  # jaxtyping imports "tests" alone, and asks it for what pyproject.toml names
 
     torch.set_num_threads(1)
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out what needs a GPU where there is none."""
-    import torch
-
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("there is no GPU")
+    if needs_gpu and not torch.cuda.is_available():
+        raise pytest.UsageError("torch sees no GPU, which the tests marked gpu need")
 
 
 @pytest.fixture

@@ -172,8 +172,6 @@ def test_custom_objects_as_scripts_for_sb3_pass_them_are_taken(saved: Path) -> N
     for options in ({"n_steps": -1}, {"custom_objects": {"n_steps": -1}}):  # and not the file is blamed
         with pytest.raises(ValueError, match=r"^n_steps is -1"):
             RecurrentPPO.load(saved, **options)
-    with pytest.raises(ValueError, match="cannot be loaded with burn_in in place of its own: burn_in is 99, but"):
-        RecurrentPPO.load(saved, burn_in=99)
 
 
 def test_a_schedule_that_is_0_is_saved_and_loaded(saved: Path, tmp_path: Path) -> None:
@@ -373,6 +371,20 @@ def test_a_damaged_file_is_called_so_whatever_was_to_be_replaced(trained: Recurr
                 broken.writestr(name, whole.read(name))
     with pytest.raises(ValueError, match=r"broken\.zip is not a checkpoint that this s7rl can read: [^\n]+$"):
         RecurrentPPO.load(tmp_path / "broken.zip", n_epochs=3)
+
+
+def test_what_does_not_fit_is_named_be_it_an_argument_or_the_file(saved: Path, tmp_path: Path) -> None:
+    """Fails where either is blamed for the other."""
+    with pytest.raises(ValueError, match="cannot be loaded with burn_in in place of its own: burn_in is 99, but"):
+        RecurrentPPO.load(saved, burn_in=99)
+    agent(policy_kwargs={"d_model": 3}).save(tmp_path / "other.zip")
+    with zipfile.ZipFile(tmp_path / "other.zip") as other:
+        weights = other.read("policy.safetensors")
+    with zipfile.ZipFile(saved) as whole, zipfile.ZipFile(tmp_path / "mixed.zip", "w") as mixed:
+        for name in whole.namelist():
+            mixed.writestr(name, weights if name == "policy.safetensors" else whole.read(name))
+    with pytest.raises(ValueError, match=r"mixed\.zip is not a checkpoint that this s7rl can read: [^\n]+$"):
+        RecurrentPPO.load(tmp_path / "mixed.zip", burn_in=4)
 
 
 @settings(max_examples=40)

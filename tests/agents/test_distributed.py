@@ -466,7 +466,7 @@ def test_more_processes_than_gpus_are_an_error_of_one_line(monkeypatch: pytest.M
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "get_device", lambda device: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    complaint = r"^LOCAL_RANK is 1, but this machine's GPUs number 1: start at most one process for each, or [^\n]+$"
+    complaint = r"^LOCAL_RANK is 1, but this machine has 1 GPU\(s\): start at most one process for each, or [^\n]+$"
     with pytest.raises(ValueError, match=complaint), process_group("cuda"):
         pass
 

@@ -18,8 +18,6 @@ from s7rl.agents import RecurrentPPO
 from s7rl.agents.action_masks import get_action_masks
 from tests.agents.configurations import draw_configuration
 
-every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-
 
 def check(number: int, device: str) -> None:
     """Make the configuration of that number, learn two updates, save, load, and act alike."""
@@ -61,7 +59,7 @@ def check_from(first: int, number: int, device: str) -> None:
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-@every_device
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("first", range(0, 12, 6))
 def test_a_random_configuration_learns_and_is_the_same_after_it_was_saved(first: int, device: str) -> None:
     check_from(first, 6, device)

@@ -33,7 +33,7 @@ NOT_HERE = re.compile(
     )
 )
 LARGEST = 1_000_000
-SHAPES_OF_NO_CLASS = re.compile(r"\w+\[NDArray\[[^\n]*\], \"")
+SHAPE_ON_NDARRAY = re.compile(r"\w+\[NDArray\[[^\n]*\], \"")
 
 
 def files() -> list[Path]:
@@ -77,11 +77,11 @@ def test_the_tested_versions_cover_every_dependency() -> None:
     assert [line for line in lines if line and not line.startswith("#") and "==" not in line] == []
 
 
-def test_shapes_are_those_of_classes() -> None:
-    """NDArray is none in numpy 2.5, which asks for Python 3.12 and so is not what the suite runs with."""
-    wrong = [path.name for path in files() if path.suffix == ".py" and SHAPES_OF_NO_CLASS.search(path.read_text())]
+def test_shapes_are_written_on_np_ndarray() -> None:
+    """Before a shape jaxtyping takes a class; with numpy 2.5 (Python 3.12) NDArray is none, which no test notices."""
+    wrong = [path.name for path in files() if path.suffix == ".py" and SHAPE_ON_NDARRAY.search(path.read_text())]
     assert wrong == [], 'write Float[np.ndarray, "T B"]'
-    assert SHAPES_OF_NO_CLASS.search("x: Float[NDArray" + '[np.float64], " T"]')
+    assert SHAPE_ON_NDARRAY.search("x: Float[NDArray" + '[np.float64], " T"]')
 
 
 def normal(requirement: str) -> str:

@@ -24,7 +24,6 @@ Array = NDArray[Any]
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BACKENDS = ["triton"] if INTERPRETED else ["numba", "reference", "torch", "triton"]
-MARKS = {"triton": () if INTERPRETED else pytest.mark.gpu}
 LONGEST, EXAMPLES, GRADIENT_EXAMPLES = (14, 6, 4) if INTERPRETED else (300, 60, 25)
 
 
@@ -47,12 +46,14 @@ def scan_by(
         return linear_scan(a.to(device), b.to(device), initial.to(device), *optional).cpu()
 
 
-by_every_backend = pytest.mark.parametrize(
-    "scan", [pytest.param(partial(scan_by, name), id=name, marks=MARKS.get(name, ())) for name in BACKENDS]
-)
-with_half_precision = pytest.mark.parametrize(
-    "backend", [pytest.param(name, marks=MARKS.get(name, ())) for name in BACKENDS if name != "numba"]
-)
+SCANS = {
+    name: pytest.param(
+        partial(scan_by, name), id=name, marks=[pytest.mark.gpu] if name == "triton" and not INTERPRETED else []
+    )
+    for name in BACKENDS
+}
+by_every_backend = pytest.mark.parametrize("scan", SCANS.values())
+in_half_precision = pytest.mark.parametrize("scan", [scan for name, scan in SCANS.items() if name != "numba"])
 
 
 class Case(NamedTuple):
@@ -291,13 +292,13 @@ def test_tensors_of_any_memory_layout_give_the_same_and_are_not_changed(scan: Sc
         assert torch.equal(x, y)
 
 
-@with_half_precision
+@in_half_precision
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rotating", [0, 2])
-def test_half_precision_loses_no_more_than_its_own_digits(backend: str, dtype: torch.dtype, rotating: int) -> None:
+def test_half_precision_loses_no_more_than_its_own_digits(scan: Scan, dtype: torch.dtype, rotating: int) -> None:
     case = draw(min(30, LONGEST), 2, 4, rotating, dtype=dtype)
     ours, exact = case.leaves(), Case(*(x if x.dtype == torch.bool else x.double() for x in case)).leaves()
-    states, expected = scan_by(backend, *ours), linear_scan_reference(*exact)
+    states, expected = scan(*ours), linear_scan_reference(*exact)
     assert states.dtype == dtype
     states.sum().backward()
     expected.sum().backward()
@@ -308,12 +309,12 @@ def test_half_precision_loses_no_more_than_its_own_digits(backend: str, dtype: t
         close(got.double(), wanted, err_msg=name)
 
 
-@with_half_precision
-def test_a_turn_keeps_the_magnitude_of_the_state_in_half_precision(backend: str) -> None:
+@in_half_precision
+def test_a_turn_keeps_the_magnitude_of_the_state_in_half_precision(scan: Scan) -> None:
     steps, angle = min(500, 5 * LONGEST), torch.tensor([0.3, 1.1, 2.5], dtype=torch.bfloat16)
     a, b = (torch.full((steps, 1, n), value, dtype=torch.bfloat16) for n, value in ((3, 1.0), (6, 0.0)))
     start, reset = torch.ones(1, 6, dtype=torch.bfloat16), torch.zeros(steps, 1, dtype=torch.bool)
-    last = scan_by(backend, a, b, start, reset, angle)[-1, 0].float()
+    last = scan(a, b, start, reset, angle)[-1, 0].float()
     torch.testing.assert_close(torch.hypot(last[:3], last[3:]), torch.full((3,), 2**0.5), rtol=0.01, atol=0)
 
 

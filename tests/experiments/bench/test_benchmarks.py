@@ -31,7 +31,7 @@ TINY_CORES = "bench cores --cores gru --lengths 8 4 --batch-size 2 --batch-sizes
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing it takes longer than all that is measured."""
+    """Without cores.png: drawing takes longer than measuring."""
     monkeypatch.setattr(cores_module, "_draw", lambda *args: None)
 
 
