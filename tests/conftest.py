@@ -1,7 +1,6 @@
 """What holds for every test: the same draws in every run, one torch thread a worker, no display, no GPU."""
 
 import os
-import re
 
 import jaxtyping
 import pytest
@@ -22,8 +21,8 @@ settings.load_profile("s7rl")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep torch on one thread, also where it was imported before the variables above were set; find the checker."""
-    needs_gpu = re.search(r"(?<!not )\bgpu\b", config.option.markexpr)
-    if not needs_gpu:
+    on_gpu = config.option.markexpr == "gpu"
+    if not on_gpu:
         # device="auto" would take it, and what tests expect is computed on the CPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch
@@ -31,8 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     import tests.type_checks  # noqa: F401  # jaxtyping imports "tests" alone, and asks it for what pyproject.toml names
 
     torch.set_num_threads(1)
-    if needs_gpu and not torch.cuda.is_available():
+    if on_gpu and not torch.cuda.is_available():
         raise pytest.UsageError("torch sees no GPU, which the tests marked gpu need")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs a GPU where it is hidden."""
+    if item.config.option.markexpr != "gpu" and item.get_closest_marker("gpu"):
+        pytest.skip("the GPU is hidden: make gpu")
 
 
 @pytest.fixture

@@ -30,6 +30,9 @@ def test_an_agent_trained_on_a_gpu_has_the_same_memory_on_the_cpu(tmp_path: Path
     assert trained.device.type == "cuda"
     trained.save(tmp_path / "agent")
     on_cpu = RecurrentPPO.load(tmp_path / "agent", device="cpu")
+    weights = on_cpu.policy.state_dict()
+    for name, weight in trained.policy.state_dict().items():
+        assert torch.equal(weight.cpu(), weights[name]), name
     env = make_vec(ENV, 4, seed=9)
     obs: Any = env.reset()
     state = expected = None

@@ -33,7 +33,7 @@ NOT_HERE = re.compile(
     )
 )
 LARGEST = 1_000_000
-SHAPE_ON_NDARRAY = re.compile(r"\w+\[NDArray\[[^\n]*\], \"")
+SHAPE_ON_NDARRAY = re.compile(r"\w\[\s*NDArray\b[^\"=]{0,60}\],\s*\"")
 
 
 def files() -> list[Path]:
