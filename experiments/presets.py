@@ -47,6 +47,12 @@ class SuiteSettings:
     """The rollout is at least this long, however short the task's memory."""
     max_n_steps: int = 2**16
     """The rollout is at most this long, however long the task's memory."""
+    rollout_steps: int = 2**18
+    """Steps in one rollout, over all environments, beyond which there are fewer environments. At 64 features and one
+    block the default is about 1 GB while learning."""
+    min_envs: int = 16
+    """Never fewer environments than these for the sake of ``rollout_steps``: acting, whose cost a step hardly depends
+    on them, becomes too slow, and what they see too alike."""
     batch_steps: int = 2048
     """A minibatch has about as many steps as this, in whole rows; up to twice as many where rows are long."""
     n_epochs: int = 4
@@ -137,7 +143,17 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         # On a long corridor a step costs a thousandth of the goal: unscaled, errors of the value drown it.
         # Until the cue is used, nobody can foresee how an episode ends. The value's error there is large and stays, and
         # at the usual weight of 0.5 its gradient drowns the small one that ties the cue to its use.
-        "memory": SuiteSettings(n_envs=32, min_n_steps=256, vf_coef=0.03, normalize_rewards=True),
+        # One decision in an episode counts. What a rollout may teach it is bounded by the clipping, however many
+        # episodes it holds: several shorter ones and a wider range teach more.
+        "memory": SuiteSettings(
+            n_envs=32,
+            min_n_steps=256,
+            rollout_steps=2**13,
+            min_envs=8,
+            clip_range=0.4,
+            vf_coef=0.03,
+            normalize_rewards=True,
+        ),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.
         # An agent that walks straight on never sees the cue: the entropy bonus keeps it looking round until that pays.
         "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.02, normalize_observations=True),

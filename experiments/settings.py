@@ -5,8 +5,8 @@ The rules and where they come from:
 * **The rollout spans two memories.** A decision can only learn to use a cue if both lie in one rollout, and a rollout
   starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
   episode length where no span is known).
-* **Memory allows it** as long as the rollout holds at most 2**18 steps; longer spans get fewer environments, down to
-  16, and at most 2**16 steps each, which is four times as much; suites of pictures have a lower limit.
+* **A rollout holds at most** ``rollout_steps`` steps over all environments: longer spans get fewer of those, down to
+  ``min_envs``, and at most ``max_n_steps`` steps each.
 * **A minibatch** has about ``batch_steps`` steps in whole rows: up to twice that where rows are long, and always a row.
 * **The slowest modes** start well beyond what must be remembered: ``horizon_factor`` times as far as the gradient must
   reach back.
@@ -25,10 +25,6 @@ from s7rl.experiments.config import TrainConfig, as_options
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
 
-ROLLOUT_LIMIT = 2**18
-"""Steps in one rollout, over all environments; at 64 features and one block this is about 1 GB while learning."""
-MIN_ENVS = 16
-"""Fewer make the rollouts too alike to learn from, and acting, whose cost a step hardly depends on them, too slow."""
 UNKNOWN_SPAN = 100
 """The memory span that horizons are derived from where the task says nothing."""
 EVALUATION_SEED = 10_000
@@ -263,7 +259,7 @@ def rollout_length(reach: int | None, suite: SuiteSettings) -> int:
 def environments(n_steps: int, suite: SuiteSettings) -> int:
     """Environments side by side: the suite's number, halved while the rollout is too large."""
     n_envs = suite.n_envs
-    while n_envs * n_steps > ROLLOUT_LIMIT and n_envs // 2 >= MIN_ENVS:
+    while n_envs * n_steps > suite.rollout_steps and n_envs // 2 >= suite.min_envs:
         n_envs //= 2
     return n_envs
 
