@@ -1,7 +1,8 @@
 """The named agents and experiments, and what changes from one suite of tasks to another.
 
-Presets are values of frozen dataclasses. The numbers of the suites are single choices, not tuned; where a number
-can follow from the task (rollout length, minibatch, memory horizons) it does, in ``settings``.
+Presets are values of frozen dataclasses. The numbers of the suites are single choices, not tuned but for those of
+``memory`` (experiments/results/tmaze/README.md says how); where a number can follow from the task (rollout length,
+minibatch, memory horizons) it does, in ``settings``.
 """
 
 from __future__ import annotations
@@ -42,17 +43,16 @@ class SuiteSettings:
     """How to learn the tasks of one suite. Steps are environment steps."""
 
     n_envs: int = 16
-    """Environments side by side, where the rollout's memory allows."""
+    """Environments side by side, where ``max_rollout_steps`` allows."""
     min_n_steps: int = 128
     """The rollout is at least this long, however short the task's memory."""
     max_n_steps: int = 2**16
     """The rollout is at most this long, however long the task's memory."""
-    rollout_steps: int = 2**18
-    """Steps in one rollout, over all environments, beyond which there are fewer environments. At 64 features and one
-    block the default is about 1 GB while learning."""
-    min_envs: int = 16
-    """Never fewer environments than these for the sake of ``rollout_steps``: acting, whose cost a step hardly depends
-    on them, becomes too slow, and what they see too alike."""
+    max_rollout_steps: int = 2**18
+    """Environments are halved while a rollout has more steps than this, over all of them. The default takes about 1 GB
+    while learning, at 64 features and one block."""
+    min_n_envs: int = 16
+    """They are not halved below this: a step of few costs as much as one of many, and what few see is more alike."""
     batch_steps: int = 2048
     """A minibatch has about as many steps as this, in whole rows; up to twice as many where rows are long."""
     n_epochs: int = 4
@@ -141,16 +141,13 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
 SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
     {
         # On a long corridor a step costs a thousandth of the goal: unscaled, errors of the value drown it.
-        # Until the cue is used, nobody can foresee how an episode ends. The value's error there is large and stays, and
-        # at the usual weight of 0.5 its gradient drowns the small one that ties the cue to its use.
-        # One decision in an episode counts. What a rollout may teach it is bounded by the clipping, however many
-        # episodes it holds: several shorter ones and a wider range teach more.
+        # Until a cue is used the value cannot foresee an episode's end: at a weight of 0.5 its errors drown the cue.
+        # Clipping bounds what one rollout teaches, however long it is: many small ones teach more.
         "memory": SuiteSettings(
             n_envs=32,
             min_n_steps=256,
-            rollout_steps=2**13,
-            min_envs=8,
-            clip_range=0.4,
+            max_rollout_steps=2**13,
+            min_n_envs=8,
             vf_coef=0.03,
             normalize_rewards=True,
         ),

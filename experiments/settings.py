@@ -5,8 +5,8 @@ The rules and where they come from:
 * **The rollout spans two memories.** A decision can only learn to use a cue if both lie in one rollout, and a rollout
   starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
   episode length where no span is known).
-* **A rollout holds at most** ``rollout_steps`` steps over all environments: longer spans get fewer of those, down to
-  ``min_envs``, and at most ``max_n_steps`` steps each.
+* **Long spans get fewer environments**: halved while a rollout has more than ``max_rollout_steps`` steps over all of
+  them, down to ``min_n_envs``; and at most ``max_n_steps`` steps each.
 * **A minibatch** has about ``batch_steps`` steps in whole rows: up to twice that where rows are long, and always a row.
 * **The slowest modes** start well beyond what must be remembered: ``horizon_factor`` times as far as the gradient must
   reach back.
@@ -259,7 +259,7 @@ def rollout_length(reach: int | None, suite: SuiteSettings) -> int:
 def environments(n_steps: int, suite: SuiteSettings) -> int:
     """Environments side by side: the suite's number, halved while the rollout is too large."""
     n_envs = suite.n_envs
-    while n_envs * n_steps > suite.rollout_steps and n_envs // 2 >= suite.min_envs:
+    while n_envs * n_steps > suite.max_rollout_steps and n_envs // 2 >= suite.min_n_envs:
         n_envs //= 2
     return n_envs
 

@@ -70,6 +70,7 @@ COMMON: Mapping[str, Dimension] = {
     "gamma": just_below_1(5e-4, 0.1),
     "gae_lambda": just_below_1(5e-3, 0.2),
     "ent_coef": log_uniform(1e-4, 0.1),
+    "vf_coef": log_uniform(1e-2, 1.0),
     "clip_range": one_of(0.1, 0.2, 0.3, 0.4),
     "n_epochs": whole(2, 10),
     "d_model": one_of(32, 64, 128),

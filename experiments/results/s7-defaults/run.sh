@@ -8,10 +8,10 @@ train() { # train NAME OPTION...: one agent on each of the three tasks
     local name=$1
     shift
     s7rl train s7rl/CartPolePositionOnly-v0 --steps 50000 --seed "$seed" --out "$dir/cartpole/$name-$seed" "$@"
-    s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=200 --vf-coef 0.5 --steps 1000000 --seed "$seed" \
-        --out "$dir/tmaze-200/$name-$seed" "$@"
-    s7rl train s7rl/RepeatPrevious-v0 --vf-coef 0.5 --steps 1000000 --seed "$seed" \
-        --out "$dir/repeat-previous/$name-$seed" "$@"
+    s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=200 --steps 1000000 --seed "$seed" \
+        --n-envs 32 --vf-coef 0.5 --out "$dir/tmaze-200/$name-$seed" "$@"
+    s7rl train s7rl/RepeatPrevious-v0 --steps 1000000 --seed "$seed" \
+        --vf-coef 0.5 --out "$dir/repeat-previous/$name-$seed" "$@"
 }
 
 mkdir -p "$dir"/{cartpole,tmaze-200,repeat-previous}

@@ -202,7 +202,7 @@ def test_what_cannot_be_is_one_line(
 
 
 def test_with_nothing_left_to_search_there_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ppo = ["--learning-rate", "--gamma", "--gae-lambda", "--ent-coef", "--clip-range", "--n-epochs"]
+    ppo = ["--learning-rate", "--gamma", "--gae-lambda", "--ent-coef", "--vf-coef", "--clip-range", "--n-epochs"]
     every = [word for option in (*ppo, "--d-model", "--n-blocks") for word in (option, "1")]
     assert main(["tune", "--agent", "gru", *every, "--runs", str(tmp_path)]) == 2
     assert "every option that would be searched is given: leave some of them out" in capsys.readouterr().err
