@@ -7,59 +7,21 @@ second block adds shows in short ones.
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from s7rl import Core, core_names, core_options, make_core
+from s7rl import core_names
+from tests.s7rl.core_cases import WIDTH, Case, assert_same, build, make
 
-WIDTH = 6
 every_core = pytest.mark.parametrize("name", core_names())
 every_depth = pytest.mark.parametrize("n_blocks", [1, 2])
 few_examples = settings(max_examples=6)
-SMALL: dict[str, dict[str, int]] = {
-    "s4d": {"d_state": 3},
-    "mamba": {"d_state": 3},
-    "gtrxl": {"window": 5, "n_heads": 2, "d_head": 3},
-    "stack": {"n_frames": 3},
-}
-"""Sizes at which a short sequence is longer than a window."""
 WINDOWS = ("gtrxl", "stack")
 """Cores that see so many steps and nothing older."""
-
-
-class Case(NamedTuple):
-    """A core with random weights and a batch of sequences for it."""
-
-    core: Core
-    x: Tensor
-    state: Tensor
-    reset: Tensor
-    cut: int
-    """A time from 1 to T - 1."""
-
-    def close(self, got: Tensor, expected: Tensor) -> None:
-        tolerance = 1e-9 if got.dtype == torch.float64 else 2e-4
-        torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
-
-
-def build(name: str, n_blocks: int, dtype: torch.dtype, seed: int) -> Core:
-    """A core none of whose parameters is what the constructor made of it.
-
-    The selection of S7 starts at zero: nothing selective would be tested.
-    """
-    options = SMALL.get(name, {"d_state": 5} if "d_state" in core_options(name) else {})
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        core = make_core(name, d_model=WIDTH, n_blocks=n_blocks, **options).to(dtype)
-        with torch.no_grad():
-            for parameter in core.parameters():
-                parameter.add_(0.3 * torch.randn_like(parameter))
-    return core
 
 
 def long(**others: Any) -> dict[str, Any]:
@@ -80,43 +42,8 @@ def drawn(draw: st.DrawFn, shortest: int = 2) -> dict[str, Any]:
     }
 
 
-def make(
-    name: str, n_blocks: int, *, steps: int, cut: int, batch: int, dtype: torch.dtype, seed: int, resets: float
-) -> Case:
-    core = build(name, n_blocks, dtype, seed)
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(steps, batch, WIDTH, generator=generator, dtype=dtype, requires_grad=True)
-    return Case(
-        core, x, reachable_state(core, batch, seed), torch.rand(steps, batch, generator=generator) < resets, cut
-    )
-
-
-def reachable_state(core: Core, batch: int, seed: int) -> Tensor:
-    """A state that the core itself came to, after one to nine random inputs: not every row of numbers is a state."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    state = core.initial_state(batch)
-    x = torch.randn(9, batch, WIDTH, generator=generator, dtype=state.dtype)
-    starts = torch.arange(9)[:, None] == torch.randint(9, (batch,), generator=generator)
-    with torch.no_grad():
-        return core.scan(x, state, starts)[1].clone().requires_grad_()
-
-
-def gradients(case: Case, y: Tensor, state: Tensor) -> list[Tensor]:
-    """Of a number that depends on all outputs and on the last state, for inputs, initial state and weights."""
-    generator = torch.Generator().manual_seed(9)
-    total = (y * torch.randn(y.shape, generator=generator, dtype=y.dtype)).sum()
-    total = total + (state * torch.randn(state.shape, generator=generator, dtype=y.dtype)).sum()
-    leaves = [case.x, case.state, *case.core.parameters()]
-    return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
-
-
-def assert_same(case: Case, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> None:
-    """Same outputs, same last state, same gradients."""
-    for got, expected in zip(one, other, strict=True):
-        case.close(got, expected)
-    for got, expected in zip(gradients(case, *one), gradients(case, *other), strict=True):
-        scale = 1.0 + float(expected.abs().max()) if expected.numel() else 1.0
-        case.close(got / scale, expected / scale)
+def case_of(name: str, n_blocks: int, *, dtype: torch.dtype, seed: int, **others: Any) -> Case:
+    return make(build(name, n_blocks, dtype, seed), seed=seed, **others)
 
 
 @every_core
@@ -126,12 +53,12 @@ def assert_same(case: Case, one: tuple[Tensor, Tensor], other: tuple[Tensor, Ten
 @given(drawn=drawn(shortest=1))
 def test_1_stepping_one_by_one_gives_what_the_scan_gives(name: str, n_blocks: int, drawn: dict[str, Any]) -> None:
     assume(n_blocks == 1 or drawn["steps"] < 100)
-    case = make(name, n_blocks, **drawn)
+    case = case_of(name, n_blocks, **drawn)
     ys, state = [], case.state
     for x_t, reset_t in zip(case.x, case.reset, strict=True):
         y, state = case.core.step(x_t, state, reset_t)
         ys.append(y)
-    scanned, stepped = case.core.scan(case.x, case.state, case.reset), (torch.stack(ys), state)
+    scanned, stepped = case.scan(), (torch.stack(ys), state)
     if case.x.dtype == torch.float64:
         assert_same(case, scanned, stepped)
         return
@@ -151,13 +78,13 @@ def test_1_stepping_one_by_one_gives_what_the_scan_gives(name: str, n_blocks: in
 @given(drawn=drawn(shortest=1))
 def test_2_the_scan_of_a_batch_is_the_scan_of_each_of_its_rows(name: str, n_blocks: int, drawn: dict[str, Any]) -> None:
     assume(n_blocks == 1 or drawn["steps"] < 100)
-    case = make(name, n_blocks, **drawn)
+    case = case_of(name, n_blocks, **drawn)
     rows = [
         case.core.scan(case.x[:, i : i + 1], case.state[i : i + 1], case.reset[:, i : i + 1])
         for i in range(len(case.state))
     ]
     joined = torch.cat([y for y, _ in rows], dim=1), torch.cat([state for _, state in rows])
-    assert_same(case, case.core.scan(case.x, case.state, case.reset), joined)
+    assert_same(case, case.scan(), joined)
 
 
 @every_core
@@ -168,7 +95,7 @@ def test_2_the_scan_of_a_batch_is_the_scan_of_each_of_its_rows(name: str, n_bloc
 @given(drawn=drawn())
 def test_3_the_scan_of_two_episodes_in_one_row_is_two_scans(name: str, n_blocks: int, drawn: dict[str, Any]) -> None:
     assume(n_blocks == 1 or drawn["steps"] < 100)
-    case = make(name, n_blocks, **drawn)
+    case = case_of(name, n_blocks, **drawn)
     reset = torch.zeros_like(case.reset)
     reset[case.cut] = True
     first, _ = case.core.scan(case.x[: case.cut], case.state, reset[: case.cut])
@@ -187,7 +114,7 @@ def test_4_no_gradient_passes_from_an_episode_to_the_one_before_it(
     name: str, n_blocks: int, drawn: dict[str, Any]
 ) -> None:
     assume(n_blocks == 1 or drawn["steps"] < 100)
-    case = make(name, n_blocks, **drawn)
+    case = case_of(name, n_blocks, **drawn)
     reset = torch.zeros_like(case.reset)
     reset[case.cut, 0] = True
     y, state = case.core.scan(case.x, case.state, reset)
@@ -212,15 +139,15 @@ def test_5_cutting_a_sequence_and_carrying_the_state_over_changes_nothing(
     name: str, n_blocks: int, drawn: dict[str, Any]
 ) -> None:
     assume(n_blocks == 1 or drawn["steps"] < 100)
-    case = make(name, n_blocks, **drawn)
+    case = case_of(name, n_blocks, **drawn)
     first, state = case.core.scan(case.x[: case.cut], case.state, case.reset[: case.cut])
     second, state = case.core.scan(case.x[case.cut :], state, case.reset[case.cut :])
-    assert_same(case, case.core.scan(case.x, case.state, case.reset), (torch.cat([first, second]), state))
+    assert_same(case, case.scan(), (torch.cat([first, second]), state))
 
 
 @every_core
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    case = make(name, 1, steps=5, cut=2, batch=2, dtype=torch.float64, seed=3, resets=0.2)
+    case = case_of(name, 1, steps=5, cut=2, batch=2, dtype=torch.float64, seed=3, resets=0.2)
     assert case.reset.any()
     assert not case.reset[1:].all()
     inputs = case.x, case.state
@@ -250,7 +177,7 @@ def test_the_initial_state_is_zeros_of_the_dtype_of_the_weights(name: str) -> No
 
 @every_core
 def test_neither_scan_nor_step_changes_the_tensors_that_it_was_given(name: str) -> None:
-    case = make(name, 1, steps=5, cut=2, batch=3, dtype=torch.float32, seed=1, resets=0.4)
+    case = case_of(name, 1, steps=5, cut=2, batch=3, dtype=torch.float32, seed=1, resets=0.4)
     given_ = case.x.detach(), case.state.detach(), case.reset
     before = [tensor.clone() for tensor in given_]
     with torch.no_grad():
