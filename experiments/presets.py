@@ -8,8 +8,9 @@ minibatch, memory horizons) it does, in ``settings``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from s7rl.experiments.grid import Grid
 
@@ -28,8 +29,8 @@ class AgentPreset:
     """Whether the core is a state space model: it takes ``d_state``."""
     has_horizon: bool = False
     """Whether the core takes the option ``horizon``, which then follows from the task."""
-    horizon_factor: int = 1
-    """The slowest modes start with a horizon of this many times what the suite's ``horizon_factor`` says."""
+    core_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the core."""
     d_model: int = 64
     """Features between the blocks."""
     d_state: int = 128
@@ -105,11 +106,11 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
             summary="the same as s7, for comparisons by size", core="s7", has_modes=True, has_horizon=True
         ),
         "s7-long": AgentPreset(
-            summary="S7 whose horizons begin ten times as long, for memories of thousands of steps",
+            summary="S7 that keeps what changed and turns nothing, for a cue thousands of steps before",
             core="s7",
             has_modes=True,
             has_horizon=True,
-            horizon_factor=10,
+            core_kwargs={"rotation": 0.0, "token_shift": 1.0, "rectified": True, "input_scale": 0.0},
         ),
         "s5": AgentPreset(summary="S5, the same dynamics whatever the input: S7's ancestor", core="s5", has_modes=True),
         "s4d": AgentPreset(

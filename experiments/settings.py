@@ -191,9 +191,9 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
     reach = reach_of(task)
     n_steps = ppo.n_steps if ppo.n_steps is not None else rollout_length(reach, suite)
     n_envs = config.n_envs if config.n_envs is not None else environments(n_steps, suite)
-    core_kwargs: dict[str, Any] = {}
+    core_kwargs: dict[str, Any] = dict(agent.core_kwargs)
     if agent.has_horizon:
-        longest = agent.horizon_factor * suite.horizon_factor * (reach or UNKNOWN_SPAN)
+        longest = suite.horizon_factor * (reach or UNKNOWN_SPAN)
         core_kwargs["horizon"] = (2.0, float(longest))
     if network.d_state is not None and not agent.has_modes:
         raise UsageError(

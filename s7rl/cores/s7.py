@@ -78,6 +78,9 @@ class S7(Core):
       rotating mode has a complex B and C, kept as real halves.
     * **Token shift.**  B reads u_k - mu * u_{k-1}, with mu learned from 0.95 and u_{-1} = 0 at an episode's start: a
       constant observation, repeated for hundreds of steps, would otherwise drown the one cue before it.
+    * **Rectified changes**, with ``rectified``: B reads max(0, u_k - mu * u_{k-1}).  With mu = 1 a constant then adds
+      nothing, and what came before it stays.  Without the maximum changes add up to the last input in a mode that
+      forgets nothing, and the cue is gone; with mu < 1 the constant adds up.
     * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.  R rotating
       modes tell lags up to 2 R steps apart, so theirs spread from R steps on and at least to 4 R.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.
@@ -96,6 +99,7 @@ class S7(Core):
             2 to 4 R steps.
         learn_angles: whether the angles are learned.
         token_shift: initial mu, in [0, 1]; None: B reads u_k itself.
+        rectified: whether B reads the positive part only of what the token shift leaves.
         input_scale: p, one of 0, 1/4 and 1/2: how much the input of a slow mode is scaled down.  1/2 makes the variance
             of the state nearly equal for every tau, 0 scales nothing.
         allow_negative: c = 1/2, A from -1 on: a mode can alternate; False: c = 1, A from 0 on.
@@ -122,6 +126,7 @@ class S7(Core):
         angle_spread: AngleSpread = "even",
         learn_angles: bool = False,
         token_shift: float | None = 0.95,
+        rectified: bool = False,
         input_scale: float = 0.25,
         allow_negative: bool = True,
         reparameterization: Reparameterization = "stable",
@@ -144,17 +149,23 @@ class S7(Core):
             angle_spread=choice("there is no such kind", get_args(AngleSpread)),
             learn_angles=FLAG,
             token_shift=number("it mixes two inputs", least=0.0, most=1.0).or_none(),
+            rectified=FLAG,
             input_scale=choice("it is a power", INPUT_SCALES),
         )
         if rank is not None and selectivity in ("full", "none"):
             raise ValueError(
                 f"rank is {rank}, but selectivity '{selectivity}' has none: leave it out, or pass low_rank."
             )
+        if rectified and token_shift is None:
+            raise ValueError(
+                "rectified is True, but token_shift is None and leaves no change: pass a token_shift, as 1.0."
+            )
         rotating = round(rotation * d_state)
         width = d_state + rotating
         super().__init__(d_model, state_size=width + (0 if token_shift is None else d_model))
         self.d_state = d_state
         self.selectivity = selectivity
+        self.rectified = rectified
         self.input_scale = input_scale
         self.offset = offset
         self.reparameterization: Reparameterization = reparameterization
@@ -213,6 +224,8 @@ class S7(Core):
         shifted = x
         if self.mu is not None:
             shifted = token_shift(x, self.mu, previous, reset)
+        if self.rectified:
+            shifted = torch.relu(shifted)
         run = {"none": self._scan_fixed, "diagonal": self._scan_diagonal}.get(self.selectivity, self._scan_whole)
         y, modes = run(x, shifted, modes, reset)
         return y, modes if self.mu is None else torch.cat([modes, x[-1]], dim=-1)
@@ -254,7 +267,7 @@ class S7(Core):
         )
         y, after = torch.empty_like(x), torch.empty_like(state)
         given = array(x.contiguous()), array(state.contiguous()), array(reset.contiguous())
-        constants = norm.eps, SQUARE_ROOTS[self.input_scale], self.offset
+        constants = self.rectified, norm.eps, SQUARE_ROOTS[self.input_scale], self.offset
         block_step(*given, *weights, *constants, array(y), array(after))
         return y, after
 

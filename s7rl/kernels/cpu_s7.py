@@ -284,6 +284,7 @@ def block_step(
     output_weight: Array,
     gate_weight: Array,
     gate_bias: Array,
+    rectified: bool,
     epsilon: float,
     square_roots: int,
     offset: float,
@@ -309,6 +310,7 @@ def block_step(
         output_weight: C, [H, W].
         gate_weight: W of the block's gate, [H, H].
         gate_bias: c of the block's gate, [H].
+        rectified: whether B reads the positive part only.
         epsilon: of the LayerNorm.
         square_roots: how many are taken of 1 - a to scale the input of a mode.
         offset: c of S7.
@@ -316,7 +318,7 @@ def block_step(
         after: for the state after the step.
     """
     batch, features = x.shape
-    width = len(input_weight)
+    width, zero = len(input_weight), x.dtype.type(0)
     u, v, modes = np.empty_like(x), np.empty_like(x), np.empty((1, batch, width), x.dtype)
     _layer_norm(x, norm_weight, norm_bias, epsilon, u)
     for i in range(batch):
@@ -325,6 +327,9 @@ def block_step(
         if len(mu) and not reset[i]:
             for h in range(features):
                 v[i, h] -= mu[h] * state[i, width + h]
+        if rectified:
+            for h in range(features):
+                v[i, h] = max(v[i, h], zero)
         for n in range(width):
             modes[0, i, n] = state[i, n]
     selection, driven = np.empty((1, batch, len(select_weight)), x.dtype), np.empty_like(modes)

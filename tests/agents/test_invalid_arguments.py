@@ -126,6 +126,7 @@ WRONG_CORE_OPTIONS: dict[tuple[str, str], Values] = {
     ("s7", "horizon"): [3, (1.0,), (5.0, 2.0), (2.0, math.nan), ("2", 3.0), (0.1, 2.0), (2.0, math.inf)],
     ("s7", "rotation"): [*NO_NUMBER, -0.1, 1.5],
     ("s7", "token_shift"): [*but_none(NO_NUMBER), 2],
+    ("s7", "rectified"): NO_FLAG,
     ("s7", "reparameterization"): [*NO_NUMBER, "softplus"],
     ("s7", "input_scale"): [*NO_NUMBER, 0.3],
     ("s7", "rank"): [*but_none(NO_WHOLE), 0],

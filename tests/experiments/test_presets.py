@@ -1,6 +1,6 @@
 """Every named agent, and the settings of every suite, learn: for a hundred steps, on tasks of their kind.
 
-Mutations seen to fail: the factor of an agent's horizon not applied, or left out of s7-long; a trace decay or a
+Mutations seen to fail: an agent's options of the core left out, or put over those that are given; a trace decay or a
 clipping of gradients that is no suite's; every network of 64 features; annealing the other way round;
 rewards scaled where observations are; gSDE whatever the suite, the actions or the user say.
 """
@@ -18,7 +18,7 @@ from s7rl import make_core
 from s7rl.agents import RecurrentPPO
 from s7rl.envs import Task, find_task
 from s7rl.experiments.building import build
-from s7rl.experiments.config import PPOOptions, TrainConfig
+from s7rl.experiments.config import NetworkOptions, PPOOptions, TrainConfig
 from s7rl.experiments.presets import AGENTS, SUITES
 from s7rl.experiments.settings import RunSettings, settings_for
 
@@ -58,7 +58,7 @@ def test_every_agent_learns_with_a_core_of_its_size(name: str) -> None:
     agent = AGENTS[name]
     model, _, _ = learned(settings_of(find_task(TASKS["memory"], {"corridor_length": 5}), name))
     states = {"d_state": agent.d_state} if agent.has_modes else {}
-    core = make_core(agent.core, d_model=agent.d_model, n_blocks=agent.n_blocks, **states)
+    core = make_core(agent.core, d_model=agent.d_model, n_blocks=agent.n_blocks, **states, **agent.core_kwargs)
     assert model.policy.initial_state(4).shape == (4, core.state_size)
 
 
@@ -92,5 +92,8 @@ def test_the_sizes_of_s7_differ_in_what_they_say() -> None:
     shapes = {name: (run.d_model, run.d_state, run.n_blocks) for name, run in sizes.items()}
     assert shapes == {"s7-small": (32, 64, 1), "s7-base": (64, 128, 1), "s7-long": (64, 128, 1)}
     # The cue lies 100 steps back.
-    longest = {name: run.core_kwargs["horizon"] for name, run in sizes.items()}
-    assert longest == {"s7-small": (2.0, 1000.0), "s7-base": (2.0, 1000.0), "s7-long": (2.0, 10_000.0)}
+    assert {run.core_kwargs["horizon"] for run in sizes.values()} == {(2.0, 1000.0)}
+    kept = sizes["s7-long"].core_kwargs
+    assert (kept["rotation"], kept["token_shift"], kept["rectified"], kept["input_scale"]) == (0.0, 1.0, True, 0.0)
+    request = TrainConfig(agent="s7-long", network=NetworkOptions(core_kwargs=("rotation=0.25",)))
+    assert settings_for(corridor, AGENTS["s7-long"], request).core_kwargs == {**kept, "rotation": 0.25}

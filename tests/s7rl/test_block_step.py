@@ -1,11 +1,11 @@
 """A step of a residual block around S7 in one kernel is what the scan of one step gives, and used where it serves.
 
-Mutations seen to fail: the shift by the state where an episode starts; mu left out; what was shifted kept in the state
-instead of the input; the rows behind the last four left out; the gate's bias; the norm's bias; GELU without its root; a
-kernel that is used for other selections, many sequences, under autocast, past S7RL_SCAN, while gradients are kept, or
-past who watches; arrays of a parameter that has moved; arrays that are copied with the layer;
-arrays of another device's weights kept; a part replaced by one of another class; inputs, states and resets that do not
-fit.
+Mutations seen to fail: the shift by the state where an episode starts; mu left out; what is rectified left as it is;
+what was shifted kept in the state instead of the input; the rows behind the last four left out; the gate's bias; the
+norm's bias; GELU without its root; a kernel that is used for other selections, many sequences, under autocast, past
+S7RL_SCAN, while gradients are kept, or past who watches; arrays of a parameter that has moved; arrays that are copied
+with the layer; arrays of another device's weights kept; a part replaced by one of another class; inputs, states and
+resets that do not fit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -71,6 +71,7 @@ def inputs(block: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
             "d_state": st.integers(1, 20),
             "rotation": st.sampled_from([0.0, 0.5, 1.0]),
             "token_shift": st.sampled_from([None, 0.0, 0.95]),
+            "rectified": st.booleans(),
             "input_scale": st.sampled_from([0.0, 0.25, 0.5]),
             "allow_negative": st.booleans(),
             "learn_angles": st.booleans(),
@@ -81,6 +82,7 @@ def inputs(block: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     st.integers(0, 2**31),
 )
 def test_a_step_is_the_scan_of_one_step(batch: int, options: dict[str, Any], dtype: torch.dtype, seed: int) -> None:
+    assume(options["token_shift"] is not None or not options["rectified"])
     torch.manual_seed(seed)
     block = block_of(dtype, **options)
     x, state, reset = inputs(block, batch)

@@ -147,7 +147,14 @@ def test_an_option_out_of_its_range_is_refused_in_one_line(name: str, options: d
 @pytest.mark.parametrize("wrong", ["x", None, True, 2.5, math.nan, (3,), [1, 2, 3], {"a": 1}, -1, 10**30 + 0.5])
 def test_every_option_of_every_core_refuses_what_it_cannot_be_in_one_line_that_names_it(name: str, wrong: Any) -> None:
     # Seen to fail it: the rule of any option left out, as n_frames in FrameStack.
-    right = {"learn_angles": True, "allow_negative": True, "rank": None, "token_shift": None, "max_phase": 2.5}
+    right = {
+        "learn_angles": True,
+        "rectified": True,
+        "allow_negative": True,
+        "rank": None,
+        "token_shift": None,
+        "max_phase": 2.5,
+    }
     if name == "lstm":
         right["horizon"] = None
     for option in ("d_model", "n_blocks", *core_options(name)):
