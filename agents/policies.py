@@ -273,8 +273,7 @@ class RecurrentActorCriticPolicy(RecurrentNetwork):
                 fit the actions.
             NumericalError: if the probabilities to choose by are nan, or infinite.
         """
-        if self.training:  # as SB3 sets it, but a call for every module takes a tenth of the time of a step
-            self.set_training_mode(False)
+        self.set_training_mode(False)
         obs, vectorized = self.obs_to_tensor(observation)
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
         if state is None:

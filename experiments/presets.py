@@ -30,7 +30,7 @@ class AgentPreset:
     has_horizon: bool = False
     """Whether the core takes the option ``horizon``, which then follows from the task."""
     core_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the core."""
+    """Options of the core; they go over the task's ``horizon``, and what the user gives goes over them."""
     d_model: int = 64
     """Features between the blocks."""
     d_state: int = 128
@@ -106,10 +106,11 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
             summary="the same as s7, for comparisons by size", core="s7", has_modes=True, has_horizon=True
         ),
         "s7-long": AgentPreset(
-            summary="S7 that keeps what changed and turns nothing, for a cue thousands of steps before",
+            summary="S7 that adds up rectified changes, no exact lags: for a cue thousands of steps back",
             core="s7",
             has_modes=True,
             has_horizon=True,
+            # What scatters, adds up or cancels at the end of a corridor: examples/cue_at_the_end.py.
             core_kwargs={"rotation": 0.0, "token_shift": 1.0, "rectified": True, "input_scale": 0.0},
         ),
         "s5": AgentPreset(summary="S5, the same dynamics whatever the input: S7's ancestor", core="s5", has_modes=True),

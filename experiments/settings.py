@@ -191,7 +191,7 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
     reach = reach_of(task)
     n_steps = ppo.n_steps if ppo.n_steps is not None else rollout_length(reach, suite)
     n_envs = config.n_envs if config.n_envs is not None else environments(n_steps, suite)
-    core_kwargs: dict[str, Any] = dict(agent.core_kwargs)
+    core_kwargs: dict[str, Any] = {}
     if agent.has_horizon:
         longest = suite.horizon_factor * (reach or UNKNOWN_SPAN)
         core_kwargs["horizon"] = (2.0, float(longest))
@@ -199,9 +199,10 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         raise UsageError(
             f"--d-state {network.d_state} is for state space models, agent {config.agent} is none: leave it out"
         )
-    core_kwargs.update(read_assignments("--core-kwargs", network.core_kwargs))
+    given = read_assignments("--core-kwargs", network.core_kwargs)
+    core_kwargs.update(agent.core_kwargs, **given)
     for name in ("d_model", "d_state", "n_blocks"):
-        if name in core_kwargs:
+        if name in given:
             raise UsageError(f"--core-kwargs {name} has an option of its own: use {_option(name)}")
     return RunSettings(
         env_id=task.env_id,

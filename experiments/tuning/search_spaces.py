@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from s7rl.envs import Task
 from s7rl.experiments.arguments import read_assignments, write_assignments
 from s7rl.experiments.config import LearnConfig, NetworkOptions, PPOOptions, TrainConfig
+from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.settings import UNKNOWN_SPAN, reach_of
 
 if TYPE_CHECKING:
@@ -112,11 +113,11 @@ def space_of_core(core: str, reach: int) -> Mapping[str, Dimension]:
     return spaces[core]
 
 
-def space_of(task: Task, core: str, request: TrainConfig) -> dict[str, Dimension]:
-    """What is searched for a task and a core: all that the request leaves open."""
-    every = {**COMMON, **space_of_core(core, reach_of(task) or UNKNOWN_SPAN)}
-    options = options_of(request)
-    given = {*options, *options.get("core_kwargs", {})}
+def space_of(task: Task, request: TrainConfig) -> dict[str, Dimension]:
+    """What is searched for a task: all that the request and its agent leave open."""
+    agent, options = AGENTS[request.agent], options_of(request)
+    every = {**COMMON, **space_of_core(agent.core, reach_of(task) or UNKNOWN_SPAN)}
+    given = {*agent.core_kwargs, *options, *options.get("core_kwargs", {})}
     return {name: dimension for name, dimension in every.items() if name not in given}
 
 

@@ -139,7 +139,7 @@ class Objective:
         check_device(request.device)
         self._task = task
         self._request = request
-        self._space = space_of(task, AGENTS[request.agent].core, request)
+        self._space = space_of(task, request)
         self._seed = seed
         self._sampler = sampler
         self._bar = bar

@@ -45,7 +45,7 @@ def tune(config: TuneConfig, console: Console) -> int:
     request = TrainConfig(**given, eval_episodes=config.eval_episodes)
     settings, task = plan(request)
     request = replace(request, steps=config.steps or max(settings.steps // PART, 1))
-    if not space_of(task, settings.core, request):
+    if not space_of(task, request):
         raise UsageError("every option that would be searched is given: leave some of them out")
     name = f"{settings.env_id.rsplit('/', 1)[-1]}-{config.agent}"
     folder = Path(config.out or Path(config.runs) / "tune" / name)

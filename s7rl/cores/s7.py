@@ -61,7 +61,8 @@ class S7(Core):
     "full"       (B + W_B u_k) v, W_B a tensor [N, H, H]         (C + W_C u_k) x          yes   O(H^2 N)
     ============ =============================================== ======================== ===== ===============
 
-    With "none" A and D do not depend on the input either: W_A and W_D are 0, and the layer is linear in u.
+    With "none" A and D do not depend on the input either: W_A and W_D are 0, and the layer is linear in u, unless
+    ``rectified``.
 
     "full" with ``rotation=0, token_shift=None, input_scale=0`` is the paper's form: A_k, B_k, C_k, D_k and a state bias
     b_k = b + W_b u_k, each affine in u_k and unrestricted.  (Its w_k = a_0 + W u_k is ours with W = w_0 W_A: a row of W
@@ -78,9 +79,9 @@ class S7(Core):
       rotating mode has a complex B and C, kept as real halves.
     * **Token shift.**  B reads u_k - mu * u_{k-1}, with mu learned from 0.95 and u_{-1} = 0 at an episode's start: a
       constant observation, repeated for hundreds of steps, would otherwise drown the one cue before it.
-    * **Rectified changes**, with ``rectified``: B reads max(0, u_k - mu * u_{k-1}).  With mu = 1 a constant then adds
-      nothing, and what came before it stays.  Without the maximum changes add up to the last input in a mode that
-      forgets nothing, and the cue is gone; with mu < 1 the constant adds up.
+    * **Rectified changes**, with ``rectified``: B reads relu(v_k), meant for ``token_shift=1.0``.  Plain differences
+      telescope: a mode that forgets nothing ends at B times the last input, and the cue is gone.  Rectified, a constant
+      adds nothing, and what features of the cue had above it stays.  mu is learned: away from 1 a constant adds up.
     * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.  R rotating
       modes tell lags up to 2 R steps apart, so theirs spread from R steps on and at least to 4 R.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.
@@ -99,7 +100,7 @@ class S7(Core):
             2 to 4 R steps.
         learn_angles: whether the angles are learned.
         token_shift: initial mu, in [0, 1]; None: B reads u_k itself.
-        rectified: whether B reads the positive part only of what the token shift leaves.
+        rectified: whether B reads relu(v_k) in place of v_k.
         input_scale: p, one of 0, 1/4 and 1/2: how much the input of a slow mode is scaled down.  1/2 makes the variance
             of the state nearly equal for every tau, 0 scales nothing.
         allow_negative: c = 1/2, A from -1 on: a mode can alternate; False: c = 1, A from 0 on.
@@ -155,10 +156,6 @@ class S7(Core):
         if rank is not None and selectivity in ("full", "none"):
             raise ValueError(
                 f"rank is {rank}, but selectivity '{selectivity}' has none: leave it out, or pass low_rank."
-            )
-        if rectified and token_shift is None:
-            raise ValueError(
-                "rectified is True, but token_shift is None and leaves no change: pass a token_shift, as 1.0."
             )
         rotating = round(rotation * d_state)
         width = d_state + rotating

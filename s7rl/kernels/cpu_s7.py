@@ -310,7 +310,7 @@ def block_step(
         output_weight: C, [H, W].
         gate_weight: W of the block's gate, [H, H].
         gate_bias: c of the block's gate, [H].
-        rectified: whether B reads the positive part only.
+        rectified: whether B reads relu(v), v the shifted input.
         epsilon: of the LayerNorm.
         square_roots: how many are taken of 1 - a to scale the input of a mode.
         offset: c of S7.
@@ -318,7 +318,8 @@ def block_step(
         after: for the state after the step.
     """
     batch, features = x.shape
-    width, zero = len(input_weight), x.dtype.type(0)
+    width = len(input_weight)
+    zero = x.dtype.type(0)
     u, v, modes = np.empty_like(x), np.empty_like(x), np.empty((1, batch, width), x.dtype)
     _layer_norm(x, norm_weight, norm_bias, epsilon, u)
     for i in range(batch):

@@ -218,7 +218,6 @@ def draw_core_kwargs(rng: Generator, core: str) -> dict[str, Any]:
     """Options that the core takes, none or some."""
     steps: dict[str, Any] = {"step_range": (0.01, 0.5)}
     selectivity = pick(rng, ["none", "diagonal", "low_rank", "full"])
-    token_shift = pick(rng, [None, 0.0, 0.9])
     choices: dict[str, dict[str, Any]] = {
         "s7": {
             "selectivity": selectivity,
@@ -227,8 +226,8 @@ def draw_core_kwargs(rng: Generator, core: str) -> dict[str, Any]:
             "rotation": pick(rng, [0.0, 0.4, 1.0]),
             "angle_spread": pick(rng, ["even", "log"]),
             "learn_angles": chance(rng, 0.5),
-            "token_shift": token_shift,
-            "rectified": token_shift is not None and chance(rng, 0.5),
+            "token_shift": pick(rng, [None, 0.0, 0.9]),
+            "rectified": chance(rng, 0.5),
             "input_scale": pick(rng, [0.0, 0.25, 0.5]),
             "allow_negative": chance(rng, 0.5),
             "reparameterization": pick(rng, ["stable", "stable", "exp", "sigmoid"]),

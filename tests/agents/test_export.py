@@ -261,6 +261,7 @@ def test_torch_alone_runs_what_is_written_for_it(format: str, tmp_path: Path) ->
         ("s7", {"rank": 2}),
         ("s7", {"selectivity": "low_rank"}),
         ("s7", {"selectivity": "full"}),
+        ("s7", {"rectified": True}),
     ],
 )
 def test_torchscript_takes_any_number_of_environments_of_every_core(

@@ -88,12 +88,15 @@ def test_box_actions_explore_as_the_suite_or_the_user_says() -> None:
 def test_the_sizes_of_s7_differ_in_what_they_say() -> None:
     assert AGENTS["s7-base"] == replace(AGENTS["s7"], summary=AGENTS["s7-base"].summary)
     corridor = find_task(TASKS["memory"], {"corridor_length": 99})
-    sizes = {name: settings_of(corridor, name) for name in ("s7-small", "s7-base", "s7-long")}
+    sizes = {name: settings_of(corridor, name) for name in ("s7-small", "s7-base")}
     shapes = {name: (run.d_model, run.d_state, run.n_blocks) for name, run in sizes.items()}
-    assert shapes == {"s7-small": (32, 64, 1), "s7-base": (64, 128, 1), "s7-long": (64, 128, 1)}
+    assert shapes == {"s7-small": (32, 64, 1), "s7-base": (64, 128, 1)}
     # The cue lies 100 steps back.
     assert {run.core_kwargs["horizon"] for run in sizes.values()} == {(2.0, 1000.0)}
-    kept = sizes["s7-long"].core_kwargs
-    assert (kept["rotation"], kept["token_shift"], kept["rectified"], kept["input_scale"]) == (0.0, 1.0, True, 0.0)
+
+
+def test_what_the_user_says_goes_over_an_agents_options_of_the_core() -> None:
+    corridor, agent = find_task(TASKS["memory"], {"corridor_length": 99}), AGENTS["s7-long"]
     request = TrainConfig(agent="s7-long", network=NetworkOptions(core_kwargs=("rotation=0.25",)))
-    assert settings_for(corridor, AGENTS["s7-long"], request).core_kwargs == {**kept, "rotation": 0.25}
+    expected = {"horizon": (2.0, 1000.0), **agent.core_kwargs, "rotation": 0.25}
+    assert settings_for(corridor, agent, request).core_kwargs == expected

@@ -1,23 +1,16 @@
-"""A core with random weights, a batch of sequences for it, and all that it makes of them: for comparisons."""
+"""Random cores and sequences, and comparisons of what the ones make of the others."""
 
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from s7rl import Core, core_options, make_core
+from s7rl import Core, make_core
 
 WIDTH = 6
-SMALL: dict[str, dict[str, int]] = {
-    "s4d": {"d_state": 3},
-    "mamba": {"d_state": 3},
-    "gtrxl": {"window": 5, "n_heads": 2, "d_head": 3},
-    "stack": {"n_frames": 3},
-}
-"""Sizes at which a short sequence is longer than a window."""
 
 
 class Case(NamedTuple):
@@ -27,47 +20,41 @@ class Case(NamedTuple):
     x: Tensor
     state: Tensor
     reset: Tensor
-    cut: int
-    """A time from 1 to T - 1."""
 
-    def on(self, device: str) -> Case:
-        """The same elsewhere, with its own weights."""
+    def to(self, device: str) -> Case:
+        """A copy on another device."""
         x, state = (tensor.detach().to(device).requires_grad_() for tensor in (self.x, self.state))
-        return Case(copy.deepcopy(self.core).to(device), x, state, self.reset.to(device), self.cut)
+        return Case(copy.deepcopy(self.core).to(device), x, state, self.reset.to(device))
 
     def scan(self) -> tuple[Tensor, Tensor]:
         return self.core.scan(self.x, self.state, self.reset)
 
 
-def build(name: str, n_blocks: int, dtype: torch.dtype, seed: int, *, spread: float = 0.3, small: bool = True) -> Core:
-    """A core none of whose parameters is what the constructor made of it: a random number is added to each.
-
-    The selection of S7 starts at zero: nothing selective would be tested.
-    """
-    options = SMALL.get(name, {"d_state": 5} if "d_state" in core_options(name) else {}) if small else {}
+def random_core(name: str, n_blocks: int, dtype: torch.dtype, seed: int, *, noise: float = 0.3, **options: Any) -> Core:
+    """A core with noise on every parameter: the selection of S7 starts at zero, nothing selective would be tested."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         core = make_core(name, d_model=WIDTH, n_blocks=n_blocks, **options).to(dtype)
         with torch.no_grad():
             for parameter in core.parameters():
-                parameter.add_(spread * torch.randn_like(parameter))
+                parameter.add_(noise * torch.randn_like(parameter))
     return core
 
 
-def make(core: Core, *, steps: int, cut: int, batch: int, seed: int, resets: float) -> Case:
-    """Random inputs and resets, of which ``resets`` is the share, for a core on the CPU."""
+def random_case(core: Core, *, steps: int, batch: int, seed: int, resets: float, before: int = 9) -> Case:
+    """Random inputs and resets, of which ``resets`` is the share, for a core that has seen up to ``before`` steps."""
     generator = torch.Generator().manual_seed(seed)
-    state = reachable_state(core, batch, seed)
+    state = reachable_state(core, batch, seed, before)
     x = torch.randn(steps, batch, WIDTH, generator=generator, dtype=state.dtype, requires_grad=True)
-    return Case(core, x, state, torch.rand(steps, batch, generator=generator) < resets, cut)
+    return Case(core, x, state, torch.rand(steps, batch, generator=generator) < resets)
 
 
-def reachable_state(core: Core, batch: int, seed: int) -> Tensor:
-    """A state that the core itself came to, after one to nine random inputs: not every row of numbers is a state."""
+def reachable_state(core: Core, batch: int, seed: int, steps: int) -> Tensor:
+    """A state that the core itself came to, after 1 to ``steps`` inputs: not every row of numbers is a state."""
     generator = torch.Generator().manual_seed(seed + 1)
     state = core.initial_state(batch)
-    x = torch.randn(9, batch, WIDTH, generator=generator, dtype=state.dtype)
-    starts = torch.arange(9)[:, None] == torch.randint(9, (batch,), generator=generator)
+    x = torch.randn(steps, batch, WIDTH, generator=generator, dtype=state.dtype)
+    starts = torch.arange(steps)[:, None] == torch.randint(steps, (batch,), generator=generator)
     with torch.no_grad():
         return core.scan(x, state, starts)[1].clone().requires_grad_()
 
@@ -81,17 +68,17 @@ def gradients(case: Case, y: Tensor, state: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
 
 
-def assert_close(got: Tensor, expected: Tensor, single: float = 2e-4) -> None:
-    """Up to 1e-9 in float64, and up to ``single`` in float32."""
-    tolerance = 1e-9 if got.dtype == torch.float64 else single
-    torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
+def assert_close(got: Tensor, expected: Tensor, float32_tolerance: float = 2e-4) -> None:
+    """Up to 1e-9 in float64."""
+    tolerance = 1e-9 if got.dtype == torch.float64 else float32_tolerance
+    torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance, check_device=False)
 
 
-def assert_same_gradients(got: list[Tensor], expected: list[Tensor], single: float = 2e-4) -> None:
-    """Each up to the tolerance times its largest."""
+def assert_same_gradients(got: list[Tensor], expected: list[Tensor], float32_tolerance: float = 2e-4) -> None:
+    """Each close relative to 1 + its largest entry."""
     for one, other in zip(got, expected, strict=True):
         scale = 1.0 + float(other.abs().max()) if other.numel() else 1.0
-        assert_close(one / scale, other / scale, single)
+        assert_close(one / scale, other / scale, float32_tolerance)
 
 
 def assert_same(case: Case, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -82,7 +82,6 @@ def inputs(block: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     st.integers(0, 2**31),
 )
 def test_a_step_is_the_scan_of_one_step(batch: int, options: dict[str, Any], dtype: torch.dtype, seed: int) -> None:
-    assume(options["token_shift"] is not None or not options["rectified"])
     torch.manual_seed(seed)
     block = block_of(dtype, **options)
     x, state, reset = inputs(block, batch)

@@ -99,6 +99,7 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
             b = b + np.einsum("nhj,h->nj", p["modulate_input.weight"], u_k)
             c = c + np.einsum("ohn,h->on", p["modulate_output.weight"], u_k)
         v = u_k - (p["mu"] * before if s7.mu is not None else 0)
+        v = np.maximum(v, 0) if s7.rectified else v
         bias = p["state_bias.weight"] @ u_k + p["state_bias.bias"] if s7.state_bias is not None else np.zeros(width)
         if s7.reparameterization == "stable":
             a = 1 - 1 / ((p["w_0"] * (1 + s[:N])) ** 2 + offset)
@@ -129,6 +130,7 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
         {"reparameterization": "sigmoid", "rank": 2},
         {"selectivity": "low_rank", "reparameterization": "sigmoid"},
         {"selectivity": "full", "reparameterization": "exp", "token_shift": None},
+        *({"selectivity": kind, "rectified": True} for kind in ("none", "diagonal", "low_rank", "full")),
     ],
     ids=str,
 )

@@ -2,8 +2,8 @@
 
 Mutations seen to fail: a window of 0; a ring that ends before it begins; no step size for minGRU's gates, or no horizon
 for the LSTM; horizons that do not follow from the task, or end below 2; four digits; a number below 1 that is not
-rounded; options of the core searched although they were given, or lost; the number of environments or further options
-left out of the preset; a 0 taken for nothing.
+rounded; options of the core searched although they were given, or are the agent's, or lost; the number of environments
+or further options left out of the preset; a 0 taken for nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def limits(distribution: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("core", core_names())
 def test_whatever_is_drawn_for_a_core_makes_settings_and_a_core(core: str) -> None:
     request = TrainConfig(agent=core, steps=1000)
-    space = space_of(TMAZE, core, request)
+    space = space_of(TMAZE, request)
     assert set(space) == {*COMMON, *space_of_core(core, 100)}
     for options in drawn(space, 20):
         settings = settings_for(TMAZE, AGENTS[core], with_options(request, options))
@@ -88,9 +88,10 @@ def test_what_is_given_is_not_searched_and_stands_in_the_preset() -> None:
         network=NetworkOptions(d_model=16, core_kwargs=("rotation=0.25",)),
         further=FurtherOptions(burn_in=4),
     )
-    space = space_of(TMAZE, "s7", request)
+    space = space_of(TMAZE, request)
     assert not {"gamma", "d_model", "rotation"} & set(space)
     assert {"learning_rate", "n_blocks", "token_shift"} <= set(space)
+    assert set(space) - set(space_of(TMAZE, replace(request, agent="s7-long"))) == {"token_shift", "input_scale"}
     chosen = with_options(request, {"learning_rate": 0.5, "token_shift": 0.5, "d_state": 8})
     assert options_of(chosen) == {
         "learning_rate": 0.5,
