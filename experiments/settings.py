@@ -4,7 +4,7 @@ The rules and where they come from:
 
 * **The rollout spans two memories.** A decision can only learn to use a cue if both lie in one rollout, and a rollout
   starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
-  episode length where no span is known).
+  episode length where no span is known), for long ones the next multiple of ``LONG_STEP``.
 * **Long spans get fewer environments**: halved while a rollout has more than ``max_rollout_steps`` steps over all of
   them, down to ``min_n_envs``; and at most ``max_n_steps`` steps each.
 * **A minibatch** has about ``batch_steps`` steps in whole rows: up to twice that where rows are long, and always a row.
@@ -27,6 +27,8 @@ from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
 
 UNKNOWN_SPAN = 100
 """The memory span that horizons are derived from where the task says nothing."""
+LONG_STEP = 2048
+"""Rollouts that are longer have a multiple of so many steps, as the next power of two could be twice what they need."""
 EVALUATION_SEED = 10_000
 """First seed of an evaluation, beyond the training's own."""
 
@@ -251,10 +253,11 @@ def reach_of(task: Task) -> int | None:
 
 
 def rollout_length(reach: int | None, suite: SuiteSettings) -> int:
-    """Steps of each environment in a rollout: the power of two from twice the reach, within the limits."""
+    """Steps of each environment in a rollout: rounded up from twice the reach, within the limits."""
     if reach is None:
         return suite.min_n_steps
-    return min(max(suite.min_n_steps, next_power_of_two(2 * reach)), suite.max_n_steps)
+    wanted = min(next_power_of_two(2 * reach), -(-2 * reach // LONG_STEP) * LONG_STEP)
+    return min(max(suite.min_n_steps, wanted), suite.max_n_steps)
 
 
 def environments(n_steps: int, suite: SuiteSettings) -> int:

@@ -44,16 +44,18 @@ def settings(facts: Task | None = None, **request: Any) -> RunSettings:
 @pytest.mark.parametrize(
     ("length", "n_envs", "n_steps", "rows"),
     [
-        # n_steps: the power of two from 2 (length + 1); from 32 envs to 8, until 2**13 steps are left; rows: 2,048
-        # steps, or 4,096 in 4.
+        # n_steps: the power of two from 2 (length + 1), or less, a multiple of 2,048; from 32 envs to 8, until 2**13
+        # steps are left; rows: 2,048 steps, or 4,096 in 4.
         (5, 32, 256, 8),
         (50, 32, 256, 8),
         (127, 32, 256, 8),
         (128, 16, 512, 4),
         (500, 8, 1024, 4),
         (1000, 8, 2048, 2),
-        (5000, 8, 16_384, 1),
-        (10_000, 8, 32_768, 1),
+        (2047, 8, 4096, 1),
+        (2048, 8, 6144, 1),
+        (5000, 8, 10_240, 1),
+        (10_000, 8, 20_480, 1),
         (100_000, 8, 65_536, 1),
     ],
 )
@@ -64,7 +66,7 @@ def test_the_rollout_spans_two_memories_where_the_limits_allow(
     assert (derived.n_envs, derived.n_steps, derived.batch_size) == (n_envs, n_steps, rows * n_steps)
 
 
-@pytest.mark.parametrize(("length", "n_envs", "n_steps"), [(4000, 32, 8192), (5000, 16, 16_384), (10_000, 16, 32_768)])
+@pytest.mark.parametrize(("length", "n_envs", "n_steps"), [(4000, 32, 8192), (5000, 16, 10_240), (10_000, 16, 20_480)])
 def test_other_suites_have_rollouts_of_2_to_the_18_steps_and_16_environments(
     length: int, n_envs: int, n_steps: int
 ) -> None:
@@ -174,7 +176,8 @@ def test_derived_settings_always_fit_each_other(
     assert rest == 0
     assert derived.n_envs % rows == 0
     if n_envs is None and n_steps is None:
-        assert derived.n_steps & (derived.n_steps - 1) == 0
+        assert derived.n_steps & (derived.n_steps - 1) == 0 or derived.n_steps % 2048 == 0
+        assert derived.n_steps < max(4096, 2 * (derived.reach_needed or 0) + 2048)
         limits = SUITES[suite]
         assert derived.n_envs >= min(limits.n_envs, limits.min_n_envs)
         assert derived.n_envs * derived.n_steps <= limits.max_rollout_steps or derived.n_envs <= limits.min_n_envs
