@@ -4,7 +4,7 @@ The rules and where they come from:
 
 * **The rollout spans two memories.** A decision can only learn to use a cue if both lie in one rollout, and a rollout
   starts anywhere in an episode; so ``n_steps`` is the next power of two from twice the task's memory span (its
-  episode length where no span is known), for long ones the next multiple of ``LONG_STEP``.
+  episode length where no span is known), or, above ``LONG_STEP``, the next multiple of that.
 * **Long spans get fewer environments**: halved while a rollout has more than ``max_rollout_steps`` steps over all of
   them, down to ``min_n_envs``; and at most ``max_n_steps`` steps each.
 * **A minibatch** has about ``batch_steps`` steps in whole rows: up to twice that where rows are long, and always a row.
@@ -28,7 +28,7 @@ from s7rl.experiments.presets import AGENTS, SUITES, AgentPreset, SuiteSettings
 UNKNOWN_SPAN = 100
 """The memory span that horizons are derived from where the task says nothing."""
 LONG_STEP = 2048
-"""Rollouts that are longer have a multiple of so many steps, as the next power of two could be twice what they need."""
+"""Longer rollouts have a multiple of so many steps, not a power of two: 10,240 for a reach of 5,001, not 16,384."""
 EVALUATION_SEED = 10_000
 """First seed of an evaluation, beyond the training's own."""
 

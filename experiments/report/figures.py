@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
@@ -168,6 +169,7 @@ def draw_steps_to_threshold(
         axes.plot([], [], linestyle=its.dashes, markersize=4.5, linewidth=1.9, label=agent, **looks)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(STEPS_FORMAT)
+    _label_numbers(axes.yaxis)
     _mark_values(axes, (x for runs in needed.values() for x in runs.x))
     return _finished(figure, axes, title=title, xlabel=xlabel, ylabel=ylabel, agents=len(needed))
 
@@ -234,8 +236,7 @@ def draw_rows(
         if in_steps:
             axes.xaxis.set_major_formatter(STEPS_FORMAT)
         if logarithmic:
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            _label_numbers(axes.xaxis)
         elif in_steps:
             axes.set_xlim(0, group.limit and group.limit * 1.04)
         _plain(axes)
@@ -258,6 +259,12 @@ def _row(axes: Axes, height: int, row: Row, style: Style, limit: float | None) -
     if limit is not None:
         missed = [height + shift for dot, shift in zip(row.dots, spread, strict=True) if dot is None]
         axes.plot([limit] * len(missed), missed, style.marker, color=style.colour, markersize=4.5, fillstyle="none")
+
+
+def _label_numbers(axis: Axis) -> None:
+    """Marks 1, 2 and 5 times powers of ten on a logarithmic axis: one that spans no decade has marks, too."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _mark_values(axes: Axes, values: Iterable[float]) -> None:

@@ -81,7 +81,7 @@ class S7(Core):
       constant observation, repeated for hundreds of steps, would otherwise drown the one cue before it.
     * **Rectified changes**, with ``rectified``: B reads relu(v_k), meant for ``token_shift=1.0``.  Plain differences
       telescope: a mode that forgets nothing ends at B times the last input, and the cue is gone.  Rectified, a constant
-      adds nothing, and what features of the cue had above it stays.  mu is learned: away from 1 a constant adds up.
+      adds nothing, and what of the cue lay above it is kept.  mu is learned: away from 1 a constant adds up.
     * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.  R rotating
       modes tell lags up to 2 R steps apart, so theirs spread from R steps on and at least to 4 R.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.

@@ -44,8 +44,8 @@ def settings(facts: Task | None = None, **request: Any) -> RunSettings:
 @pytest.mark.parametrize(
     ("length", "n_envs", "n_steps", "rows"),
     [
-        # n_steps: the power of two from 2 (length + 1), or less, a multiple of 2,048; from 32 envs to 8, until 2**13
-        # steps are left; rows: 2,048 steps, or 4,096 in 4.
+        # n_steps: the power of two from 2 (length + 1), or above 2,048 the multiple of that; from 32 envs to 8, until
+        # 2**13 steps are left; rows: 2,048 steps, or 4,096 in 4.
         (5, 32, 256, 8),
         (50, 32, 256, 8),
         (127, 32, 256, 8),

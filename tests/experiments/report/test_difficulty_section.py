@@ -130,3 +130,16 @@ def test_a_hollow_dot_alone_at_the_top_lies_within_the_axes(monkeypatch: pytest.
     figures.draw_steps_to_threshold({"s7": runs}, looks, title="", xlabel="", ylabel="")
     assert seen["axes"].get_ylim()[1] > 1.1e6
     assert seen["axes"].get_xlim()[1] > 9
+
+
+def test_an_axis_that_spans_no_decade_is_marked_with_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails without marks at 2 and 5 times powers of ten, and where matplotlib writes the minor ones, as formulas."""
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(figures, "_finished", lambda figure, axes, **texts: seen.update(figure=figure, axes=axes))
+    runs = figures.StepsToThreshold(x=[1, 9], steps=[1.5e5, 6e5], learned=[True, True], medians={1: 1.5e5, 9: 6e5})
+    looks = {"s7": figures.Style(colour="blue", marker="o", dashes="-")}
+    figures.draw_steps_to_threshold({"s7": runs}, looks, title="", xlabel="", ylabel="")
+    seen["figure"].draw_without_rendering()
+    axis = seen["axes"].yaxis
+    assert {"200k", "500k"} <= {label.get_text() for label in axis.get_majorticklabels()}
+    assert not any(label.get_text() for label in axis.get_minorticklabels())
