@@ -3,7 +3,7 @@
 glibc hands large blocks back to the system at once and takes them anew for the next minibatch, page by page, each
 zeroed first.  That took more than 40 % of the time of a training step on long sequences (an S7 layer of width 128 on
 [65,536, 8], one thread), and 10 % of all of ``s7rl train s7rl/TMazePassive-v0 --env-kwargs corridor_length=5000
---n-envs 16 --steps 262144``, as system time.
+--n-envs 16 --n-steps 16384 --steps 262144``, as system time.
 """
 
 import ctypes

@@ -18,6 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from s7rl import Core, make_core
+from s7rl.experiments.presets import AGENTS
 
 CUES, CORRIDOR, END = 2, 2, 3
 EPISODES = 32
@@ -32,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "token_shift=1 input_scale=0": {"token_shift": 1.0, "input_scale": 0.0},
     "token_shift=1 rectified": {"token_shift": 1.0, "rectified": True},
     "token_shift=1 rectified rotation=0": {"token_shift": 1.0, "rectified": True, "rotation": 0.0},
-    "the same, input_scale=0: s7-long": {"token_shift": 1.0, "rectified": True, "rotation": 0.0, "input_scale": 0.0},
+    "the same, input_scale=0: s7-long": dict(AGENTS["s7-long"].core_kwargs),
 }
 
 

@@ -137,6 +137,15 @@ def test_rectified_changes_keep_the_cue_before_a_constant_and_plain_ones_telesco
     torch.testing.assert_close(modes, s7.input(kept), rtol=1e-3, atol=1e-3)
 
 
+def test_gradients_pass_through_rectified_changes_as_finite_differences_say() -> None:
+    # Seen to fail it: the rectified changes detached.
+    s7 = layer(d_state=4, token_shift=1.0, rectified=True).double()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 2, 4, generator=generator, dtype=torch.double, requires_grad=True)
+    reset = torch.zeros(5, 2, dtype=torch.bool)
+    assert torch.autograd.gradcheck(lambda u: s7.scan(u, s7.initial_state(2), reset), x)
+
+
 def test_the_token_shift_reads_no_input_of_the_episode_before() -> None:
     s7 = layer(d_state=4, token_shift=1.0)
     x = torch.ones(2, 1, 4)
