@@ -111,6 +111,8 @@ def find_task(
         facts["memory_span"] = None  # the wrapper may hide something
     if shorter or wrappers:
         facts |= {"optimal_return": None, "memoryless_return": None}
+    if wrappers:
+        facts["shows_symbols"] = False  # they may put something beside it
     return Task(env_id=env_id, **facts)
 
 

@@ -145,12 +145,14 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         # On a long corridor a step costs a thousandth of the goal: unscaled, errors of the value drown it.
         # Until a cue is used the value cannot foresee an episode's end: at a weight of 0.5 its errors drown the cue.
         # Clipping bounds what one rollout teaches, however long it is: many small ones teach more.
+        # A cue is rare, so its variance is small: unscaled, numbers of noise at every step drown it.
         "memory": SuiteSettings(
             n_envs=32,
             min_n_steps=256,
             max_rollout_steps=2**13,
             min_n_envs=8,
             vf_coef=0.03,
+            normalize_observations=True,
             normalize_rewards=True,
         ),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.

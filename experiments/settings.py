@@ -236,7 +236,9 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         ent_coef=_first(ppo.ent_coef, suite.ent_coef),
         vf_coef=_first(ppo.vf_coef, suite.vf_coef),
         max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
-        normalize_observations=_first(ppo.normalize_observations, suite.normalize_observations),
+        normalize_observations=_first(
+            ppo.normalize_observations, suite.normalize_observations and not task.shows_symbols
+        ),
         normalize_rewards=_first(ppo.normalize_rewards, suite.normalize_rewards),
         sde_sample_freq=suite.sde_sample_freq,
         workers=_workers(task, config),

@@ -6,8 +6,10 @@ Rules, scores and their derivations stand in the class of each task, in ``s7rl.e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from s7rl.envs.suites.suite import Facts, Suite
@@ -32,7 +34,7 @@ _CLASSES = {
 def _describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts:
     environment: Any = load_env_creator(str(SUITE.own[env_id]["entry_point"]))
     facts: Facts = environment.facts(**kwargs)
-    return facts
+    return replace(facts, shows_symbols=isinstance(environment(**kwargs).observation_space, spaces.Discrete))
 
 
 SUITE = Suite(

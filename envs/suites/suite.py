@@ -33,6 +33,8 @@ class Facts:
     """Mean return of uniformly random actions."""
     steps: int = 1_000_000
     """Default training budget in environment steps."""
+    shows_symbols: bool = False
+    """Whether each observation is known to be a symbol, of a ``Discrete`` space: there is nothing to scale."""
 
 
 def as_it_is(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

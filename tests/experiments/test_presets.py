@@ -72,8 +72,8 @@ def test_the_settings_of_every_suite_reach_the_trainer_and_it_learns(name: str) 
     assert model.lr_schedule(1.0) == suite.learning_rate
     assert (model.lr_schedule(0.5) < suite.learning_rate) == suite.anneal
     assert rewards == suite.normalize_rewards
-    # What FrozenLake shows is a symbol, and symbols are not scaled.
-    assert observations == (suite.normalize_observations and name != "gymnasium")
+    # What a T-maze and FrozenLake show are symbols, and symbols are not scaled.
+    assert observations == (suite.normalize_observations and name not in ("memory", "gymnasium"))
 
 
 def test_box_actions_explore_as_the_suite_or_the_user_says() -> None:

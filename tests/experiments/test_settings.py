@@ -100,6 +100,13 @@ def test_control_learns_from_short_rollouts_and_scales_what_it_sees() -> None:
     assert derived.normalize_rewards
 
 
+def test_symbols_are_not_scaled_and_the_user_decides_about_the_rest() -> None:
+    # Seen to fail it: symbols scaled; numbers of the suite memory not.
+    assert settings().normalize_observations
+    assert not settings(replace(corridor(100), shows_symbols=True)).normalize_observations
+    assert not settings(ppo=PPOOptions(normalize_observations=False)).normalize_observations
+
+
 def test_modes_are_for_cores_that_have_them() -> None:
     with pytest.raises(UsageError, match="--d-state 8 is for state space models, agent gru is none: leave it out"):
         settings(agent="gru", network=NetworkOptions(d_state=8))
