@@ -40,6 +40,7 @@ def print_settings(
     task: Task,
     *,
     spaces: str,
+    scaled: Sequence[str],
     parameters: int,
     threads: int,
     device: str,
@@ -64,7 +65,8 @@ def print_settings(
         "learning": f"{plural(settings.steps, 'step')}{_stop(settings)} "
         f"in rollouts of {settings.n_envs} x {settings.n_steps}, "
         f"minibatches of {batch}, {plural(settings.n_epochs, 'epoch')}, "
-        f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}",
+        f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}"
+        f"{', ' if scaled else ''}{' and '.join(scaled)}{' scaled' if scaled else ''}",
         **({"rewards": shaped} if (shaped := describe_rewards(settings.reward_options)) else {}),
         "torch": f"{plural(threads, 'thread')} on {device}",
         "run": str(folder),

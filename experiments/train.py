@@ -10,7 +10,7 @@ from shlex import quote
 from typing import Any
 
 from rich.console import Console
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from s7rl.agents import NumericalError, RecurrentPPO
 from s7rl.agents.distributed import rank, world_size
@@ -246,11 +246,14 @@ def _evaluate(
 def _introduce(
     console: Console, settings: RunSettings, task: Task, model: RecurrentPPO, vec_env: VecEnv, folder: RunFolder
 ) -> None:
+    normalizer = unwrap_vec_normalize(vec_env)
+    scales = {} if normalizer is None else {"observations": normalizer.norm_obs, "rewards": normalizer.norm_reward}
     print_settings(
         console,
         settings,
         task,
         spaces=f"observations {space_text(vec_env.observation_space)}, actions {space_text(vec_env.action_space)}",
+        scaled=[name for name, wanted in scales.items() if wanted],
         parameters=sum(parameter.numel() for parameter in model.policy.parameters()),
         threads=model.threads,
         device=f"{model.device}, in each of {world_size()} processes" if world_size() > 1 else str(model.device),

@@ -242,10 +242,13 @@ def test_a_run_whose_episodes_never_return_enough_makes_all_steps(tmp_path: Path
     assert open_run_folder(str(tmp_path / "never")).steps_done == 2048
 
 
-def test_normalised_observations_are_normalised_in_the_evaluation_too(tmp_path: Path, seen: Seen) -> None:
+def test_normalised_observations_are_normalised_in_the_evaluation_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seen: Seen
+) -> None:
     out = tmp_path / "cartpole"
     words = ["train", "s7rl/CartPolePositionOnly-v0", "--steps", "2000", "--d-model", "16", "--eval-episodes", "5"]
     assert main([*words, "--out", str(out)]) == 0
+    assert "discount 0.99, observations and rewards scaled\n" in capsys.readouterr().out
     score = json.loads((out / "evaluation.json").read_text())
     # Rewards are not normalised: every step of CartPole counts 1.
     assert score["returns"] == score["lengths"]
@@ -301,6 +304,8 @@ def test_symbols_are_left_as_they_are_where_rewards_are_scaled(
 ) -> None:
     small = [*TINY[2:], "--env-kwargs", "num_decks=1", "k=4", "--steps", "256"]
     assert main(["train", "s7rl/RepeatPrevious-v0", *small, "--out", str(tmp_path / "run")]) == 0
+    # Seen to fail it: what the settings wish for.
+    assert "discount 0.99, rewards scaled\n" in capsys.readouterr().out
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["settings"]["normalize_rewards"]
     # What is reported is in the units of the task, whose returns lie in [-1, 1].
