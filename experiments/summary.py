@@ -58,6 +58,7 @@ def print_settings(
     cut = cut_rollout(settings.n_envs, settings.n_steps, settings.batch_size, settings.sequence_length)
     whole = cut.sequence_length == settings.n_steps
     batch = plural(cut.sequences, "row" if whole else "sequence") + ("" if whole else f" of {cut.sequence_length}")
+    scales = f", {' and '.join(scaled)} scaled" if scaled else ""
     lines = {
         "task": f"{settings.env_id}{kwargs}{wrapped}: {spaces}{length}{span}",
         "agent": f"{settings.agent}: {settings.n_blocks} x {settings.d_model} features, "
@@ -66,7 +67,7 @@ def print_settings(
         f"in rollouts of {settings.n_envs} x {settings.n_steps}, "
         f"minibatches of {batch}, {plural(settings.n_epochs, 'epoch')}, "
         f"learning rate {settings.learning_rate:g}{' to 0' if settings.anneal else ''}, discount {settings.gamma:g}"
-        f"{', ' if scaled else ''}{' and '.join(scaled)}{' scaled' if scaled else ''}",
+        + scales,
         **({"rewards": shaped} if (shaped := describe_rewards(settings.reward_options)) else {}),
         "torch": f"{plural(threads, 'thread')} on {device}",
         "run": str(folder),
