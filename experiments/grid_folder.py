@@ -15,12 +15,11 @@ first two files the experiment goes on in another place; to have a run made agai
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -33,13 +32,11 @@ from s7rl.experiments.finished_runs import RESULTS, SCORE, Line, line_of, read_l
 from s7rl.experiments.grid import Cell, Grid, grid_from
 from s7rl.experiments.machine import machine
 from s7rl.experiments.run_folder import RunFolder, locked, read_json, versions, write_json
-from s7rl.experiments.settings import RunSettings
+from s7rl.experiments.settings import FREE, RunSettings, as_json, difference_of
 from s7rl.files import write_atomically
 
 FORMAT = "s7rl-experiment"
 FORMAT_VERSION = 1
-FREE = ("workers", "worker_timeout", "threads", "device")
-"""Settings of a run that make it no other agent."""
 
 
 class State(Enum):
@@ -205,14 +202,12 @@ class GridFolder:
             return
         # One that was given other steps by hand goes on to these, and a report tells it from the others.
         free = {*FREE, *(["steps", "stop_return"] if _was_given_steps(config) else [])}
-        now = json.loads(json.dumps(asdict(planned)))  # with lists for tuples, as in the file
-        for name in {**begun, **now}:
-            if name not in free and begun.get(name) != now.get(name):
-                raise UsageError(
-                    f"{self.path}: {cell} was begun with {name} {begun.get(name)}, now it would be {now.get(name)} (a "
-                    "preset's file has changed, or a default): put it back, add what is new under another name, or "
-                    "give another folder with --out"
-                )
+        difference = difference_of(begun, as_json(planned), free)
+        if difference:
+            raise UsageError(
+                f"{self.path}: {cell} was begun with {difference} (a preset's file has changed, or a default): put it "
+                "back, add what is new under another name, or give another folder with --out"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

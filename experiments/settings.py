@@ -14,7 +14,8 @@ The rules and where they come from:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ LONG_STEP = 2048
 """Longer rollouts have a multiple of so many steps, not a power of two: 10,240 for a reach of 5,001, not 16,384."""
 EVALUATION_SEED = 10_000
 """First seed of an evaluation, beyond the training's own."""
+FREE = ("workers", "worker_timeout", "threads", "device")
+"""Settings of a run that make it no other agent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +250,26 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         device=config.device,
         reach_needed=reach,
     )
+
+
+def as_json(settings: RunSettings) -> dict[str, Any]:
+    """Settings as a file gives them back, with lists for tuples."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return values
+
+
+def difference_of(begun: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> str:
+    """How settings differ from those that something was begun with: "gamma 0.9, now it would be 0.8"; empty if not.
+
+    Args:
+        begun: what it was begun with, as JSON gives it back.
+        now: what it would be begun with, likewise.
+        free: names that may differ.
+    """
+    for name in {**begun, **now}:
+        if name not in free and begun.get(name) != now.get(name):
+            return f"{name} {begun.get(name)}, now it would be {now.get(name)}"
+    return ""
 
 
 def reach_of(task: Task) -> int | None:

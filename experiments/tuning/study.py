@@ -3,13 +3,15 @@
     study.db    Optuna's, in SQLite; `optuna-dashboard` shows it
     best.toml   the options of the best trial so far
 
-All that decides what a trial is stands in the study. A command that asks for something else is refused, so that no two
-trials of a study answer different questions.
+All that decides what a trial is stands in the study: what was asked for, and what followed from it. A command that asks
+for something else is refused, and so is one whose defaults are others now: no two trials of a study answer different
+questions.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from optuna.trial import TrialState
 from s7rl.experiments.config import TuneConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.run_folder import locked
+from s7rl.experiments.settings import difference_of
 
 LOOKS = 10
 """So many times a trial's mean training return is held against those of other trials."""
@@ -29,21 +32,24 @@ HEARTBEAT_SECONDS = 15
 """A process says that it is alive this often; after four times that, its trial counts as failed."""
 REQUEST = "request"
 """The attribute of a study that says what its trials are."""
+SETTINGS = "settings"
+"""The attribute of a study that says what followed from the request."""
 OPTIONS = "options"
 """The attribute of a trial that holds what it learned with, as a preset does."""
 _FREE = ("trials", "sampler", "pruner", "storage", "runs", "out", "preset", "workers", "threads", "device")
 """What may differ between the processes of a study; what a preset says stands in the other options."""
 
 
-def open_study(config: TuneConfig, folder: Path) -> optuna.Study:
+def open_study(config: TuneConfig, folder: Path, settings: Mapping[str, Any] | None = None) -> optuna.Study:
     """Opens a study, or begins it.
 
     Args:
         config: the request, whose ``steps`` are known.
         folder: where it is kept; made if it is missing.
+        settings: what follows from the request, in the words of JSON.
 
     Raises:
-        UsageError: the study was begun with another request, or its storage cannot be used.
+        UsageError: the study was begun with another request, or other defaults, or its storage cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it has to say is said by us
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
@@ -62,7 +68,7 @@ def open_study(config: TuneConfig, folder: Path) -> optuna.Study:
             where = f"--storage {config.storage}" if config.storage else str(folder / "study.db")
             line = str(error).strip().partition("\n")[0].removesuffix(".")
             raise UsageError(f"{where} cannot be used: {line}: give another --storage, or another --out") from error
-        _check_request(study, config, folder)
+        _check_request(study, config, folder, settings or {})
     return study
 
 
@@ -100,10 +106,11 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     )
 
 
-def _check_request(study: optuna.Study, config: TuneConfig, folder: Path) -> None:
+def _check_request(study: optuna.Study, config: TuneConfig, folder: Path, settings: Mapping[str, Any]) -> None:
     asked = {name: value for name, value in _flat(asdict(config)).items() if name not in _FREE}
     begun = study.user_attrs.get(REQUEST)
     if begun is None:
+        study.set_user_attr(SETTINGS, settings)
         study.set_user_attr(REQUEST, asked)
         return
     for name in {**begun, **asked}:
@@ -112,6 +119,12 @@ def _check_request(study: optuna.Study, config: TuneConfig, folder: Path) -> Non
                 f"the study in {folder} was begun with --{name.replace('_', '-')} {_shown(begun.get(name))}, not "
                 f"{_shown(asked.get(name))}: give the same, or another --out"
             )
+    difference = difference_of(study.user_attrs.get(SETTINGS, {}), settings)
+    if difference:
+        raise UsageError(
+            f"the study in {folder} was begun with {difference} (a default has changed, or what is known of the task): "
+            "give another --out"
+        )
 
 
 def _flat(request: dict[str, Any]) -> dict[str, Any]:

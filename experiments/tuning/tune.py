@@ -15,6 +15,8 @@ from s7rl.experiments.config import LearnConfig, TrainConfig, TuneConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.interruption import stop_on_signals
 from s7rl.experiments.plan import plan
+from s7rl.experiments.presets import AGENTS
+from s7rl.experiments.settings import as_json, settings_for
 from s7rl.experiments.tuning.search_spaces import space_of
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def tune(config: TuneConfig, console: Console) -> int:
     request = TrainConfig(**given, eval_episodes=config.eval_episodes)
     settings, task = plan(request)
     request = replace(request, steps=config.steps or max(settings.steps // PART, 1))
-    if not space_of(task, request):
+    space = space_of(task, request)
+    if not space:
         raise UsageError("every option that would be searched is given: leave some of them out")
     name = f"{settings.env_id.rsplit('/', 1)[-1]}-{config.agent}"
     folder = Path(config.out or Path(config.runs) / "tune" / name)
@@ -54,7 +57,8 @@ def tune(config: TuneConfig, console: Console) -> int:
     from s7rl.experiments.tuning.trials import Objective, TrialBar
     from s7rl.experiments.wording import plural, say
 
-    study = open_study(replace(config, steps=request.steps), folder)
+    derived = {**as_json(settings_for(task, AGENTS[request.agent], request)), "searched": sorted(space)}
+    study = open_study(replace(config, steps=request.steps), folder, derived)
     say(console, f"{folder}: {plural(config.trials, 'trial')} of {plural(request.steps or 0, 'step')}")
     line = "stopping after this update (Ctrl-C again: at once); the trial that is under way is lost"
     with stop_on_signals(lambda _: say(console, line)) as interruption, TrialBar(console, config.trials) as bar:

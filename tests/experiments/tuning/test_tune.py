@@ -3,7 +3,8 @@
 Mutations seen to fail: the lowest return taken for the best; one sampler seed, or one learning seed, for all trials;
 scored on the evaluations' seeds; another score; four times the steps; pruned at the last look, or looked at after every
 rollout, or not pruned at all; a nan that ends the study; a preset without what was drawn, or kept only at the end; as
-many steps as a training; exit code 0 after Ctrl-C; a study with nothing to search; cmaes not asked for.
+many steps as a training; exit code 0 after Ctrl-C; a study with nothing to search; cmaes not asked for; other settings
+that follow let through, or another search.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ from s7rl.agents import NumericalError, RecurrentPPO
 from s7rl.envs import find_task
 from s7rl.experiments.building import build
 from s7rl.experiments.cli import main
+from s7rl.experiments.presets import SUITES
 from s7rl.experiments.run_folder import open_run_folder
 from s7rl.experiments.train import evaluate_agent
 
 optuna = pytest.importorskip("optuna")
+from s7rl.experiments.tuning.search_spaces import COMMON  # noqa: E402
 from s7rl.experiments.tuning.study import LOOKS, OPTIONS, REQUEST  # noqa: E402
 from s7rl.experiments.tuning.trials import ENDED, LEARNING_SEED  # noqa: E402
 
@@ -149,6 +153,20 @@ def test_nothing_is_pruned_at_the_last_look(tmp_path: Path, monkeypatch: pytest.
     assert main([*STUDY, "--steps", "256", "--trials", "1", "--runs", str(tmp_path)]) == 0
     assert looks == []
     assert list(loaded(tmp_path).trials[0].intermediate_values) == [LOOKS]
+
+
+def test_a_study_does_not_go_on_with_other_defaults(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = replace(SUITES["memory"], normalize_rewards=False)
+    monkeypatch.setattr("s7rl.experiments.settings.SUITES", {**SUITES, "memory": memory})
+    assert main([*STUDY, "--trials", "4", "--runs", str(tuned)]) == 2
+    assert "was begun with normalize_rewards True, now it would be False (a default" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setitem(COMMON, "max_grad_norm", COMMON["vf_coef"])
+    assert main([*STUDY, "--trials", "4", "--runs", str(tuned)]) == 2
+    assert "was begun with searched [" in capsys.readouterr().err
+    assert len(loaded(tuned).trials) == 3
 
 
 def test_a_trial_whose_numbers_explode_is_pruned_and_the_study_goes_on(
