@@ -10,7 +10,7 @@ from shlex import quote
 from typing import Any
 
 from rich.console import Console
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents import NumericalError, RecurrentPPO
 from s7rl.agents.distributed import rank, world_size
@@ -246,7 +246,7 @@ def _evaluate(
 def _introduce(
     console: Console, settings: RunSettings, task: Task, model: RecurrentPPO, vec_env: VecEnv, folder: RunFolder
 ) -> None:
-    normalizer = unwrap_vec_normalize(vec_env)
+    normalizer = model.get_vec_normalize_env()
     scales = {} if normalizer is None else {"observations": normalizer.norm_obs, "rewards": normalizer.norm_reward}
     print_settings(
         console,
