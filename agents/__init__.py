@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from s7rl.agents.distributed import process_group as process_group
     from s7rl.agents.export import export_agent as export_agent
     from s7rl.agents.history_extractor import S7HistoryExtractor as S7HistoryExtractor
+    from s7rl.agents.normalization import VecScale as VecScale
     from s7rl.agents.normalization import load_normalization as load_normalization
     from s7rl.agents.policies import RecurrentActorCriticPolicy as RecurrentActorCriticPolicy
     from s7rl.agents.ppo import RecurrentPPO as RecurrentPPO
@@ -37,6 +38,7 @@ _HOMES = {
     "RecurrentPPO": "s7rl.agents.ppo",
     "S7HistoryExtractor": "s7rl.agents.history_extractor",
     "ShapedRewardVecEnv": "s7rl.agents.shaped_reward",
+    "VecScale": "s7rl.agents.normalization",
     "WorkerError": "s7rl.agents.workers",
     "WorkerVecEnv": "s7rl.agents.workers",
     "export_agent": "s7rl.agents.export",

@@ -15,6 +15,33 @@ from s7rl.agents.checkpoint_files import FORMAT_VERSION, Tensors, naming_the_fil
 from s7rl.checks import check_arguments
 
 
+class RunningMeanSquare(RunningMeanStd):
+    """The running mean square of numbers: their variance around a ``mean`` that stays 0."""
+
+    def update(self, arr: np.ndarray) -> None:
+        """Take in a batch, the first dimension of an array."""
+        self.update_from_moments(np.zeros_like(self.mean), np.mean(np.square(arr, dtype=np.float64), axis=0), len(arr))
+
+
+class VecScale(VecNormalize):
+    """A ``VecNormalize`` that divides observations by their root mean square, and leaves their mean where it is.
+
+    What is rare stands out as in a ``VecNormalize``.  But where most entries keep their values and noise lies on them,
+    that takes the values away, and blows up the noise.  Its arguments are those of ``VecNormalize``; checkpoints,
+    :func:`load_normalization` and exports take it for one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.norm_obs:
+            own: Any = self.obs_rms
+            self.obs_rms: Any = (
+                {key: RunningMeanSquare(shape=statistics.mean.shape) for key, statistics in own.items()}
+                if isinstance(own, dict)
+                else RunningMeanSquare(shape=own.mean.shape)
+            )
+
+
 def running_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
     """The running statistics of a normaliser by name: of observations, where it scales them, and of returns."""
     running = {"ret_rms": normalizer.ret_rms}

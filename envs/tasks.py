@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 
 from s7rl.envs.registry import OWN_MODULE, SUITES, find_suite, make_env
-from s7rl.envs.suites.suite import Facts
+from s7rl.envs.suites.suite import Facts, shows_numbers
 from s7rl.envs.wrappers.by_name import WRAPPERS, parse_wrapper
 
 
@@ -58,11 +58,25 @@ def _limit_of_the_longest_mission(level: Any) -> int | None:
     return int(level.room_size**2 * level.num_rows * level.num_cols * ways)
 
 
-def own_limit_of(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> int | None:
-    """Make an environment, for its ``own_limit``, and close it."""
+class Probe(NamedTuple):
+    """What an environment says of itself once it is made."""
+
+    limit: int | None
+    """After how many steps it ends an episode by itself, None where it does not say."""
+    shows_numbers: bool
+    """Whether its observations, those of its wrappers, are of a ``Box`` space."""
+
+
+def probe(env: gym.Env[Any, Any]) -> Probe:
+    """Ask an environment what it alone can say."""
+    return Probe(own_limit(env), shows_numbers(env.observation_space))
+
+
+def make_and_probe(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> Probe:
+    """Make an environment, for its ``probe``, and close it."""
     env = make_env(env_id, env_kwargs, wrappers=wrappers)
     try:
-        return own_limit(env)
+        return probe(env)
     finally:
         env.close()
 
@@ -71,7 +85,7 @@ def find_task(
     env_id: str,
     env_kwargs: Mapping[str, object] | None = None,
     wrappers: Sequence[str] = (),
-    limit_of: Callable[[str, Mapping[str, object], Sequence[str]], int | None] = own_limit_of,
+    probe_of: Callable[[str, Mapping[str, object], Sequence[str]], Probe] = make_and_probe,
 ) -> Task:
     """Describe an environment; scores and lengths follow its keyword arguments.
 
@@ -83,7 +97,7 @@ def find_task(
         env_id: as ``make_env`` takes it.
         env_kwargs: keyword arguments of the environment.
         wrappers: what stands around it, the first innermost.
-        limit_of: makes such an environment where that is needed, and finds its ``own_limit``.
+        probe_of: makes such an environment where that is needed, and asks it.
 
     Raises:
         ValueError: in one line, as ``make_env``, if the id, a keyword argument or a wrapper is unknown or cannot be
@@ -92,16 +106,15 @@ def find_task(
     """
     env_id = env_id.removeprefix(OWN_MODULE)
     kwargs = dict(env_kwargs or {})
-    # Making it is the test of the arguments, and tells the limit that some environments keep to themselves.  A known
-    # task without arguments is described without its package being installed.
-    length = None
-    if kwargs or wrappers or env_id not in task_ids():
-        length = limit_of(env_id, kwargs, wrappers)
+    # Making it is the test of the arguments, and tells what some environments keep to themselves.  A known task without
+    # arguments is described without its package being installed.
+    made = probe_of(env_id, kwargs, wrappers) if kwargs or wrappers or env_id not in task_ids() else None
     overridden = kwargs.pop("max_episode_steps", None)
     kwargs.pop("disable_env_checker", None)
     facts = {**_describe(env_id, kwargs), "env_kwargs": dict(env_kwargs or {}), "wrappers": tuple(wrappers)}
-    if facts["episode_length"] is None:
-        facts["episode_length"] = length
+    if made is not None:
+        facts["shows_numbers"] = made.shows_numbers
+        facts["episode_length"] = facts["episode_length"] or made.limit
     shorter = isinstance(overridden, int) and overridden < (facts["episode_length"] or math.inf)
     if shorter:
         facts |= {"episode_length": overridden, "memory_span": None, "random_return": None}
@@ -111,8 +124,6 @@ def find_task(
         facts["memory_span"] = None  # the wrapper may hide something
     if shorter or wrappers:
         facts |= {"optimal_return": None, "memoryless_return": None}
-    if wrappers:
-        facts["shows_symbols"] = False  # they may put something beside it
     return Task(env_id=env_id, **facts)
 
 

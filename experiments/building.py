@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from s7rl.agents import (
     RecurrentPPO,
     ShapedRewardVecEnv,
+    VecScale,
     WorkerError,
     load_normalization,
     make_vec,
@@ -115,12 +116,13 @@ def make_environments(settings: RunSettings) -> VecEnv:
             vec_env = ShapedRewardVecEnv(vec_env, shaping)
         # The policy scales images itself, and the entries of a Dict may be symbols.
         scales_observations = (
-            settings.normalize_observations
+            bool(settings.normalize_observations)
             and policy_name(vec_env.observation_space) == "MlpPolicy"
             and isinstance(vec_env.observation_space, spaces.Box)
         )
         if scales_observations or settings.normalize_rewards:
-            vec_env = VecNormalize(
+            normalizer = VecScale if settings.normalize_observations == "scale" else VecNormalize
+            vec_env = normalizer(
                 vec_env, norm_obs=scales_observations, norm_reward=settings.normalize_rewards, gamma=settings.gamma
             )
     except WorkerError as error:

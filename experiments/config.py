@@ -60,8 +60,9 @@ class PPOOptions:
     """Weight of the value loss."""
     max_grad_norm: Annotated[OptionalRealNumber, FOLLOWS_TASK] = None
     """Gradients longer than this are scaled down to it."""
-    normalize_observations: Annotated[bool | None, FOLLOWS_TASK] = None
-    """Whether Box observations, images aside, are scaled to mean 0 and variance 1 while learning."""
+    normalize_observations: Annotated[bool | Literal["scale"] | None, FOLLOWS_TASK] = None
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1 while learning; scale: to a mean
+    square of 1, their mean left where it is."""
     normalize_rewards: Annotated[bool | None, FOLLOWS_TASK] = None
     """Whether rewards are scaled to a return of variance 1 while learning; what is reported is not."""
 

@@ -1,8 +1,8 @@
 """The named agents and experiments, and what changes from one suite of tasks to another.
 
 Presets are values of frozen dataclasses. The numbers of the suites are single choices, not tuned but for those of
-``memory`` (experiments/results/tmaze/README.md says how); where a number can follow from the task (rollout length,
-minibatch, memory horizons) it does, in ``settings``.
+``memory`` (the READMEs in experiments/results/tmaze and, of its scaling, experiments/results/noise say how); where a
+number can follow from the task (rollout length, minibatch, memory horizons) it does, in ``settings``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from s7rl.experiments.grid import Grid
 
@@ -78,8 +78,9 @@ class SuiteSettings:
     """Gradient clipping."""
     horizon_factor: int = 10
     """The slowest modes start with a horizon of this many times the task's memory span: they cost nothing."""
-    normalize_observations: bool = False
-    """Whether Box observations, images aside, are scaled to mean 0 and variance 1 (SB3's VecNormalize)."""
+    normalize_observations: bool | Literal["scale"] = False
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1 (SB3's VecNormalize); "scale": to a
+    mean square of 1, their mean left where it is (``s7rl.agents.VecScale``)."""
     normalize_rewards: bool = False
     """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize)."""
     sde_sample_freq: int | None = None
@@ -145,14 +146,15 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         # On a long corridor a step costs a thousandth of the goal: unscaled, errors of the value drown it.
         # Until a cue is used the value cannot foresee an episode's end: at a weight of 0.5 its errors drown the cue.
         # Clipping bounds what one rollout teaches, however long it is: many small ones teach more.
-        # A cue is rare, so its variance is small: unscaled, numbers of noise at every step drown it.
+        # A cue is rare: unscaled, numbers of noise at every step drown it.  Its noise is what is left of a corridor
+        # whose mean is taken away.
         "memory": SuiteSettings(
             n_envs=32,
             min_n_steps=256,
             max_rollout_steps=2**13,
             min_n_envs=8,
             vf_coef=0.03,
-            normalize_observations=True,
+            normalize_observations="scale",
             normalize_rewards=True,
         ),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.

@@ -8,7 +8,7 @@ from typing import Any
 
 from s7rl.envs import Task, find_task, has_batched_engine
 from s7rl.envs.registry import check_names
-from s7rl.envs.tasks import own_limit
+from s7rl.envs.tasks import Probe, probe
 from s7rl.experiments.errors import TrainingError
 
 
@@ -29,7 +29,7 @@ def task_of_run(env_id: str, env_kwargs: Mapping[str, Any], wrappers: Sequence[s
     if worker_timeout <= 0 or has_batched_engine(env_id, env_kwargs, wrappers):
         return find_task(env_id, env_kwargs, wrappers)
 
-    def limit_in_worker(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> int | None:
+    def probe_in_worker(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> Probe:
         check_names(env_id, env_kwargs, wrappers)
         # Only now: it imports torch, and a mistyped name is answered at once.
         from s7rl.agents.vectorization import in_processes
@@ -37,9 +37,10 @@ def task_of_run(env_id: str, env_kwargs: Mapping[str, Any], wrappers: Sequence[s
 
         try:
             with closing(in_processes(env_id, 1, env_kwargs, float(worker_timeout), wrappers)) as worker:
-                (limit,) = worker.ask(own_limit, [()])
+                (answer,) = worker.ask(probe, [()])
         except WorkerError as error:
             raise TrainingError(str(error), error.traceback) from error
-        return limit if isinstance(limit, int) else None
+        assert isinstance(answer, Probe)
+        return answer
 
-    return find_task(env_id, env_kwargs, wrappers, limit_in_worker)
+    return find_task(env_id, env_kwargs, wrappers, probe_in_worker)

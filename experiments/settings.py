@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from s7rl.agents.minibatch_sizes import cut_rollout, divisors
 from s7rl.envs import Task, has_batched_engine
@@ -98,8 +98,8 @@ class RunSettings:
     """Weight of the value loss."""
     max_grad_norm: float
     """Gradient clipping."""
-    normalize_observations: bool
-    """Whether Box observations, images aside, are scaled to mean 0 and variance 1."""
+    normalize_observations: bool | Literal["scale"]
+    """Whether Box observations, images aside, are scaled to mean 0 and variance 1; "scale": to a mean square of 1."""
     normalize_rewards: bool
     """Whether rewards are scaled to a return of variance 1."""
     sde_sample_freq: int | None = None
@@ -239,9 +239,8 @@ def settings_for(task: Task, agent: AgentPreset, config: TrainConfig) -> RunSett
         ent_coef=_first(ppo.ent_coef, suite.ent_coef),
         vf_coef=_first(ppo.vf_coef, suite.vf_coef),
         max_grad_norm=_first(ppo.max_grad_norm, suite.max_grad_norm),
-        normalize_observations=_first(
-            ppo.normalize_observations, suite.normalize_observations and not task.shows_symbols
-        ),
+        normalize_observations=task.shows_numbers is not False
+        and _first(ppo.normalize_observations, suite.normalize_observations),
         normalize_rewards=_first(ppo.normalize_rewards, suite.normalize_rewards),
         sde_sample_freq=suite.sde_sample_freq,
         workers=_workers(task, config),

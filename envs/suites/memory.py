@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
-from s7rl.envs.suites.suite import Facts, Suite
+from s7rl.envs.suites.suite import Facts, Suite, shows_numbers
 
 _CLASSES = {
     "TMazePassive": "tmaze",
@@ -34,7 +33,7 @@ _CLASSES = {
 def _describe(env_id: str, kwargs: Mapping[str, Any]) -> Facts:
     environment: Any = load_env_creator(str(SUITE.own[env_id]["entry_point"]))
     facts: Facts = environment.facts(**kwargs)
-    return replace(facts, shows_symbols=isinstance(environment(**kwargs).observation_space, spaces.Discrete))
+    return replace(facts, shows_numbers=shows_numbers(environment.engine(1, **kwargs).observation_space))
 
 
 SUITE = Suite(

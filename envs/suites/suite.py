@@ -33,8 +33,13 @@ class Facts:
     """Mean return of uniformly random actions."""
     steps: int = 1_000_000
     """Default training budget in environment steps."""
-    shows_symbols: bool = False
-    """Whether each observation is known to be a symbol, of a ``Discrete`` space: there is nothing to scale."""
+    shows_numbers: bool | None = None
+    """Whether observations are of a ``Box`` space; those of others, symbols or several parts, are not scaled."""
+
+
+def shows_numbers(space: gym.Space[Any]) -> bool:
+    """Return whether observations of a space may be scaled as one array."""
+    return isinstance(space, gym.spaces.Box)
 
 
 def as_it_is(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

@@ -2,7 +2,7 @@
 
 Mutations that these tests were seen to fail on: statistics not put back; names or shapes not compared; a loss that is
 not said, is said after a mere reset, or is looked for in the count alone; an environment that scales nothing not named,
-or named where rewards alone were scaled; a damaged file not looked at.
+or named where rewards alone were scaled; a damaged file not looked at; of a scale, a mean that moves, squares left out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
-from s7rl.agents import RecurrentPPO, load_normalization, make_vec
+from s7rl.agents import RecurrentPPO, VecScale, load_normalization, make_vec
 from s7rl.agents.checkpoint_files import unpack_checkpoint
+from s7rl.agents.normalization import running_statistics
 
 
 def poles() -> VecEnv:
@@ -77,6 +78,36 @@ def test_they_come_back_for_evaluation(trained: RecurrentPPO, saved: Path) -> No
     assert_same_statistics(restored, env)
     raw = np.array([[0.5, -1.0]], dtype=np.float32)
     np.testing.assert_allclose(np.asarray(restored.normalize_obs(raw)), np.asarray(env.normalize_obs(raw)))
+
+
+@pytest.mark.parametrize("make", [poles, pairs])
+def test_a_scale_divides_by_the_root_mean_square_and_leaves_the_mean(make: Any) -> None:
+    env = VecScale(make(), epsilon=0.0)
+    scaled: Any = env.reset()
+    seen: list[Any] = [env.get_original_obs()]
+    for _ in range(40):
+        scaled, *_ = env.step(np.ones(2, dtype=int))
+        seen.append(env.get_original_obs())
+    for key in (None,) if make is poles else ("cart", "pole"):
+        ours, entries = (scaled if key is None else scaled[key]), [o if key is None else o[key] for o in seen]
+        # SB3 begins with a pseudo-sample of variance 1 that weighs 1e-4.
+        squares = (np.square(entries, dtype=float).sum(axis=(0, 1)) + 1e-4) / (2 * 41 + 1e-4)
+        np.testing.assert_allclose(ours, entries[-1] / np.sqrt(squares), rtol=1e-5)
+
+
+def test_a_scale_comes_back_and_learns_on_as_one(tmp_path: Path) -> None:
+    env, fresh = VecScale(poles()), VecScale(poles())
+    agent(env).learn(64).save(tmp_path / "agent")
+    assert_same_statistics(load_normalization(tmp_path / "agent", poles()), env)
+    RecurrentPPO.load(tmp_path / "agent", env=fresh).learn(64)
+    running: Any = fresh.obs_rms
+    assert running.count > 120
+    assert not running.mean.any()
+
+
+def test_a_scale_of_rewards_alone_leaves_observations() -> None:
+    env = VecScale(poles(), norm_obs=False)
+    assert list(running_statistics(env)) == ["ret_rms"]
 
 
 def test_without_normalisation_the_environment_is_left_alone(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Mutations seen to fail: an agent's options of the core left out, or put over those that are given; a trace decay or a
 clipping of gradients that is no suite's; every network of 64 features; annealing the other way round;
-rewards scaled where observations are; gSDE whatever the suite, the actions or the user say.
+rewards scaled where observations are; gSDE whatever the suite, the actions or the user say; each scale a VecNormalize.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
 from s7rl import make_core
-from s7rl.agents import RecurrentPPO
+from s7rl.agents import RecurrentPPO, VecScale
 from s7rl.envs import Task, find_task
-from s7rl.experiments.building import build
+from s7rl.experiments.building import build, make_environments
 from s7rl.experiments.config import NetworkOptions, PPOOptions, TrainConfig
 from s7rl.experiments.presets import AGENTS, SUITES
 from s7rl.experiments.settings import RunSettings, settings_for
@@ -73,7 +73,17 @@ def test_the_settings_of_every_suite_reach_the_trainer_and_it_learns(name: str) 
     assert (model.lr_schedule(0.5) < suite.learning_rate) == suite.anneal
     assert rewards == suite.normalize_rewards
     # What a T-maze and FrozenLake show are symbols, and symbols are not scaled.
-    assert observations == (suite.normalize_observations and name not in ("memory", "gymnasium"))
+    assert observations == (bool(suite.normalize_observations) and name not in ("memory", "gymnasium"))
+
+
+def test_numbers_of_memory_are_divided_by_their_size_and_others_as_the_user_says() -> None:
+    needle = settings_of(find_task("s7rl/Needle-v0", {"length": 5}))
+    kinds = []
+    for asked in (needle, replace(needle, normalize_observations=True), settings_of(find_task(TASKS["control"]))):
+        vec_env = make_environments(asked)
+        with closing(vec_env):
+            kinds.append(type(vec_env))
+    assert kinds == [VecScale, VecNormalize, VecNormalize]
 
 
 def test_box_actions_explore_as_the_suite_or_the_user_says() -> None:

@@ -101,10 +101,13 @@ def test_control_learns_from_short_rollouts_and_scales_what_it_sees() -> None:
 
 
 def test_symbols_are_not_scaled_and_the_user_decides_about_the_rest() -> None:
-    # Seen to fail it: symbols scaled; numbers of the suite memory not.
-    assert settings().normalize_observations
-    assert not settings(replace(corridor(100), shows_symbols=True)).normalize_observations
-    assert not settings(ppo=PPOOptions(normalize_observations=False)).normalize_observations
+    # Seen to fail it: symbols scaled; numbers of the suite memory not, or otherwise than the user says.
+    assert settings().normalize_observations == "scale"
+    symbols = replace(corridor(100), shows_numbers=False)
+    for asked in (None, True, "scale", False):
+        given = PPOOptions(normalize_observations=asked)
+        assert settings(symbols, ppo=given).normalize_observations is False
+        assert settings(ppo=given).normalize_observations == ("scale" if asked is None else asked)
 
 
 def test_modes_are_for_cores_that_have_them() -> None:
