@@ -27,7 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch
 
-    import tests.type_checks  # noqa: F401  # jaxtyping imports "tests" alone, and asks it for what pyproject.toml names
+    from tests import type_checks  # jaxtyping imports "tests" alone, and asks it for what pyproject.toml names
+
+    if "remembering" in config.option.jaxtyping_packages:
+        jaxtyping.jaxtyped = type_checks.jaxtyped  # type: ignore[assignment]
 
     torch.set_num_threads(1)
     if on_gpu and not torch.cuda.is_available():

@@ -3,21 +3,26 @@
 What beartype looks at by chance, an entry of a tuple of any length, is remembered by chance.
 
 Mutations seen to fail: everything checked again; the shape of an array, or the entries of a dictionary, forgotten;
-the generator left as beartype left it.
+the generator left as beartype left it; of a call that has passed, a result of another kind not checked, or the function
+called again for the check.
 """
 
 import random
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Float, TypeCheckError, jaxtyped
+from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
-from tests.type_checks import kind, remembering
+from s7rl import linear_scan
+from tests.type_checks import jaxtyped, kind, remembering
 
 
-@jaxtyped(typechecker=remembering)
+@remembering
 def first(x: Float[Tensor, "T B"], y: Float[Tensor, "T B"], *more: int, result: object = None) -> Float[Tensor, " B"]:
     return x[0] if result is None else result  # type: ignore[return-value]
 
@@ -31,15 +36,15 @@ def test_what_has_passed_passes_again_and_nothing_else_does() -> None:
         with pytest.raises(TypeCheckError):
             first(x, x.int())
         with pytest.raises(TypeCheckError):
-            first(x, np.zeros((3, 2), np.float32))  # type: ignore[arg-type]
+            first(x, np.zeros((3, 2), np.float32))
         with pytest.raises(TypeCheckError):
-            first(x, x, 1, "2")  # type: ignore[arg-type]
+            first(x, x, 1, "2")
         with pytest.raises(TypeCheckError):
             first(x, x, result=x)
         assert first(x[:2], x[:2], 1).shape == (2,)
 
 
-@jaxtyped(typechecker=remembering)
+@remembering
 def longest(texts: list[str]) -> str:
     return max(texts, key=len)
 
@@ -54,13 +59,53 @@ def test_each_kind_of_call_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) ->
     looked_at: list[object] = []
 
     def spying(function: object) -> object:
-        return lambda *args, **kwargs: looked_at.append(args)
+        return lambda *args, **kwargs: looked_at.append((args, kwargs))
 
     monkeypatch.setattr("tests.type_checks.beartype", spying)
-    check = remembering(lambda x: x)
+    results: list[object] = []
+
+    @remembering
+    def identity(x: object) -> object:
+        results.append(x)
+        return x if len(results) < 7 else None
+
     for value in (torch.zeros(2), torch.ones(2), torch.zeros(3), torch.zeros(2, dtype=torch.int64), torch.ones(3)):
-        check(value)
-    assert len(looked_at) == 3
+        assert identity(value) is value
+    assert len(looked_at) == 3 * 2, "the arguments, and the result with them"
+    for value in (torch.ones(2), torch.zeros(2), torch.zeros(2)):
+        identity(value)
+    assert len(looked_at) == 4 * 2, "a result of another kind"
+    assert len(results) == 8, "no function is called for the check"
+
+
+def test_a_result_of_another_kind_is_checked_although_the_call_has_passed() -> None:
+    results = ["a", 1, "b", 1]
+
+    @remembering
+    def following() -> str:
+        return results.pop(0)  # type: ignore[return-value]
+
+    for right in (True, False, True, False):
+        with nullcontext() if right else pytest.raises(TypeCheckError):
+            following()
+
+
+@dataclass
+class Width:
+    value: int
+
+
+def test_what_a_dataclass_is_made_of_is_checked() -> None:
+    checked: Any = jaxtyped(typechecker=remembering)(Width)
+    assert checked(3) == Width(3)
+    with pytest.raises(TypeCheckError):
+        checked("3")
+
+
+def test_it_is_what_the_sources_are_checked_with(request: pytest.FixtureRequest) -> None:
+    if "remembering" not in request.config.option.jaxtyping_packages:
+        pytest.skip("another checker was asked for")
+    assert linear_scan.__code__ is longest.__code__
 
 
 @pytest.mark.parametrize(
