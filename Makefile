@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 
+# With it, every process that a test starts would compile again all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 # $(call given,NAME,--option): "--option VALUE" if NAME=VALUE stands on make's command line, else nothing.  Variables
 # of the environment do not count, since some shells export an ENV that has nothing to do with us.
 given = $(if $(filter command,$(origin $1)),$2 $($1))
