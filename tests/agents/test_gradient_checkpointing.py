@@ -15,10 +15,10 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from s7rl import core_names
 from s7rl.agents import RecurrentPPO, gradient_checkpointing
 from s7rl.agents.rollout_buffer import Sequences
 from tests.agents.clockwork import TERMINAL, TIME_OUT, Script, agent, clockworks
+from tests.agents.cores import every_core
 
 SCRIPT: Script = ((11, TIME_OUT), (9, TERMINAL))
 STEPS = 24
@@ -41,7 +41,7 @@ def gradients(model: RecurrentPPO, batch: Sequences) -> list[Tensor | None]:
     return [values, log_probs, state, *torch.autograd.grad(loss, list(model.policy.parameters()), allow_unused=True)]
 
 
-@pytest.mark.parametrize("core", core_names())
+@every_core
 @pytest.mark.parametrize(("steps", "critic_core"), [(1, "shared"), (5, "separate"), (7, "none"), (99, "shared")])
 def test_values_and_gradients_are_the_same(core: str, steps: int, critic_core: str) -> None:
     model = trained(core=core, critic_core=critic_core)

@@ -15,10 +15,10 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from torch import Tensor
 
-from s7rl import core_names
 from s7rl.agents import RecurrentPPO
 from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import agent, clockworks
+from tests.agents.cores import every_core
 
 BOX = spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([3.0, 0.5], np.float32))
 
@@ -29,7 +29,7 @@ def explorer(core: str = "s7", **options: Any) -> RecurrentPPO:
     return agent(env, core=core, use_sde=True, policy_kwargs={"log_std_init": -1.0, **policy_kwargs}, **options)
 
 
-@pytest.mark.parametrize("core", core_names())
+@every_core
 @pytest.mark.parametrize("policy_kwargs", [{}, {"squash_output": True}, {"full_std": False, "use_expln": True}])
 def test_before_the_first_gradient_step_the_ratio_is_1(core: str, policy_kwargs: dict[str, Any]) -> None:
     model = explorer(core, n_steps=10, batch_size=20, sde_sample_freq=4, policy_kwargs=policy_kwargs)

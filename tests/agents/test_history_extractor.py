@@ -22,9 +22,9 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
-from s7rl import core_names
 from s7rl.agents import S7HistoryExtractor
 from s7rl.envs import HistoryWrapper
+from tests.agents.cores import every_core
 from tests.envs.wrappers.babbler import OBSERVATIONS, Babbler
 
 LENGTH = 4
@@ -95,7 +95,7 @@ def check(kind: str, **options: Any) -> None:
         torch.testing.assert_close(features(made, shown), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("core", core_names())
+@every_core
 def test_features_are_those_of_stepping_any_core_over_the_episodes_last_observations(core: str) -> None:
     check("matrix", core=core, n_blocks=2)
 

@@ -15,13 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from s7rl import core_names
 from s7rl.agents import RecurrentPPO
 from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import TERMINAL, TIME_OUT, Clockwork, Script, agent, clockworks
+from tests.agents.cores import every_core, every_core_with_memory
 
-every_core = pytest.mark.parametrize("core", core_names())
-remembering = pytest.mark.parametrize("core", [name for name in core_names() if name != "none"])
 LONG = ((11, TIME_OUT), (9, TERMINAL))
 ENDLESS = ((99, TERMINAL),)
 
@@ -82,7 +80,7 @@ def test_before_the_first_gradient_step_the_ratio_is_1_however_rows_are_cut(core
     assert model.logger.name_to_value["train/clip_fraction"] == 0.0
 
 
-@remembering
+@every_core_with_memory
 def test_a_critic_with_a_core_of_its_own_remembers_with_it_and_one_without_does_not(core: str) -> None:
     sizes = {}
     for critic_core in ("shared", "separate", "none"):
@@ -102,7 +100,7 @@ def test_a_critic_with_a_core_of_its_own_remembers_with_it_and_one_without_does_
     assert sizes["none"] == sizes["shared"]
 
 
-@remembering
+@every_core_with_memory
 @pytest.mark.parametrize(("critic_core", "trains_the_actor"), [("shared", True), ("separate", False), ("none", False)])
 def test_the_critic_trains_the_core_that_it_reads(core: str, critic_core: str, trains_the_actor: bool) -> None:
     model = agent(clockworks(2), core=core, n_steps=8, policy_kwargs={"critic_core": critic_core})
@@ -143,7 +141,7 @@ def test_sequences_are_the_pieces_of_the_rows_with_the_states_before_and_after_t
             torch.testing.assert_close(sequences.next_state[column], states[4 * piece + 4], rtol=1e-5, atol=1e-5)
 
 
-@remembering
+@every_core_with_memory
 @pytest.mark.parametrize("critic_core", ["shared", "separate"])
 def test_refreshed_states_are_those_of_the_weights_of_now_from_the_first_step_of_the_row(
     core: str, critic_core: str
@@ -179,7 +177,7 @@ def test_states_are_refreshed_at_each_pass_but_the_first_or_never(
     assert sum(not torch.equal(state, seen[0]) for state in seen) == refreshes
 
 
-@remembering
+@every_core_with_memory
 @pytest.mark.parametrize("script", [LONG, ENDLESS])
 def test_a_rollout_begins_with_a_state_that_the_last_steps_before_it_have_warmed_up(core: str, script: Script) -> None:
     model = agent(clockworks(2, script=script), core=core, n_steps=12, burn_in=5)
@@ -214,7 +212,7 @@ def test_a_reset_forgets_what_the_memory_would_be_warmed_up_with() -> None:
     assert not model.rollout_buffer.states[0].any()
 
 
-@remembering
+@every_core_with_memory
 def test_staleness_is_the_largest_distance_between_states_as_acted_and_as_learned(core: str) -> None:
     model = agent(clockworks(2, script=LONG), core=core, n_steps=12, sequence_length=6, batch_size=12)
     model.learn(24)

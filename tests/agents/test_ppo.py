@@ -21,8 +21,7 @@ from s7rl import core_names
 from s7rl.agents import RecurrentPPO, threads
 from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import TIME_OUT, Clockwork, agent, clockworks, replay, returns
-
-every_core = pytest.mark.parametrize("core", core_names())
+from tests.agents.cores import every_core
 
 
 @every_core
@@ -65,7 +64,7 @@ def test_time_outs_of_all_environments_in_one_step_each_bootstrap_with_their_own
         assert not torch.allclose(fresh, buffer.next_values[3], atol=1e-3), "the state makes a difference"
 
 
-@every_core
+@pytest.mark.parametrize("core", core_names())
 def test_the_second_rollout_goes_on_where_the_first_stopped(core: str) -> None:
     model = agent(clockworks(2), core=core, n_steps=8)
     model.learn(2 * 8 * 2)

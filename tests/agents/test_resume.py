@@ -40,8 +40,8 @@ from s7rl.envs.wrappers.reward import ShapedReward
 
 STEPS, ENVS, ROLLOUTS, STOP = 10, 2, 6, 3
 Make = Callable[[], VecEnv]
-# Imports torch once for all processes of all tests here.
-multiprocessing.get_context("forkserver").set_forkserver_preload(["s7rl.agents.environment_state"])
+# Imports torch, and what this module does, once for all processes of all tests here.
+multiprocessing.get_context("forkserver").set_forkserver_preload(["s7rl.agents.ppo", "pytest"])
 
 
 class Drift(gym.Env[NDArray[np.float32], Any]):

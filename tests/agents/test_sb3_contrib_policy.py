@@ -28,10 +28,10 @@ from s7rl import Core, core_names
 from s7rl.agents.encoders import ImageExtractor, MultiInputExtractor
 from s7rl.agents.sb3_contrib import S7Policy
 from tests.agents.clockwork import MIXED, clockworks, replay, returns
+from tests.agents.cores import every_core, with_core
 from tests.envs.wrappers.babbler import Babbler
 
 STEPS, ENVS = 16, 3
-every_core = pytest.mark.parametrize("core", core_names())
 
 
 def agent(env: Any, *, core: str = "s7", critic_core: str = "shared", **options: Any) -> Any:
@@ -88,7 +88,7 @@ def check_ratio(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("core", "critic_core"), [*((core, "separate") for core in core_names()), ("s7", "shared"), ("s7", "none")]
+    ("core", "critic_core"), [*with_core(core_names(), "separate"), ("s7", "shared"), ("s7", "none")]
 )
 def test_the_first_ratio_of_an_update_is_1_with_episodes_that_end_within(core: str, critic_core: str) -> None:
     check_ratio(agent(clockworks(ENVS), core=core, critic_core=critic_core))
