@@ -27,14 +27,14 @@ from s7rl.experiments.run_folder import STEPS
 from s7rl.experiments.run_log import BEST_RETURN, ProgressCSV
 
 TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "16", "--d-model", "8", "--d-state", "8"]
-ROLLOUT, ROLLOUTS = 8 * 16, 30
+ROLLOUT, ROLLOUTS = 8 * 16, 12
 WORDS = ["train", *TINY, "--steps", str(ROLLOUT * ROLLOUTS), "--seed", "1", "--eval-episodes", "3"]
-# A checkpoint every tenth of a second, so that a run of seconds is killed between two.
+# A checkpoint about every second rollout, so that the run is killed between two.
 PROGRAM = """
 import sys
 from s7rl.experiments import progress
 from s7rl.experiments.cli import main
-progress.CHECKPOINT_SECONDS = 0.1
+progress.CHECKPOINT_SECONDS = 0.03
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -60,7 +60,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start_and_signal(out: Path, number: signal.Signals) -> int:
-    """Sends a signal to a run after its fifteenth rollout; returns the exit code."""
+    """Sends a signal to a run once half of its rollouts are done; returns the exit code."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *WORDS, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -108,18 +108,18 @@ def test_a_finished_run_says_so_and_with_more_steps_goes_on(
     names = ["config.json", "latest.zip", "latest.resume", "best.zip", "progress.csv", "evaluation.json"]
     run = copy(straight, tmp_path / "run", *names)
     assert main(["resume", str(run)]) == 0
-    assert capsys.readouterr().out == f"{run} is finished: 3,840 steps are done. Give --steps to train on\n"
+    assert capsys.readouterr().out == f"{run} is finished: 1,536 steps are done. Give --steps to train on\n"
     assert (run / "latest.zip").read_bytes() == (straight / "latest.zip").read_bytes()
-    assert main(["resume", str(run), "--steps", "3840"]) == 2
-    assert capsys.readouterr().err == f"s7rl resume: --steps 3840 must be above the 3,840 that RUN {run} has done\n"
-    assert main(["resume", str(run), "--steps", "4160", "--eval-episodes", "0"]) == 0
-    assert "the step size now falls to 0 at 4,160 steps, not at 3,840" in capsys.readouterr().out
+    assert main(["resume", str(run), "--steps", "1536"]) == 2
+    assert capsys.readouterr().err == f"s7rl resume: --steps 1536 must be above the 1,536 that RUN {run} has done\n"
+    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
+    assert "the step size now falls to 0 at 1,856 steps, not at 1,536" in capsys.readouterr().out
     assert log(run)[:ROLLOUTS] == log(straight)
-    assert [line[STEPS] for line in log(run)[ROLLOUTS:]] == ["3968", "4096", "4224"]
-    assert json.loads((run / "config.json").read_text())["settings"]["steps"] == 4160
-    # At 0 again one rollout after the last update, as in a run of 4,160 steps.
+    assert [line[STEPS] for line in log(run)[ROLLOUTS:]] == ["1664", "1792", "1920"]
+    assert json.loads((run / "config.json").read_text())["settings"]["steps"] == 1856
+    # At 0 again one rollout after the last update, as in a run of 1,856 steps.
     last = float(log(run)[-1]["train/learning_rate"])
-    assert last == pytest.approx(1e-3 * (1 - 4096 / (4224 + ROLLOUT)))
+    assert last == pytest.approx(1e-3 * (1 - 1792 / (1920 + ROLLOUT)))
 
 
 def test_a_run_that_lacks_only_its_evaluation_is_evaluated(straight: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_run_that_lacks_only_its_evaluation_is_evaluated(straight: Path, tmp_p
 
 
 def test_a_run_whose_last_rollout_went_beyond_its_steps_is_evaluated(straight: Path, tmp_path: Path) -> None:
-    # At most one rollout beyond: 3,760 steps are 30 rollouts of 128 as well.
+    # At most one rollout beyond: 1,456 steps are 12 rollouts of 128 as well.
     run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "latest.resume", "progress.csv")
     config = json.loads((run / "config.json").read_text())
     config["settings"]["steps"] = ROLLOUT * ROLLOUTS - 80
@@ -143,7 +143,7 @@ def test_a_run_whose_last_rollout_went_beyond_its_steps_is_evaluated(straight: P
 def test_the_score_of_an_agent_that_trains_on_is_taken_away_and_made_anew(straight: Path, tmp_path: Path) -> None:
     names = ["config.json", "latest.zip", "latest.resume", "best.zip", "progress.csv", "evaluation.json"]
     run = copy(straight, tmp_path / "run", *names)
-    assert main(["resume", str(run), "--steps", "4160", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
     assert not (run / "evaluation.json").exists()
     assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
     assert json.loads((run / "evaluation.json").read_text())["episodes"] == 3
@@ -175,7 +175,7 @@ def test_a_resumed_run_can_look_for_the_layer_of_a_nan(
     monkeypatch.setattr(RecurrentPPO, "learn", note)
     run = copy(straight, tmp_path / "run", *names)
     for flags in ([], ["--debug-anomalies"]):
-        assert main(["resume", str(run), "--steps", "4160", "--eval-episodes", "0", *flags]) == 0
+        assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0", *flags]) == 0
     assert looked == [False, True]
 
 
@@ -193,7 +193,7 @@ def test_a_run_that_was_compiled_is_compiled_when_it_is_resumed(
     config = json.loads((run / "config.json").read_text())
     config["settings"]["ppo_kwargs"] = {"compile_policy": True}
     (run / "config.json").write_text(json.dumps(config))
-    assert main(["resume", str(run), "--steps", "4160", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
     assert len(compiled) == 1
 
 
@@ -207,7 +207,7 @@ def test_a_run_without_its_resume_file_goes_on_with_new_episodes(
     straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "progress.csv")
-    assert main(["resume", str(run), "--steps", "4160", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
     assert f"{run} has no latest.resume: its episodes start anew" in capsys.readouterr().out
     assert len(log(run)) == ROLLOUTS + 3
 
@@ -261,6 +261,6 @@ def test_the_best_agent_so_far_is_replaced_by_a_better_one_only(straight: Path, 
     columns, *_, last = (run / "progress.csv").read_text().splitlines()
     values = dict(zip(columns.split(","), last.split(","), strict=True)) | {BEST_RETURN: "5.0"}
     (run / "progress.csv").write_text(f"{columns}\n{','.join(values.values())}\n")
-    assert main(["resume", str(run), "--steps", "4160", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
     assert (run / "best.zip").read_bytes() == (straight / "best.zip").read_bytes()
     assert [line[BEST_RETURN] for line in log(run)] == ["5.0"] * 4
