@@ -46,7 +46,7 @@ shapes: $(INSTALLED) ## the same tests with all signatures checked, and four tim
 conformance: $(INSTALLED) ## hold every registered environment against the checkers; make test does it for some
 	$(BIN)/python -m pytest -n $(WORKERS) -m conformance
 
-slow: $(INSTALLED) ## run the tests that train for minutes
+slow: $(INSTALLED) ## run the tests that take minutes, and those with every core beyond one of each family
 	$(BIN)/python -m pytest -m slow
 
 gpu: $(INSTALLED) ## run the tests that need a GPU, which is hidden from all others
