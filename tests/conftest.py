@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     from tests import type_checks  # jaxtyping imports "tests" alone, and asks it for what pyproject.toml names
 
-    if "remembering" in config.option.jaxtyping_packages:
+    if "remembering" in (config.option.jaxtyping_packages or ""):
         jaxtyping.jaxtyped = type_checks.jaxtyped  # type: ignore[assignment]
 
     torch.set_num_threads(1)
