@@ -1,5 +1,6 @@
 """What holds for every test: the same draws in every run, one torch thread a worker, no display, no GPU."""
 
+import gc
 import os
 
 import jaxtyping
@@ -35,6 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
     if on_gpu and not torch.cuda.is_available():
         raise pytest.UsageError("torch sees no GPU, which the tests marked gpu need")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of every collection of garbage: going through it took a seventh of all time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
