@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -29,13 +28,22 @@ from s7rl.experiments.run_log import BEST_RETURN, ProgressCSV
 TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "16", "--d-model", "8", "--d-state", "8"]
 ROLLOUT, ROLLOUTS = 8 * 16, 12
 WORDS = ["train", *TINY, "--steps", str(ROLLOUT * ROLLOUTS), "--seed", "1", "--eval-episodes", "3"]
-# A checkpoint about every second rollout, so that the run is killed between two.
-PROGRAM = """
-import sys
-from s7rl.experiments import progress
+# The process signals itself, since a run of a second may be over before another process has looked at it.  A checkpoint
+# about every second rollout, so that the run is killed between two.
+PROGRAM = f"""
+import os, sys
+from s7rl.experiments import progress, run_log
 from s7rl.experiments.cli import main
+
+class Stopping(run_log.ProgressCSV):
+    def write(self, *line):
+        super().write(*line)
+        if len(self._lines) == {ROLLOUTS // 2}:
+            os.kill(os.getpid(), int(sys.argv[1]))
+
 progress.CHECKPOINT_SECONDS = 0.03
-sys.exit(main(sys.argv[1:]))
+run_log.ProgressCSV = Stopping
+sys.exit(main(sys.argv[2:]))
 """
 
 
@@ -60,15 +68,9 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start_and_signal(out: Path, number: signal.Signals) -> int:
-    """Sends a signal to a run once half of its rollouts are done; returns the exit code."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *WORDS, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while not (out / "progress.csv").exists() or (out / "progress.csv").read_bytes().count(b"\n") < ROLLOUTS // 2:
-            assert process.poll() is None, "the run ended before it was stopped"
-            time.sleep(0.01)
-        os.kill(process.pid, number)
-        return process.wait()
+    """A run that is sent a signal once half of its rollouts are done; returns the exit code."""
+    words = [sys.executable, "-c", PROGRAM, str(int(number)), *WORDS, "--out", str(out)]
+    return subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
