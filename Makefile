@@ -47,7 +47,7 @@ conformance: $(INSTALLED) ## hold every registered environment against the check
 	$(BIN)/python -m pytest -n $(WORKERS) -m conformance
 
 slow: $(INSTALLED) ## run the tests that take minutes, and those with every core beyond one of each family
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 gpu: $(INSTALLED) ## run the tests that need a GPU, which is hidden from all others
 	$(BIN)/python -m pytest -m gpu

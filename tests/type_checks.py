@@ -2,7 +2,8 @@
 
 For pytest's --jaxtyping-packages.  A check reads of its arguments and of the result no more than types, shapes, dtypes
 and plain values, and a test that steps a thousand times would spend half its time on the same check.  jaxtyping's own
-decorator takes as long before it asks the checker, hence :func:`jaxtyped` in its place.
+decorator takes as long before it asks the checker, hence :func:`jaxtyped` in its place.  Not looked at is what runs
+while torch compiles or exports, where sizes are symbols; `make shapes` does.  A function is for one thread at a time.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def check_what_is_new(*args: Any, **kwargs: Any) -> Any:
-        if jaxtyping.config.jaxtyping_disable or torch.compiler.is_compiling():  # sizes are symbols then
+        if jaxtyping.config.jaxtyping_disable or torch.compiler.is_compiling():
             return function(*args, **kwargs)
         call = kind(args), kind(kwargs)
         if call in passed:
@@ -86,16 +87,10 @@ def kind(value: Any) -> object:
     Of what is no array, tuple, list, dictionary or plain value, that is its class.  Other collections, whose entries
     are not looked at, are equal to nothing: each is checked.
     """
-    cls = type(value)
-    if cls not in _KINDS:
-        _KINDS[cls] = _kind_of(cls)
-    return _KINDS[cls](value)
+    return _kind_of(type(value))(value)
 
 
-_KINDS: dict[type, Callable[[Any], object]] = {}
-"""What :func:`kind` does with the values of a class."""
-
-
+@functools.cache
 def _kind_of(cls: type) -> Callable[[Any], object]:
     if issubclass(cls, torch.Tensor | np.ndarray):
         return lambda array: (cls, array.dtype, array.shape)

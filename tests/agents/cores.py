@@ -1,7 +1,7 @@
-"""Which cores a test of agents runs with: what an agent does with a core, it does alike with all of a family.
+"""Which cores a test of agents runs with: an agent asks nothing of a core but what all of its family do alike.
 
-Each core by itself is held to the laws in `tests/s7rl/test_core_laws.py`, and learns, is saved and exported in tests
-that run over all of them.
+The others are for `make slow`. Each core is held to the laws in `tests/s7rl/test_core_laws.py`, and learns, is saved
+and exported in tests that run over all of them.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ import pytest
 
 from s7rl import core_names
 
-FAMILIES = ("s7", "gru", "gtrxl", "none")
-"""A linear scan, gates, a window, and no memory."""
+FAMILIES = ("s7", "mamba", "gru", "gtrxl", "none")
+"""A linear scan, one beside a window, gates, a window alone, and no memory."""
 
 
 def with_core(names: tuple[str, ...], *values: Any) -> list[Any]:

@@ -27,21 +27,23 @@ from s7rl.experiments.run_log import BEST_RETURN, ProgressCSV
 
 TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "16", "--d-model", "8", "--d-state", "8"]
 ROLLOUT, ROLLOUTS = 8 * 16, 12
-WORDS = ["train", *TINY, "--steps", str(ROLLOUT * ROLLOUTS), "--seed", "1", "--eval-episodes", "3"]
-# The process signals itself, since a run of a second may be over before another process has looked at it.  A checkpoint
-# about every second rollout, so that the run is killed between two.
+TOTAL = ROLLOUT * ROLLOUTS
+MORE = TOTAL + 2 * ROLLOUT + ROLLOUT // 2
+SAVED, STOPPED = 3 * ROLLOUT, 6 * ROLLOUT
+WORDS = ["train", *TINY, "--steps", str(TOTAL), "--seed", "1", "--eval-episodes", "3"]
+# The process signals itself, and saves itself before, by its number of steps: no clock decides what is tested.
 PROGRAM = f"""
 import os, sys
 from s7rl.experiments import progress, run_log
 from s7rl.experiments.cli import main
 
 class Stopping(run_log.ProgressCSV):
-    def write(self, *line):
-        super().write(*line)
-        if len(self._lines) == {ROLLOUTS // 2}:
+    def write(self, values, excluded, step=0):
+        super().write(values, excluded, step)
+        progress.CHECKPOINT_SECONDS = 0.0 if step == {SAVED} else float("inf")
+        if step == {STOPPED}:
             os.kill(os.getpid(), int(sys.argv[1]))
 
-progress.CHECKPOINT_SECONDS = 0.03
 run_log.ProgressCSV = Stopping
 sys.exit(main(sys.argv[2:]))
 """
@@ -70,7 +72,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start_and_signal(out: Path, number: signal.Signals) -> int:
     """A run that is sent a signal once half of its rollouts are done; returns the exit code."""
     words = [sys.executable, "-c", PROGRAM, str(int(number)), *WORDS, "--out", str(out)]
-    return subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    return subprocess.run(words, check=False).returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
@@ -81,13 +83,12 @@ def test_a_stopped_run_that_is_resumed_ends_as_one_that_was_not(
     code = start_and_signal(run, number)
     assert code == (-number if number == signal.SIGKILL else 128 + number)
     done = json.loads(ZipFile(run / "latest.zip").read("config.json"))["counters"]["num_timesteps"]
-    assert 0 < done < ROLLOUT * ROLLOUTS
-    assert done % ROLLOUT == 0
-    if number == signal.SIGTERM:
-        assert log(run)[-1][STEPS] == str(done), "a run that is asked to stop stops after the update"
+    # A run that is asked to stop stops after the update.
+    assert done == (SAVED if number == signal.SIGKILL else STOPPED)
+    assert log(run)[-1][STEPS] == str(STOPPED)
     (run / ".latest.zip.123").write_bytes(b"half of")
     assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
-    assert f"{ROLLOUT * ROLLOUTS - done:,} steps in" in capsys.readouterr().out
+    assert f"{TOTAL - done:,} steps in" in capsys.readouterr().out
     assert log(run) == log(straight)
     for name in ("latest.zip", "best.zip"):
         assert weights(run, name) == weights(straight, name)
@@ -110,18 +111,19 @@ def test_a_finished_run_says_so_and_with_more_steps_goes_on(
     names = ["config.json", "latest.zip", "latest.resume", "best.zip", "progress.csv", "evaluation.json"]
     run = copy(straight, tmp_path / "run", *names)
     assert main(["resume", str(run)]) == 0
-    assert capsys.readouterr().out == f"{run} is finished: 1,536 steps are done. Give --steps to train on\n"
+    assert capsys.readouterr().out == f"{run} is finished: {TOTAL:,} steps are done. Give --steps to train on\n"
     assert (run / "latest.zip").read_bytes() == (straight / "latest.zip").read_bytes()
-    assert main(["resume", str(run), "--steps", "1536"]) == 2
-    assert capsys.readouterr().err == f"s7rl resume: --steps 1536 must be above the 1,536 that RUN {run} has done\n"
-    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
-    assert "the step size now falls to 0 at 1,856 steps, not at 1,536" in capsys.readouterr().out
+    assert main(["resume", str(run), "--steps", str(TOTAL)]) == 2
+    line = f"s7rl resume: --steps {TOTAL} must be above the {TOTAL:,} that RUN {run} has done\n"
+    assert capsys.readouterr().err == line
+    assert main(["resume", str(run), "--steps", str(MORE), "--eval-episodes", "0"]) == 0
+    assert f"the step size now falls to 0 at {MORE:,} steps, not at {TOTAL:,}" in capsys.readouterr().out
     assert log(run)[:ROLLOUTS] == log(straight)
-    assert [line[STEPS] for line in log(run)[ROLLOUTS:]] == ["1664", "1792", "1920"]
-    assert json.loads((run / "config.json").read_text())["settings"]["steps"] == 1856
-    # At 0 again one rollout after the last update, as in a run of 1,856 steps.
+    assert [line[STEPS] for line in log(run)[ROLLOUTS:]] == [str(TOTAL + n * ROLLOUT) for n in (1, 2, 3)]
+    assert json.loads((run / "config.json").read_text())["settings"]["steps"] == MORE
+    # At 0 again one rollout after the last update, as in a run of as many steps.
     last = float(log(run)[-1]["train/learning_rate"])
-    assert last == pytest.approx(1e-3 * (1 - 1792 / (1920 + ROLLOUT)))
+    assert last == pytest.approx(1e-3 * (1 - (TOTAL + 2 * ROLLOUT) / (TOTAL + 4 * ROLLOUT)))
 
 
 def test_a_run_that_lacks_only_its_evaluation_is_evaluated(straight: Path, tmp_path: Path) -> None:
@@ -132,10 +134,10 @@ def test_a_run_that_lacks_only_its_evaluation_is_evaluated(straight: Path, tmp_p
 
 
 def test_a_run_whose_last_rollout_went_beyond_its_steps_is_evaluated(straight: Path, tmp_path: Path) -> None:
-    # At most one rollout beyond: 1,456 steps are 12 rollouts of 128 as well.
+    # At most one rollout beyond: 80 steps fewer are as many rollouts.
     run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "latest.resume", "progress.csv")
     config = json.loads((run / "config.json").read_text())
-    config["settings"]["steps"] = ROLLOUT * ROLLOUTS - 80
+    config["settings"]["steps"] = TOTAL - 80
     (run / "config.json").write_text(json.dumps(config))
     assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
     assert (run / "evaluation.json").read_bytes() == (straight / "evaluation.json").read_bytes()
@@ -145,7 +147,7 @@ def test_a_run_whose_last_rollout_went_beyond_its_steps_is_evaluated(straight: P
 def test_the_score_of_an_agent_that_trains_on_is_taken_away_and_made_anew(straight: Path, tmp_path: Path) -> None:
     names = ["config.json", "latest.zip", "latest.resume", "best.zip", "progress.csv", "evaluation.json"]
     run = copy(straight, tmp_path / "run", *names)
-    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", str(MORE), "--eval-episodes", "0"]) == 0
     assert not (run / "evaluation.json").exists()
     assert main(["resume", str(run), "--eval-episodes", "3"]) == 0
     assert json.loads((run / "evaluation.json").read_text())["episodes"] == 3
@@ -177,7 +179,7 @@ def test_a_resumed_run_can_look_for_the_layer_of_a_nan(
     monkeypatch.setattr(RecurrentPPO, "learn", note)
     run = copy(straight, tmp_path / "run", *names)
     for flags in ([], ["--debug-anomalies"]):
-        assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0", *flags]) == 0
+        assert main(["resume", str(run), "--steps", str(MORE), "--eval-episodes", "0", *flags]) == 0
     assert looked == [False, True]
 
 
@@ -195,7 +197,7 @@ def test_a_run_that_was_compiled_is_compiled_when_it_is_resumed(
     config = json.loads((run / "config.json").read_text())
     config["settings"]["ppo_kwargs"] = {"compile_policy": True}
     (run / "config.json").write_text(json.dumps(config))
-    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", str(MORE), "--eval-episodes", "0"]) == 0
     assert len(compiled) == 1
 
 
@@ -209,7 +211,7 @@ def test_a_run_without_its_resume_file_goes_on_with_new_episodes(
     straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copy(straight, tmp_path / "run", "config.json", "latest.zip", "progress.csv")
-    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", str(MORE), "--eval-episodes", "0"]) == 0
     assert f"{run} has no latest.resume: its episodes start anew" in capsys.readouterr().out
     assert len(log(run)) == ROLLOUTS + 3
 
@@ -263,6 +265,6 @@ def test_the_best_agent_so_far_is_replaced_by_a_better_one_only(straight: Path, 
     columns, *_, last = (run / "progress.csv").read_text().splitlines()
     values = dict(zip(columns.split(","), last.split(","), strict=True)) | {BEST_RETURN: "5.0"}
     (run / "progress.csv").write_text(f"{columns}\n{','.join(values.values())}\n")
-    assert main(["resume", str(run), "--steps", "1856", "--eval-episodes", "0"]) == 0
+    assert main(["resume", str(run), "--steps", str(MORE), "--eval-episodes", "0"]) == 0
     assert (run / "best.zip").read_bytes() == (straight / "best.zip").read_bytes()
     assert [line[BEST_RETURN] for line in log(run)] == ["5.0"] * 4

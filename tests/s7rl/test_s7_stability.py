@@ -49,7 +49,8 @@ INPUTS = (
     input_that_alternates_between_extremes,
     input_that_switches_memory_off_and_on,
 )
-every_rotation = pytest.mark.parametrize("rotation", [0.0, 0.5, 1.0])
+ROTATIONS = (0.0, 0.5, 1.0)
+every_rotation = pytest.mark.parametrize("rotation", ROTATIONS)
 # Where half of the modes rotate, both kinds have every input; where all or none do, one input is enough.
 every_rotation_and_input = pytest.mark.parametrize(
     ("make", "rotation"),
@@ -60,7 +61,7 @@ every_rotation_and_input = pytest.mark.parametrize(
             marks=() if rotation == 0.5 or make is input_that_switches_memory_off_and_on else pytest.mark.slow,
         )
         for make in INPUTS
-        for rotation in (0.0, 0.5, 1.0)
+        for rotation in ROTATIONS
     ],
 )
 
