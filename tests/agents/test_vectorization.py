@@ -205,6 +205,14 @@ def test_what_hangs_or_dies_in_the_trial_ends_it(
     trouble: str, where: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_cores(monkeypatch, 2)
+
+    def made_in_time(env_id: str, n_envs: int, env_kwargs: Any, timeout: float | None, *more: Any) -> WorkerVecEnv:
+        # Starting a process may take longer than the trouble is waited for.
+        workers = in_processes(env_id, n_envs, env_kwargs, timeout if where == "constructor" else 60.0, *more)
+        workers.timeout = timeout
+        return workers
+
+    monkeypatch.setattr(vectorization, "in_processes", made_in_time)
     with pytest.raises(WorkerError) as caught:
         make_vec("tests/Troubled-v0", 2, env_kwargs={"trouble": trouble, "where": where, "at": 1}, timeout=1.0)
     assert str(caught.value).startswith(text)
