@@ -87,7 +87,7 @@ def kind(value: Any) -> object:
     Of what is no array, tuple, list, dictionary or plain value, that is its class.  Other collections, whose entries
     are not looked at, are equal to nothing: each is checked.
     """
-    return _kind_of(type(value))(value)
+    return _kind_of(type(value))(value)  # type: ignore[arg-type]  # classes are hashable
 
 
 @functools.cache
