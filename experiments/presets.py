@@ -146,8 +146,8 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
         # On a long corridor a step costs a thousandth of the goal: unscaled, errors of the value drown it.
         # Until a cue is used the value cannot foresee an episode's end: at a weight of 0.5 its errors drown the cue.
         # Clipping bounds what one rollout teaches, however long it is: many small ones teach more.
-        # A cue is rare: unscaled, numbers of noise at every step drown it.  Its noise is what is left of a corridor
-        # whose mean is taken away.
+        # A cue is rare: unscaled, numbers of noise at every step drown it.  Of a noisy corridor, which looks alike at
+        # every step, only the noise would be left if the mean were taken away.
         "memory": SuiteSettings(
             n_envs=32,
             min_n_steps=256,
