@@ -102,7 +102,7 @@ class CheckpointMixin(BaseAlgorithm):
         policy_kwargs = settings.pop("policy_kwargs") or {}
         settings |= {f"policy_kwargs[{name!r}]": value for name, value in policy_kwargs.items()}
         normalizer = self.get_vec_normalize_env()
-        settings["VecNormalize around the environments"] = normalizer is not None
+        settings["VecNormalize around the environments"] = None if normalizer is None else type(normalizer).__name__
         if normalizer is not None:
             settings |= {f"VecNormalize's {name}": getattr(normalizer, name) for name in NORMALIZATION}
         settings |= {"policy": self.policy_class, "n_envs": self.n_envs}

@@ -20,6 +20,8 @@ class RunningMeanSquare(RunningMeanStd):
 
     def update(self, arr: np.ndarray) -> None:
         """Take in a batch, the first dimension of an array."""
+        # Both are another's where a VecNormalize has left its statistics in a checkpoint.
+        self.var, self.mean = self.var + np.square(self.mean), np.zeros_like(self.mean)
         self.update_from_moments(np.zeros_like(self.mean), np.mean(np.square(arr, dtype=np.float64), axis=0), len(arr))
 
 
@@ -27,8 +29,8 @@ class VecScale(VecNormalize):
     """A ``VecNormalize`` that divides observations by their root mean square, and leaves their mean where it is.
 
     What is rare stands out as in a ``VecNormalize``.  But where most entries keep their values and noise lies on them,
-    that takes the values away, and blows up the noise.  Its arguments are those of ``VecNormalize``; checkpoints,
-    :func:`load_normalization` and exports take it for one.
+    that takes the values away, and blows up the noise.  Its arguments are those of ``VecNormalize``, and so is what a
+    checkpoint holds of it: to learn on, put a ``VecScale`` around the environments again.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

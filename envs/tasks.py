@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -63,13 +64,14 @@ class Probe(NamedTuple):
 
     limit: int | None
     """After how many steps it ends an episode by itself, None where it does not say."""
-    shows_numbers: bool
-    """Whether its observations, those of its wrappers, are of a ``Box`` space."""
+    shows_numbers: bool | None
+    """Whether its observations, those of its wrappers, are of a ``Box`` space; None where it could not be asked."""
 
 
 def probe(env: gym.Env[Any, Any]) -> Probe:
     """Ask an environment what it alone can say."""
-    return Probe(own_limit(env), shows_numbers(env.observation_space))
+    limit = own_limit(env)  # what others' code calls so may be anything
+    return Probe(int(limit) if isinstance(limit, Integral) else None, shows_numbers(env.observation_space))
 
 
 def make_and_probe(env_id: str, env_kwargs: Mapping[str, object], wrappers: Sequence[str]) -> Probe:

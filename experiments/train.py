@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from stable_baselines3.common.vec_env import VecEnv
 
-from s7rl.agents import NumericalError, RecurrentPPO
+from s7rl.agents import NumericalError, RecurrentPPO, VecScale
 from s7rl.agents.distributed import rank, world_size
 from s7rl.agents.threads import torch_threads
 from s7rl.agents.vectorization import chosen_workers
@@ -247,7 +247,8 @@ def _introduce(
     console: Console, settings: RunSettings, task: Task, model: RecurrentPPO, vec_env: VecEnv, folder: RunFolder
 ) -> None:
     normalizer = model.get_vec_normalize_env()
-    scales = {} if normalizer is None else {"observations": normalizer.norm_obs, "rewards": normalizer.norm_reward}
+    observations = "observations (mean kept)" if isinstance(normalizer, VecScale) else "observations"
+    scales = {} if normalizer is None else {observations: normalizer.norm_obs, "rewards": normalizer.norm_reward}
     print_settings(
         console,
         settings,

@@ -40,13 +40,13 @@ _FREE = ("trials", "sampler", "pruner", "storage", "runs", "out", "preset", "wor
 """What may differ between the processes of a study; what a preset says stands in the other options."""
 
 
-def open_study(config: TuneConfig, folder: Path, settings: Mapping[str, Any] | None = None) -> optuna.Study:
+def open_study(config: TuneConfig, folder: Path, settings: Mapping[str, Any]) -> optuna.Study:
     """Opens a study, or begins it.
 
     Args:
         config: the request, whose ``steps`` are known.
         folder: where it is kept; made if it is missing.
-        settings: what follows from the request, in the words of JSON.
+        settings: what follows from the request and decides about trials, in the words of JSON.
 
     Raises:
         UsageError: the study was begun with another request, or other defaults, or its storage cannot be used.
@@ -68,7 +68,7 @@ def open_study(config: TuneConfig, folder: Path, settings: Mapping[str, Any] | N
             where = f"--storage {config.storage}" if config.storage else str(folder / "study.db")
             line = str(error).strip().partition("\n")[0].removesuffix(".")
             raise UsageError(f"{where} cannot be used: {line}: give another --storage, or another --out") from error
-        _check_request(study, config, folder, settings or {})
+        _check_request(study, config, folder, settings)
     return study
 
 
@@ -119,7 +119,11 @@ def _check_request(study: optuna.Study, config: TuneConfig, folder: Path, settin
                 f"the study in {folder} was begun with --{name.replace('_', '-')} {_shown(begun.get(name))}, not "
                 f"{_shown(asked.get(name))}: give the same, or another --out"
             )
-    difference = difference_of(study.user_attrs.get(SETTINGS, {}), settings)
+    if SETTINGS not in study.user_attrs:
+        raise UsageError(
+            f"the study in {folder} is of an older s7rl, which did not note its defaults: give another --out"
+        )
+    difference = difference_of(study.user_attrs[SETTINGS], settings)
     if difference:
         raise UsageError(
             f"the study in {folder} was begun with {difference} (a default has changed, or what is known of the task): "

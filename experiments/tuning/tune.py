@@ -15,8 +15,7 @@ from s7rl.experiments.config import LearnConfig, TrainConfig, TuneConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.interruption import stop_on_signals
 from s7rl.experiments.plan import plan
-from s7rl.experiments.presets import AGENTS
-from s7rl.experiments.settings import as_json, settings_for
+from s7rl.experiments.settings import as_json
 from s7rl.experiments.tuning.search_spaces import space_of
 
 if TYPE_CHECKING:
@@ -57,7 +56,10 @@ def tune(config: TuneConfig, console: Console) -> int:
     from s7rl.experiments.tuning.trials import Objective, TrialBar
     from s7rl.experiments.wording import plural, say
 
-    derived = {**as_json(settings_for(task, AGENTS[request.agent], request)), "searched": sorted(space)}
+    # The default of what is searched decides no trial.
+    derived = as_json(replace(settings, steps=request.steps))
+    derived["core_kwargs"] = {name: value for name, value in derived["core_kwargs"].items() if name not in space}
+    derived = {"searched": sorted(space)} | {name: value for name, value in derived.items() if name not in space}
     study = open_study(replace(config, steps=request.steps), folder, derived)
     say(console, f"{folder}: {plural(config.trials, 'trial')} of {plural(request.steps or 0, 'step')}")
     line = "stopping after this update (Ctrl-C again: at once); the trial that is under way is lost"

@@ -43,7 +43,7 @@ DIFFERENCES: list[tuple[str, Any, Any, str]] = [
         "learning_rate is {'linear_schedule': [0.5, 0.0, 1.0]} on rank 0 and 0.5 on rank 1",
     ),
     ("policy_kwargs", {}, {"d_model": 8}, "policy_kwargs['d_model'] is None on rank 0 and 8 on rank 1"),
-    ("VecNormalize", {}, None, "VecNormalize around the environments is True on rank 0 and False on rank 1"),
+    ("VecNormalize", {}, None, "VecNormalize around the environments is VecNormalize on rank 0 and None on rank 1"),
     ("VecNormalize", {}, {"norm_obs": False}, "VecNormalize's norm_obs is True on rank 0 and False on rank 1"),
 ]
 """A setting, what it is on each rank, and what both say."""

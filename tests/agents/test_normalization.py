@@ -2,7 +2,8 @@
 
 Mutations that these tests were seen to fail on: statistics not put back; names or shapes not compared; a loss that is
 not said, is said after a mere reset, or is looked for in the count alone; an environment that scales nothing not named,
-or named where rewards alone were scaled; a damaged file not looked at; of a scale, a mean that moves, squares left out.
+or named where rewards alone were scaled; a damaged file not looked at; of a scale, a mean that moves,
+squares left out, or a mean that it was given.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 
 from s7rl.agents import RecurrentPPO, VecScale, load_normalization, make_vec
 from s7rl.agents.checkpoint_files import unpack_checkpoint
-from s7rl.agents.normalization import running_statistics
+from s7rl.agents.normalization import RunningMeanSquare, running_statistics
 
 
 def poles() -> VecEnv:
@@ -102,6 +103,14 @@ def test_a_scale_comes_back_and_learns_on_as_one(tmp_path: Path) -> None:
     RecurrentPPO.load(tmp_path / "agent", env=fresh).learn(64)
     running: Any = fresh.obs_rms
     assert running.count > 120
+    assert not running.mean.any()
+
+
+def test_a_scale_takes_the_mean_of_a_normaliser_for_a_part_of_the_size() -> None:
+    running = RunningMeanSquare(shape=(2,))
+    running.mean, running.var, running.count = np.array([3.0, 0.0]), np.array([4.0, 1.0]), 10.0
+    running.update(np.ones((10, 2)))
+    np.testing.assert_allclose(running.var, [(13 * 10 + 1 * 10) / 20, 1.0])
     assert not running.mean.any()
 
 

@@ -14,6 +14,7 @@ import pytest
 from s7rl.envs import Task, find_task, has_batched_engine, make_batched, make_env, register_envs, task_ids
 from s7rl.envs.suites import memory, minigrid
 from s7rl.envs.suites.control import FULLY_OBSERVABLE
+from s7rl.envs.tasks import Probe, probe
 
 OWN_IDS = (*memory.SUITE.own, "s7rl/CartPolePositionOnly-v0")
 MINIGRID_MEMORY_IDS = (*minigrid.SUITE.own, *minigrid.SUITE.featured)
@@ -162,6 +163,15 @@ def test_a_task_is_known_to_show_numbers_where_it_is_made_or_one_of_memory() -> 
     assert find_task("s7rl/TMazePassive-v0", wrappers=["DelayedReward(steps=2)"]).shows_numbers is False
     assert find_task("FrozenLake-v1").shows_numbers is False
     assert find_task("MiniGrid-MemoryS11-v0").shows_numbers is None
+
+
+@pytest.mark.parametrize(("limit", "known"), [(200, 200), (np.int64(200), 200), (200.0, None), ("200", None)])
+def test_a_limit_of_others_is_known_where_it_is_a_whole_number(limit: Any, known: int | None) -> None:
+    # Seen to fail it: whatever is called so taken for one.
+    env = gym.make("CartPole-v1").unwrapped
+    env.spec, env.max_steps = None, limit  # type: ignore[attr-defined]
+    assert probe(env) == Probe(known, True)
+    assert type(probe(env).limit) is type(known)
 
 
 def test_a_time_limit_of_the_users_own_voids_the_known_scores_where_it_is_shorter() -> None:

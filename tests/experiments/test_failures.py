@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from s7rl.agents import BatchedVecEnv, RecurrentPPO, make_vec
+from s7rl.agents import BatchedVecEnv, RecurrentPPO, WorkerVecEnv, make_vec
 from s7rl.envs import make_batched
 from s7rl.experiments.building import build
 from s7rl.experiments.cli import main
@@ -149,6 +149,13 @@ def test_no_worker_makes_ours_or_waits_for_ever(tmp_path: Path, monkeypatch: pyt
 
 def test_a_limit_is_read_in_a_worker_as_well() -> None:
     assert task_of_run("tests/Hapless-v0", {"trouble": "none"}, (), 60).episode_length == 3
+
+
+def test_an_environment_that_cannot_say_what_it_is_has_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Seen to fail it: the text of what it raised taken for an answer.
+    monkeypatch.setattr(WorkerVecEnv, "ask", lambda *question: ["AttributeError: max_steps"])
+    task = task_of_run("tests/Hapless-v0", {"trouble": "none"}, (), 60)
+    assert (task.episode_length, task.shows_numbers) == (None, None)
 
 
 def test_a_constructor_that_dies_ends_training_before_it_begins(

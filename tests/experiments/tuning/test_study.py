@@ -48,7 +48,7 @@ def objective(trial):
     trial.set_user_attr("process", name)
     return trial.suggest_float("x", 0, 1)
 
-study = open_study(TuneConfig(steps=1000), folder / "study")
+study = open_study(TuneConfig(steps=1000), folder / "study", {})
 run_trials(study, objective, 4, stop=lambda: False)
 """
 
@@ -67,8 +67,8 @@ def seeded(trial: Any) -> float:
 
 
 def test_a_study_goes_on_to_its_number_of_trials_and_no_further(tmp_path: Path) -> None:
-    run(open_study(REQUEST, tmp_path / "study"), parabola, 3)
-    again = open_study(REQUEST, tmp_path / "study")
+    run(open_study(REQUEST, tmp_path / "study", {}), parabola, 3)
+    again = open_study(REQUEST, tmp_path / "study", {})
     assert count_trials(again) == 3
     run(again, parabola, 5)
     run(again, parabola, 5)
@@ -76,10 +76,10 @@ def test_a_study_goes_on_to_its_number_of_trials_and_no_further(tmp_path: Path) 
 
 
 def test_a_study_that_was_stopped_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
-    straight = open_study(REQUEST, tmp_path / "straight")
+    straight = open_study(REQUEST, tmp_path / "straight", {})
     run(straight, seeded, 14)
-    run(open_study(REQUEST, tmp_path / "stopped"), seeded, 12)
-    stopped = open_study(REQUEST, tmp_path / "stopped")
+    run(open_study(REQUEST, tmp_path / "stopped", {}), seeded, 12)
+    stopped = open_study(REQUEST, tmp_path / "stopped", {})
     run(stopped, seeded, 14)
     draws = [trial.params["x"] for trial in straight.trials]
     assert draws == [trial.params["x"] for trial in stopped.trials]
@@ -87,14 +87,14 @@ def test_a_study_that_was_stopped_draws_what_it_would_have_drawn(tmp_path: Path)
 
 
 def test_the_best_trial_comes_first_and_of_two_alike_the_earlier(tmp_path: Path) -> None:
-    study = open_study(REQUEST, tmp_path / "study")
+    study = open_study(REQUEST, tmp_path / "study", {})
     scores = iter([-1.0, 0.0, 2.0, 2.0])
     run(study, lambda trial: next(scores), 4)
     assert [trial.number for trial in completed(study)] == [2, 3, 1, 0]
 
 
 def test_a_trial_that_failed_is_none_and_its_error_is_raised(tmp_path: Path) -> None:
-    study = open_study(REQUEST, tmp_path / "study")
+    study = open_study(REQUEST, tmp_path / "study", {})
 
     def failing(trial: Any) -> float:
         raise ValueError("no")
@@ -107,7 +107,7 @@ def test_a_trial_that_failed_is_none_and_its_error_is_raised(tmp_path: Path) -> 
 
 
 def test_an_exception_by_which_a_trial_was_asked_to_stop_is_no_error(tmp_path: Path) -> None:
-    study = open_study(REQUEST, tmp_path / "study")
+    study = open_study(REQUEST, tmp_path / "study", {})
     asked = []
 
     def stopping(trial: Any) -> float:
@@ -124,7 +124,7 @@ def test_two_processes_share_the_trials_of_a_study(tmp_path: Path) -> None:
     # The first trial of each waits until the other has begun one.
     processes = [subprocess.Popen([*words, name], stderr=subprocess.PIPE) for name in ("first", "second")]
     assert [process.communicate(timeout=120)[1] for process in processes] == [b"", b""]
-    trials = open_study(replace(REQUEST, env_kwargs=()), tmp_path / "study").trials
+    trials = open_study(replace(REQUEST, env_kwargs=()), tmp_path / "study", {}).trials
     assert {trial.user_attrs["process"] for trial in trials} == {"first", "second"}
     # The last may be begun by both at once.
     assert 4 <= len(trials) <= 5
@@ -132,10 +132,10 @@ def test_two_processes_share_the_trials_of_a_study(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_another_process_is_at_counts(tmp_path: Path) -> None:
-    study = open_study(REQUEST, tmp_path / "study")
+    study = open_study(REQUEST, tmp_path / "study", {})
 
     def with_another(trial: Any) -> float:
-        run(open_study(REQUEST, tmp_path / "study"), parabola, 2)
+        run(open_study(REQUEST, tmp_path / "study", {}), parabola, 2)
         return parabola(trial)
 
     run(study, with_another, 2)
@@ -214,19 +214,19 @@ def test_every_sampler_draws_by_its_seed(tmp_path: Path) -> None:
     ],
 )
 def test_another_request_is_another_study(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    open_study(REQUEST, tmp_path / "study")
+    open_study(REQUEST, tmp_path / "study", {})
     with pytest.raises(UsageError, match=message):
-        open_study(replace(REQUEST, **changes), tmp_path / "study")
+        open_study(replace(REQUEST, **changes), tmp_path / "study", {})
 
 
 def test_what_decides_nothing_about_a_trial_may_change(tmp_path: Path) -> None:
-    open_study(REQUEST, tmp_path / "study")
-    open_study(replace(REQUEST, trials=3, sampler="random", pruner="none", threads=1), tmp_path / "study")
+    open_study(REQUEST, tmp_path / "study", {})
+    open_study(replace(REQUEST, trials=3, sampler="random", pruner="none", threads=1), tmp_path / "study", {})
 
 
 def test_a_storage_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--storage nothing://here cannot be used: .*: give another --storage"):
-        open_study(replace(REQUEST, storage="nothing://here"), tmp_path / "study")
+        open_study(replace(REQUEST, storage="nothing://here"), tmp_path / "study", {})
     (tmp_path / "study" / "study.db").write_text("no database at all, but a text that is long enough to be read as one")
     with pytest.raises(UsageError, match=r"study\.db cannot be used"):
-        open_study(REQUEST, tmp_path / "study")
+        open_study(REQUEST, tmp_path / "study", {})

@@ -4,7 +4,7 @@ Mutations seen to fail: the lowest return taken for the best; one sampler seed, 
 scored on the evaluations' seeds; another score; four times the steps; pruned at the last look, or looked at after every
 rollout, or not pruned at all; a nan that ends the study; a preset without what was drawn, or kept only at the end; as
 many steps as a training; exit code 0 after Ctrl-C; a study with nothing to search; cmaes not asked for; other settings
-that follow let through, or another search.
+that follow let through, or another search; a default of what is searched compared.
 """
 
 from __future__ import annotations
@@ -158,6 +158,9 @@ def test_nothing_is_pruned_at_the_last_look(tmp_path: Path, monkeypatch: pytest.
 def test_a_study_does_not_go_on_with_other_defaults(
     tuned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    searched = replace(SUITES["memory"], vf_coef=0.7)
+    monkeypatch.setattr("s7rl.experiments.settings.SUITES", {**SUITES, "memory": searched})
+    assert main([*STUDY, "--trials", "3", "--runs", str(tuned)]) == 0
     memory = replace(SUITES["memory"], normalize_rewards=False)
     monkeypatch.setattr("s7rl.experiments.settings.SUITES", {**SUITES, "memory": memory})
     assert main([*STUDY, "--trials", "4", "--runs", str(tuned)]) == 2
