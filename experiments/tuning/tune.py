@@ -45,7 +45,8 @@ def tune(config: TuneConfig, console: Console) -> int:
     given = {field.name: getattr(config, field.name) for field in fields(LearnConfig)}
     request = TrainConfig(**given, eval_episodes=config.eval_episodes)
     settings, task = plan(request)
-    request = replace(request, steps=config.steps or max(settings.steps // PART, 1))
+    steps = config.steps or max(settings.steps // PART, 1)
+    request = replace(request, steps=steps)
     space = space_of(task, request)
     if not space:
         raise UsageError("every option that would be searched is given: leave some of them out")
@@ -57,11 +58,11 @@ def tune(config: TuneConfig, console: Console) -> int:
     from s7rl.experiments.wording import plural, say
 
     # The default of what is searched decides no trial.
-    derived = as_json(replace(settings, steps=request.steps))
+    derived = as_json(replace(settings, steps=steps))
     derived["core_kwargs"] = {name: value for name, value in derived["core_kwargs"].items() if name not in space}
     derived = {"searched": sorted(space)} | {name: value for name, value in derived.items() if name not in space}
-    study = open_study(replace(config, steps=request.steps), folder, derived)
-    say(console, f"{folder}: {plural(config.trials, 'trial')} of {plural(request.steps or 0, 'step')}")
+    study = open_study(replace(config, steps=steps), folder, derived)
+    say(console, f"{folder}: {plural(config.trials, 'trial')} of {plural(steps, 'step')}")
     line = "stopping after this update (Ctrl-C again: at once); the trial that is under way is lost"
     with stop_on_signals(lambda _: say(console, line)) as interruption, TrialBar(console, config.trials) as bar:
         objective = Objective(
