@@ -31,7 +31,7 @@ from s7rl.experiments.progress import has_learned, rollout_ends
 from s7rl.experiments.settings import EVALUATION_SEED, RunSettings
 
 BUDGETS = {50: 1_000_000, 100: 2_000_000, 250: 4_000_000, 500: 4_000_000, 1000: 8_000_000}
-"""Training steps for each corridor, as in experiments/results/tmaze-vf-coef-0.5."""
+"""Training steps for each corridor, as in experiments/results/tmaze."""
 EPISODES = 100
 """Of an evaluation."""
 SAME = (
