@@ -261,6 +261,16 @@ def test_normalised_observations_are_normalised_in_the_evaluation_too(
     assert np.abs(observations).max() > 0.1
 
 
+def test_it_is_said_where_the_mean_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Seen to fail it: said of neither, or of both kinds of scaling.
+    words = ["train", "s7rl/Needle-v0", "--env-kwargs", "length=5", "--steps", "32", "--eval-episodes", "0"]
+    words += ["--n-envs", "2", "--n-steps", "16", "--d-model", "8"]
+    assert main([*words, "--out", str(tmp_path / "scaled")]) == 0
+    assert ", observations (mean kept) and rewards scaled\n" in capsys.readouterr().out
+    assert main([*words, "--normalize-observations", "True", "--out", str(tmp_path / "normalised")]) == 0
+    assert ", observations and rewards scaled\n" in capsys.readouterr().out
+
+
 def test_an_impatient_interruption_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
