@@ -9,7 +9,8 @@ experiment is taken elsewhere, or kept in git, without them:
     log                columns of progress.csv, thinned to at most ``LOG_LINES``, and the seconds trained until each
 
 What is worked out of the whole log is worked out of the thinned one with the same result: it keeps the first and the
-last line, and those that are the first with a return, with success, and with the return that counts as having learned.
+last line, the one with the best return, and those that are the first with a return, with success, and with the return
+that counts as having learned.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ SUCCESS_LEVEL = 0.99
 TRAINED = "seconds"
 """The column of seconds that the run had trained."""
 SCORE = ("episodes", "mean_return", "standard_error", "success_rate", "mean_length")
-RESULTS = ("task", "agent", "seed", *SCORE, "steps", "seconds", "steps_to_success", "seconds_to_success")
-"""Columns of results.csv."""
+RESULTS = ("task", "agent", "seed", *SCORE, "steps", "seconds", "steps_to_success", "seconds_to_success", "best_return")
+"""Columns of results.csv.  ``best_return`` is the best mean return of the last training episodes, POPGym's "MMER" of one
+run (Morad et al. 2023, arXiv 2303.01859)."""
 _SECONDS, _SPEED = "time/time_elapsed", "time/fps"
 _PARTS = {"config": (), "evaluation": SCORE, "log": (STEPS, RETURN, SUCCESS, TRAINED)}
 _OF_EPISODES = ("returns", "lengths")
@@ -101,6 +103,9 @@ def result(line: Line) -> dict[str, Any]:
     ends = {"steps": log[STEPS][-1], "seconds": log[TRAINED][-1]} if log[STEPS] else {}
     if success is not None:
         ends |= {"steps_to_success": log[STEPS][success], "seconds_to_success": log[TRAINED][success]}
+    best = _best(column(line, RETURN))
+    if best is not None:
+        ends["best_return"] = log[RETURN][best]
     return {**line["evaluation"], **line, **ends}
 
 
@@ -154,7 +159,7 @@ def _kept(
 ) -> list[int]:
     """Which lines of a log to keep: those that something is worked out of, and as many as there is room for between."""
     firsts = (_first(returns, -math.inf), _first(returns, threshold), _first(success, SUCCESS_LEVEL))
-    needed = {line for line in firsts if line is not None}
+    needed = {line for line in (*firsts, _best(returns)) if line is not None}
     others = [line for line in range(len(returns)) if line not in needed]
     # The first and the last of them are among these.
     even = np.linspace(0, len(others) - 1, min(LOG_LINES - len(needed), len(others))).round()
@@ -165,6 +170,11 @@ def _first(values: Float[np.ndarray, " lines"], level: float | None) -> int | No
     """The first line that reaches a level."""
     reached = values >= (math.inf if level is None else level)
     return int(reached.argmax()) if reached.any() else None
+
+
+def _best(values: Float[np.ndarray, " lines"]) -> int | None:
+    """The first line with the largest value."""
+    return int(np.nanargmax(values)) if np.isfinite(values).any() else None
 
 
 def _threshold(config: Mapping[str, Any]) -> float | None:

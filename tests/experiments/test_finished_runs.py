@@ -4,8 +4,8 @@ Mutations that were seen to fail these tests: the first line with a return, with
 with success not kept; one line of each kind beyond the fifty; the first fifty lines kept, or one that is not the
 last; a line that exceeds a level instead of reaching it; seconds as logged where steps a second are more exact; the
 parts of a resumed run counted from its beginning, as one, or with the line at which it was stopped; lists of episodes
-kept; a line over several; a line taken for whole whatever it lacks; a score that is none; no line of a run of another
-version.
+kept; the line with the best return not kept, or the worst in its place; a line over several; a line taken for whole
+whatever it lacks; a score that is none; no line of a run of another version.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ def test_a_thinned_log_says_when_it_had_learned_and_how_long_it_took(
     trained: dict[float, float] = dict(zip((at for at, *_ in log), clock, strict=True))
     told = result(line)
     assert told.get("steps_to_success") == success
+    assert told.get("best_return") == max((its for _, its, *_ in log if its is not None), default=None)
     assert told.get("steps") == (log[-1][0] if log else None)
     for name, at in (("seconds", told.get("steps")), ("seconds_to_success", success)):
         assert told.get(name) == (None if at is None else pytest.approx(trained[at], abs=1e-3))
@@ -133,6 +134,11 @@ def test_lines_between_are_kept_evenly(tmp_path: Path) -> None:
     np.testing.assert_array_equal(column(line, RETURN), steps / 5000)
     assert np.isnan(column(line, SUCCESS)).all()
     assert column(line, TRAINED)[-1] == 500.0
+
+
+def test_the_line_with_the_best_return_is_kept(tmp_path: Path) -> None:
+    log = [(10 * n, 0.75 if n == 123 else 0.5, None, n, 10) for n in range(1, 501)]
+    assert result(line_of(CELL, finished(tmp_path / "run", log)))["best_return"] == 0.75
 
 
 def test_lines_are_read_as_they_were_written_and_are_short(tmp_path: Path) -> None:

@@ -139,9 +139,9 @@ def test_results_has_a_line_for_each_finished_cell_in_the_order_of_the_grid(fold
     assert folder.results == folder.path / "results.csv"
     assert folder.results.read_text().splitlines() == [
         "task,agent,seed,episodes,mean_return,standard_error,success_rate,mean_length,"
-        "steps,seconds,steps_to_success,seconds_to_success",
-        "m,s7,0,5,0.30000000000000004,0.0,0.25,9.5,300,6,,",
-        "m,s7,1,5,0.30000000000000004,0.0,,9.5,300,6,,",
+        "steps,seconds,steps_to_success,seconds_to_success,best_return",
+        "m,s7,0,5,0.30000000000000004,0.0,0.25,9.5,300,6,,,",
+        "m,s7,1,5,0.30000000000000004,0.0,,9.5,300,6,,,",
     ]
     with folder.results.open() as file:
         assert [float(line["mean_return"]) for line in csv.DictReader(file)] == [0.1 + 0.2] * 2
