@@ -42,8 +42,8 @@ TRAINED = "seconds"
 """The column of seconds that the run had trained."""
 SCORE = ("episodes", "mean_return", "standard_error", "success_rate", "mean_length")
 RESULTS = ("task", "agent", "seed", *SCORE, "steps", "seconds", "steps_to_success", "seconds_to_success", "best_return")
-"""Columns of results.csv.  ``best_return`` is the best mean return of the last training episodes, POPGym's "MMER" of one
-run (Morad et al. 2023, arXiv 2303.01859)."""
+"""Columns of results.csv.  The last is the best mean return of the last training episodes, which POPGym calls MMER
+(Morad et al. 2023, arXiv 2303.01859)."""
 _SECONDS, _SPEED = "time/time_elapsed", "time/fps"
 _PARTS = {"config": (), "evaluation": SCORE, "log": (STEPS, RETURN, SUCCESS, TRAINED)}
 _OF_EPISODES = ("returns", "lengths")
