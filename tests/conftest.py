@@ -50,6 +50,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("the GPU is hidden: make gpu")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def logs_of_sb3(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the folders that SB3 makes for every training within pytest's own, of which it keeps few."""
+    os.environ["SB3_LOGDIR"] = str(tmp_path_factory.mktemp("sb3"))
+
+
 @pytest.fixture
 def as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the type checker that the tests put before every function: users meet our own messages, not its."""
