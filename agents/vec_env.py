@@ -142,13 +142,15 @@ class BatchedVecEnv(VecEnv):
         ended = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if ended.any():
+            # Beside a final info, what stands at the top level is of the episodes that have begun or go on.
+            last = batched.get("final_info", batched)
+            successes, known = last.get("is_success"), last.get("_is_success", ended)
             for i in ended.nonzero()[0]:
                 infos[i] = {
                     "terminal_observation": batched["final_obs"][i],
                     "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
                 }
-                successes = batched.get("is_success", batched.get("final_info", {}).get("is_success"))
-                if successes is not None:
+                if successes is not None and known[i]:
                     infos[i]["is_success"] = bool(successes[i])
         return obs, rewards.astype(np.float32, copy=False), ended, infos
 

@@ -1,4 +1,8 @@
-"""From Gymnasium's vector environments to SB3's: same trajectories, same infos."""
+"""From Gymnasium's vector environments to SB3's: same trajectories, same infos.
+
+Mutations seen to fail: success read from the top level first, or from the final infos without their mask; the top level
+never read, or without its mask.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
@@ -89,6 +93,52 @@ def test_gymnasiums_own_vector_environment_with_every_kind_of_ending_is_single_e
     ours = BatchedVecEnv(SyncVectorEnv([Endings] * 4, autoreset_mode=AutoresetMode.SAME_STEP))
     seen = assert_same_trajectories(ours, DummyVecEnv([Endings] * 4), 60)
     assert 0 < seen["time-outs"] < seen["ends"], "a step that is both is no time-out"
+
+
+class Reporting(Endings):
+    """Says at every step, and of every reset, whether it was a success; not at every end."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        observation, _ = super().reset(seed=seed)
+        return observation, {"is_success": False}
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, _ = super().step(action)
+        says_nothing = truncated and not terminated
+        return observation, reward, terminated, truncated, {} if says_nothing else {"is_success": action == 0}
+
+
+def test_success_is_that_of_the_episode_that_ended_and_absent_where_nothing_was_said() -> None:
+    ours = BatchedVecEnv(SyncVectorEnv([Reporting] * 4, autoreset_mode=AutoresetMode.SAME_STEP))
+    seen = assert_same_trajectories(ours, DummyVecEnv([Reporting] * 4), 60)
+    assert 0 < seen["successes"] < seen["ends"] - seen["time-outs"]
+
+
+class WithoutFinalInfos(VectorWrapper):
+    """Says of episodes that end no more than whether they were a success, of the first row nothing at all."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observations, rewards, terminated, truncated, infos = super().step(actions)
+        if infos:
+            infos = {name: infos[name] for name in ("final_obs", "is_success", "_is_success")}
+            infos["_is_success"][0] = False
+        return observations, rewards, terminated, truncated, infos
+
+
+def test_where_there_are_no_final_infos_success_stands_at_the_top_level() -> None:
+    tmaze = "s7rl/TMazePassive-v0", 3, {"corridor_length": 1}
+    ours, whole = BatchedVecEnv(WithoutFinalInfos(envs.make_batched(*tmaze))), BatchedVecEnv(envs.make_batched(*tmaze))
+    for env in (ours, whole):
+        env.seed(7)
+        env.reset()
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(40):
+        actions = rng.integers(4, size=3)
+        infos, expected = ours.step(actions)[3], whole.step(actions)[3]
+        assert [info.get("is_success") for info in infos[1:]] == [info.get("is_success") for info in expected[1:]]
+        assert "is_success" not in infos[0]
+        seen |= {info.get("is_success") for info in infos[1:]}
+    assert seen == {None, False, True}
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
