@@ -180,8 +180,9 @@ class BatchedVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """No images: batched environments render as text only."""
-        return [None] * self.num_envs
+        """A frame of each environment where they render as ``rgb_array``; None of each where they do not."""
+        frames = self.vector_env.render() if self.render_mode == "rgb_array" else None
+        return [None] * self.num_envs if frames is None else list(frames)  # type: ignore[arg-type]  # any kind of frame
 
     def _find(self, name: str) -> Any:
         # Gymnasium's wrappers of vector environments do not hand on what is not theirs.

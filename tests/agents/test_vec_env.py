@@ -1,11 +1,16 @@
 """From Gymnasium's vector environments to SB3's: same trajectories, same infos.
 
 Mutations seen to fail: success read from the top level first, or from the final infos without their mask; the top level
-never read, or without its mask.
+never read, or without its mask; no images at all, those of a vector environment that renders otherwise, or of one row
+for each.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +19,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor, VecVideoRecorder
 
 from s7rl import envs
 from s7rl.agents import BatchedVecEnv, make_vec
@@ -154,6 +159,39 @@ def test_a_second_reset_goes_on_with_the_random_numbers_unless_it_is_seeded_agai
     assert not np.array_equal(first, second)  # type: ignore[arg-type]
     env.seed(3)
     np.testing.assert_array_equal(env.reset(), first)
+
+
+class Drawing(Endings):
+    """Shows its number."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"]}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(self, number: int, render_mode: str) -> None:
+        self.number, self.render_mode = number, render_mode
+
+    def render(self) -> Any:
+        return str(self.number) if self.render_mode == "ansi" else np.full((4, 6, 3), self.number, dtype=np.uint8)
+
+
+def drawings(render_mode: str) -> VecEnv:
+    def maker(number: int) -> Callable[[], Drawing]:
+        return lambda: Drawing(number, render_mode)
+
+    vector_env = SyncVectorEnv([maker(number) for number in range(1, 5)], autoreset_mode=AutoresetMode.SAME_STEP)
+    return VecMonitor(BatchedVecEnv(vector_env))
+
+
+def test_a_video_shows_all_environments_where_they_render_as_images(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "moviepy", ModuleType("moviepy"))  # needed for the file alone
+    recorder = VecVideoRecorder(drawings("rgb_array"), str(tmp_path), lambda step: step == 0)
+    recorder.reset()
+    recorder.step(np.zeros(4, dtype=int))
+    frames, recorder.recorded_frames = recorder.recorded_frames, []
+    assert [frame.shape for frame in frames] == [(8, 12, 3)] * 2
+    assert frames[1][::4, ::6, 0].tolist() == [[1, 2], [3, 4]]
+    assert list(drawings("ansi").get_images()) == [None] * 4
 
 
 def test_attributes_and_methods_stand_for_each_environment_asked_for() -> None:
