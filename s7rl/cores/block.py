@@ -28,8 +28,9 @@ class ResidualBlock(Core):
         self, x: Float[Tensor, "B H"], state: Float[Tensor, "B S"], reset: Bool[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B S"]]:
         """See :meth:`Core.step`."""
-        learning = torch.is_grad_enabled()
-        whole = None if learning else self.layer.step_within(self.norm, self.gate, x, state, reset)
+        # A subclass that scans otherwise learns otherwise: it has to step by its scan.
+        by_scan = torch.is_grad_enabled() or type(self).scan is not ResidualBlock.scan
+        whole = None if by_scan else self.layer.step_within(self.norm, self.gate, x, state, reset)
         return super().step(x, state, reset) if whole is None else whole
 
     def scan(

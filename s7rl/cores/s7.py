@@ -242,6 +242,7 @@ class S7(Core):
             # First, as what records asks for no size that it would then take for a fixed one.
             fused(x, state, w_0)
             and batch <= MOST_AT_ONCE
+            and type(self) is S7  # what a subclass computes is in its scan
             and select is not None
             and self.selectivity == "diagonal"
             and self.reparameterization == "stable"

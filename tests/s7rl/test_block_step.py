@@ -4,8 +4,9 @@ Mutations seen to fail: the shift by the state where an episode starts; mu left 
 what was shifted kept in the state instead of the input; the rows behind the last four left out; the gate's bias; the
 norm's bias; GELU without its root; a kernel that is used for other selections, many sequences, under autocast, past
 S7RL_SCAN, while gradients are kept, or past who watches; arrays of a parameter that has moved; arrays that are copied
-with the layer; arrays of another device's weights kept; a part replaced by one of another class; inputs, states and
-resets that do not fit.
+with the layer; arrays of another device's weights kept; a part replaced by one of another class; a subclass of
+the block or of the layer with a scan of its own; a kernel left out for a subclass of the block without one; inputs,
+states and resets that do not fit.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from s7rl.cores import S7, ResidualBlock, Stack
 from s7rl.cores.dense import Linear
-from s7rl.cores.s7 import MOST_AT_ONCE
+from s7rl.cores.s7 import MOST_AT_ONCE, S7Block
 from s7rl.kernels import cpu_s7
 
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-4}
@@ -151,6 +152,44 @@ def test_where_the_kernel_does_not_serve_the_step_is_a_scan(calls: list[int], mo
 class Doubled(Linear):
     def forward(self, x: Tensor) -> Tensor:
         return 2 * super().forward(x)
+
+
+class Louder(S7):
+    def scan(self, x: Tensor, state: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = super().scan(x, state, reset)
+        return 2 * y, state
+
+
+class Selective(S7):
+    def _scan_diagonal(self, u: Tensor, v: Tensor, modes: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+        y, modes = super()._scan_diagonal(u, v, modes, reset)
+        return y * torch.sigmoid(u), modes
+
+
+class WithoutResidual(ResidualBlock):
+    def scan(self, x: Tensor, state: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = super().scan(x, state, reset)
+        return y - x, state
+
+
+@pytest.mark.parametrize(
+    ("block", "layer"), [(ResidualBlock, Louder), (ResidualBlock, Selective), (WithoutResidual, S7)]
+)
+def test_a_subclass_with_a_scan_of_its_own_steps_by_it(block: type[ResidualBlock], layer: type[S7]) -> None:
+    torch.manual_seed(0)
+    core = block(layer(12, d_state=7)).double()
+    x, state, reset = inputs(core, 3)
+    with torch.no_grad():
+        found, expected = core.step(x, state, reset), core.scan(x[None], state, reset[None])
+    torch.testing.assert_close(found[0], expected[0][0])
+    torch.testing.assert_close(found[1], expected[1])
+
+
+def test_a_subclass_of_the_block_without_a_scan_of_its_own_steps_in_the_kernel(calls: list[int]) -> None:
+    block = S7Block(12)
+    with torch.no_grad():
+        block.step(*inputs(block, 3))
+    assert calls == [3]
 
 
 def test_parameters_that_have_changed_or_moved_are_read_where_they_are() -> None:
