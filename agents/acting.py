@@ -26,6 +26,9 @@ from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.rollout_buffer import History, SequenceBuffer
 
+VALUED_AT_ONCE = 256
+"""Last observations, at most, in one batch: images of more may not fit where those of a minibatch do."""
+
 
 class ActingMixin(OnPolicyAlgorithm):
     """Collects rollouts."""
@@ -161,7 +164,7 @@ class ActingMixin(OnPolicyAlgorithm):
 
 
 class _TimeOuts:
-    """Last observations of truncated episodes, valued together once the rollout is over."""
+    """Last observations of truncated episodes, valued many at a time once the rollout is over."""
 
     def __init__(self) -> None:
         self.places: list[tuple[int, int]] = []
@@ -171,19 +174,23 @@ class _TimeOuts:
     def add(self, step: int, env: int, observation: Any, state: Float[Tensor, " S"]) -> None:
         self.places.append((step, env))
         self.observations.append(observation)
-        self.states.append(state)
+        self.states.append(state.clone())  # a view would keep the states of all environments at this step
 
     def values(self, policy: RecurrentActorCriticPolicy) -> tuple[Tensor, Tensor]:
         """(step, environment) of each, and the value of its last observation under the state after the last step."""
         places = torch.tensor(self.places, dtype=torch.long, device=policy.device).reshape(-1, 2)
         if not self.places:
             return places, torch.zeros(0, device=policy.device)
-        last = self.observations
+        return places, torch.cat(
+            [self._values(policy, slice(at, at + VALUED_AT_ONCE)) for at in range(0, len(places), VALUED_AT_ONCE)]
+        )
+
+    def _values(self, policy: RecurrentActorCriticPolicy, part: slice) -> Float[Tensor, " N"]:
+        last, states = self.observations[part], torch.stack(self.states[part])
         stacked = (
             {key: np.stack([obs[key] for obs in last]) for key in last[0]}
             if isinstance(last[0], dict)
             else np.stack(last)
         )
-        observations = to_tensors(stacked, policy.device)
-        no_reset = torch.zeros(len(places), dtype=torch.bool, device=policy.device)
-        return places, policy.predict_values(observations, torch.stack(self.states), no_reset)
+        no_reset = torch.zeros(len(last), dtype=torch.bool, device=policy.device)
+        return policy.predict_values(to_tensors(stacked, policy.device), states, no_reset)

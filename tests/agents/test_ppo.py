@@ -3,7 +3,8 @@
 Mutations that were seen to fail these tests: time-outs valued with a state of zeros; every end taken for a time-out;
 terminal states valued; the last value with the state before the last steps; episode starts that begin with False; the
 actions of a minibatch of other environments; the state of the memory forgotten between rollouts, or carried over a
-reset of the environments; actions kept as they were clipped.
+reset of the environments; actions kept as they were clipped; all time-outs valued in one batch, or each batch with the
+first states; a time-out's state that is a view of those of all environments.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from s7rl import core_names
-from s7rl.agents import RecurrentPPO, threads
+from s7rl.agents import RecurrentPPO, acting, threads
+from s7rl.agents.acting import VALUED_AT_ONCE
 from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import TIME_OUT, Clockwork, agent, clockworks, replay, returns
 from tests.agents.cores import every_core
@@ -135,8 +137,12 @@ def test_the_sum_of_the_gradients_does_not_depend_on_how_the_rollout_is_split(
         torch.testing.assert_close(loss_gradient(model, rows), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_all_time_outs_of_a_rollout_are_valued_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = agent(clockworks(3, script=((2, TIME_OUT),)), n_steps=8)
+@pytest.mark.parametrize("at_once", [VALUED_AT_ONCE, 5])
+def test_the_time_outs_of_a_rollout_are_valued_in_few_batches_of_limited_size(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    script = ((2, TIME_OUT),)
+    model = agent(clockworks(3, script=script), n_steps=8)
     sizes = []
     predict_values = model.policy.predict_values
 
@@ -145,8 +151,28 @@ def test_all_time_outs_of_a_rollout_are_valued_in_one_batch(monkeypatch: pytest.
         return predict_values(obs, state, episode_starts)
 
     monkeypatch.setattr(model.policy, "predict_values", spy)
+    monkeypatch.setattr(acting, "VALUED_AT_ONCE", at_once)
     model.learn(24)
-    assert sorted(sizes) == [3, 12], "the last observations of 3 rows, and 4 time-outs in each of them"
+    # The last observations of 3 rows, and 4 time-outs in each of them.
+    assert sorted(sizes) == ([3, 12] if at_once > 12 else [2, 3, 5, 5])
+    for i in range(3):
+        row = replay(model, i, 8, script)
+        np.testing.assert_allclose(model.rollout_buffer.next_values[:, i], row.next_values, atol=1e-5)
+
+
+def test_a_time_out_keeps_its_own_state_and_not_that_of_all_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    values = acting._TimeOuts.values
+
+    def spy(time_outs: Any, policy: Any) -> tuple[Tensor, Tensor]:
+        kept.extend(time_outs.states)
+        return values(time_outs, policy)
+
+    monkeypatch.setattr(acting._TimeOuts, "values", spy)
+    model = agent(clockworks(3, script=((2, TIME_OUT),)), n_steps=8)
+    model.learn(24)
+    sizes = {state.untyped_storage().nbytes() for state in kept}
+    assert sizes == {4 * model.policy.state_size}
 
 
 @every_core
