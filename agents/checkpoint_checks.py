@@ -1,7 +1,7 @@
 """What the parts of a checkpoint must be before anything is made of them: the file may come from anybody.
 
-A file can make the reader hold no more than a few times its own size in memory: it is not compressed, and a network is
-built only if the file holds the weights for it.
+A file can make the reader hold no more than a few times its own size in memory, and 300 MB besides: it is not
+compressed, a network is built only if the file holds the weights for it, and what is built of a few words has limits.
 """
 
 import io
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from s7rl.checks import FLAG, Rule, is_number, number, whole_number
 
-LARGEST = 2**26
-"""Numbers, at most, in what a file has built without holding it: bounds of spaces, tables of a core, its state."""
+LARGEST_SPACES = 2**22
+"""Numbers, at most, in the spaces of a file, as in an image of 512x512x16: to build them takes 140 MB in float64."""
+LARGEST_TABLES = 2**25
+"""Numbers, at most, in the tables and the state of a network: to build a "gtrxl" of so many takes 160 MB."""
 _LIMIT = Rule(
     meaning="it is where values are cut off, infinity for nowhere",
     hint="pass a number from 0 on",
@@ -81,7 +83,7 @@ def _no_nan(constant: str) -> float:
 
 
 def check_space_size(space: Any) -> None:
-    """Refuse spaces, still as JSON, with bounds so large that a computer could not hold them.
+    """Refuse spaces, still as JSON, with bounds larger than those of observations that anybody learns from.
 
     Raises:
         ValueError: if they hold too many numbers.
@@ -98,8 +100,11 @@ def check_space_size(space: Any) -> None:
             left.extend(item.values())
         elif isinstance(item, list):
             left.extend(item)
-    if size > LARGEST:
-        raise ValueError(f"a space of {size:,} numbers is too large.")
+    if size > LARGEST_SPACES:
+        raise ValueError(
+            f"spaces of {size:,} numbers are too large, {LARGEST_SPACES:,} are the most: pass "
+            "custom_objects={'observation_space': ..., 'action_space': ...} if they are right."
+        )
 
 
 def check_weights(
@@ -128,8 +133,11 @@ def check_weights(
         torch.distributions.Distribution.set_default_validate_args(validates)
     check_tensors(policy.state_dict(), weights)
     tables = sum(table.numel() for table in policy.buffers()) + int(getattr(policy, "state_size", 0))
-    if tables > LARGEST:
-        raise ValueError(f"tables and state of {tables:,} numbers are too large.")
+    if tables > LARGEST_TABLES:
+        raise ValueError(
+            f"tables and state of {tables:,} numbers are too large, {LARGEST_TABLES:,} are the most: pass "
+            "custom_objects={'policy_kwargs': ...} if they are right."
+        )
 
 
 def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

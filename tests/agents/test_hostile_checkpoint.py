@@ -1,7 +1,7 @@
 """Checkpoints that somebody made by hand: one line, no code of theirs, no more memory than the file is worth.
 
 Mutations that were seen to fail: each of the checks of ``checkpoint_checks`` made to do nothing; modules imported
-instead of looked up; compressed members read.
+instead of looked up; compressed members read; spaces of 2**26 numbers, or tables of 2**26, built.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ CONFIGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "a window beyond memory": (lambda c: kwargs(c).update(core="stack", core_kwargs={"dict": {"n_frames": 10**9}}), ""),
     "a space beyond memory": (lambda c: box(c).update(shape=[10**6, 10**6]), "too large"),
+    "bounds of 1 GB": (lambda c: box(c).update(shape=[2**26], dtype="float64", low="0", high="1"), "too large"),
+    "the largest bounds": (lambda c: box(c).update(shape=[2**22], dtype="float64", low="0", high="1"), "shape"),
     "a space of negative size": (lambda c: box(c).update(shape=[-2]), r"shape of a space is \[-2\]"),
     "a space of another size": (lambda c: box(c).update(shape=[3]), "shape"),
     "steps that are a text": (lambda c: c["settings"].update(n_steps="8"), "n_steps is '8'"),
@@ -180,7 +182,17 @@ def test_tables_and_states_that_no_weights_vouch_for_are_refused() -> None:
     model.save(file)
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    refused(with_config(members, lambda c: kwargs(c).update(core_kwargs={"dict": {"window": 10**8}})), "too large")
+    for window in (10**8, 2**24 // 64):
+        file = with_config(members, lambda c, window=window: kwargs(c).update(core_kwargs={"dict": {"window": window}}))  # type: ignore[misc]
+        refused(file, "too large")
+
+
+def test_what_is_too_large_for_a_stranger_s_file_loads_where_the_reader_says_what_it_is(members: Members) -> None:
+    file = with_config(members, lambda c: box(c).update(shape=[2**22 + 1]))
+    refused(file, r"spaces of 4,194,305 numbers are too large, 4,194,304 are the most: pass custom_objects=")
+    file.seek(0)
+    space = make_vec("s7rl/CartPolePositionOnly-v0", 1).observation_space
+    assert RecurrentPPO.load(file, custom_objects={"observation_space": space}).observation_space == space
 
 
 @pytest.mark.parametrize(
