@@ -60,7 +60,8 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
     request = quickened(config.what)
     check_device(request.common.device)
     request = replace(request, common=replace(request.common, device=str(get_device(request.common.device))))
-    keep_freed_memory()  # as the trainer does
+    if request.common.device == "cpu":
+        keep_freed_memory()  # as the trainer does
     try:
         with torch_threads(request.common.threads):
             folder = BENCHMARKS[type(request)](request, command, console)

@@ -4,12 +4,14 @@ Mutations that were seen to fail these tests: time-outs valued with a state of z
 terminal states valued; the last value with the state before the last steps; episode starts that begin with False; the
 actions of a minibatch of other environments; the state of the memory forgotten between rollouts, or carried over a
 reset of the environments; actions kept as they were clipped; all time-outs valued in one batch, or each batch with the
-first states; a time-out's state that is a view of those of all environments.
+first states; a time-out's state that is a view of those of all environments; freed memory kept on any device, or
+never.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from s7rl import core_names
-from s7rl.agents import RecurrentPPO, acting, threads
+from s7rl.agents import RecurrentPPO, acting, ppo, threads
 from s7rl.agents.acting import VALUED_AT_ONCE
 from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import TIME_OUT, Clockwork, agent, clockworks, replay, returns
@@ -173,6 +175,23 @@ def test_a_time_out_keeps_its_own_state_and_not_that_of_all_environments(monkeyp
     model.learn(24)
     sizes = {state.untyped_storage().nbytes() for state in kept}
     assert sizes == {4 * model.policy.state_size}
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_process_keeps_freed_memory_only_where_the_policy_is_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    class Begun(Exception):
+        pass
+
+    model = agent(clockworks(1), n_steps=8)
+    model.policy.to(device)
+    keep = Mock()
+    monkeypatch.setattr(ppo, "keep_freed_memory", keep)
+    monkeypatch.setattr(model, "_setup_learn", Mock(side_effect=Begun))
+    with pytest.raises(Begun):
+        model.learn(8)
+    assert keep.call_count == (device == "cpu")
 
 
 @every_core
