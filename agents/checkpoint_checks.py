@@ -1,6 +1,6 @@
 """What the parts of a checkpoint must be before anything is made of them: the file may come from anybody.
 
-A file can make the reader hold no more than a few times its own size in memory, and 300 MB besides: it is not
+A file can make the reader hold no more than a few times its own size in memory, and 500 MB besides: it is not
 compressed, a network is built only if the file holds the weights for it, and what is built of a few words has limits.
 """
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from s7rl.checks import FLAG, Rule, is_number, number, whole_number
 
-LARGEST_SPACES = 2**22
-"""Numbers, at most, in the spaces of a file, as in an image of 512x512x16: to build them takes 140 MB in float64."""
+LARGEST_SPACES = 2**23
+"""Numbers, at most, in the spaces of a file, enough for a frame of 1920x1080x3: they take 280 MB in float64."""
 LARGEST_TABLES = 2**25
 """Numbers, at most, in the tables and the state of a network: to build a "gtrxl" of so many takes 160 MB."""
 _LIMIT = Rule(

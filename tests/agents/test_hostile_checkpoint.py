@@ -101,7 +101,7 @@ CONFIGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a window beyond memory": (lambda c: kwargs(c).update(core="stack", core_kwargs={"dict": {"n_frames": 10**9}}), ""),
     "a space beyond memory": (lambda c: box(c).update(shape=[10**6, 10**6]), "too large"),
     "bounds of 1 GB": (lambda c: box(c).update(shape=[2**26], dtype="float64", low="0", high="1"), "too large"),
-    "the largest bounds": (lambda c: box(c).update(shape=[2**22], dtype="float64", low="0", high="1"), "shape"),
+    "the largest bounds": (lambda c: box(c).update(shape=[2**23], dtype="float64", low="0", high="1"), "shape"),
     "a space of negative size": (lambda c: box(c).update(shape=[-2]), r"shape of a space is \[-2\]"),
     "a space of another size": (lambda c: box(c).update(shape=[3]), "shape"),
     "steps that are a text": (lambda c: c["settings"].update(n_steps="8"), "n_steps is '8'"),
@@ -188,8 +188,8 @@ def test_tables_and_states_that_no_weights_vouch_for_are_refused() -> None:
 
 
 def test_what_is_too_large_for_a_stranger_s_file_loads_where_the_reader_says_what_it_is(members: Members) -> None:
-    file = with_config(members, lambda c: box(c).update(shape=[2**22 + 1]))
-    refused(file, r"spaces of 4,194,305 numbers are too large, 4,194,304 are the most: pass custom_objects=")
+    file = with_config(members, lambda c: box(c).update(shape=[2**23 + 1]))
+    refused(file, r"spaces of 8,388,609 numbers are too large, 8,388,608 are the most: pass custom_objects=")
     file.seek(0)
     space = make_vec("s7rl/CartPolePositionOnly-v0", 1).observation_space
     assert RecurrentPPO.load(file, custom_objects={"observation_space": space}).observation_space == space
