@@ -19,7 +19,7 @@ from s7rl.experiments.config import ExperimentConfig, TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import CONTROLS, FEWEST_SEEDS, Cell, Grid, read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
-from s7rl.experiments.interruption import stop_on_signals
+from s7rl.experiments.interruption import STOPPING, Interruption, stop_on_signals
 from s7rl.experiments.local_launcher import POLL_SECONDS, Job, run_locally
 from s7rl.experiments.machine import cores
 from s7rl.experiments.plan import named_task, plan
@@ -65,12 +65,13 @@ def experiment(config: ExperimentConfig, command: Sequence[str], console: Consol
         left = [cell for cell in chosen if folder.state(cell) in (State.NEW, State.STOPPED)]
         processes = config.processes or cores()
         say(console, _introduction(folder, grid, len(runs), len(left), processes))
-        with stop_on_signals(lambda line: say(console, line)) as interruption:
-            _wait_until_saved(folder, left, lambda: interruption.requested, lambda line: say(console, line))
+        with stop_on_signals() as interruption:
+            stop = asked_to_stop(interruption, console)
+            _wait_until_saved(folder, left, stop, lambda line: say(console, line))
             wait = config.launcher == "ray"  # whose lost workers leave processes that still save
             jobs = [_job(folder, grid, cell, runs[cell], wait=wait) for cell in left]
             with CellsTable(folder, {cell: runs[cell].settings.steps for cell in chosen}, console) as table:
-                launch(jobs, processes, watch=table.show, stop=lambda: interruption.requested)
+                launch(jobs, processes, watch=table.show, stop=stop)
         folder.write_results(grid)
         if interruption.requested:
             say(console, f"stopped; to go on: the same command again. Scores so far: {folder.results}")
@@ -191,6 +192,21 @@ def _introduction(folder: GridFolder, grid: Grid, runs: int, left: int, processe
     if len(grid.seeds) >= FEWEST_SEEDS:
         return line
     return f"{line}; scores of {plural(len(grid.seeds), 'seed')} say little of the next: take {FEWEST_SEEDS} or more"
+
+
+def asked_to_stop(interruption: Interruption, console: Console) -> Callable[[], bool]:
+    """Whether a signal came, to be asked often: it is said here, since the table would wipe a handler's line away."""
+
+    @cache
+    def say_once() -> None:
+        say(console, STOPPING)
+
+    def asked() -> bool:
+        if interruption.requested:
+            say_once()
+        return interruption.requested
+
+    return asked
 
 
 def _wait_until_saved(

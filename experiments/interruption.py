@@ -7,24 +7,29 @@ same request, since ``timeout`` and ``make`` may deliver it to the process and t
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SAME_REQUEST_SECONDS = 1.0
+STOPPING = "stopping after this update, then saving (Ctrl-C again: stop at once, with the last checkpoint)"
+"""What a training says to the first signal."""
+STANDARD_ERROR = 2
+"""Its descriptor."""
 
 
 class Interruption:
     """Whether the user asked to stop, and by which signal."""
 
-    def __init__(self, announce: Callable[[str], None]) -> None:
-        """Args: announce: called once, with one line that says what happens now."""
+    def __init__(self, note: str = "") -> None:
+        """Args: note: written to standard error at the first signal, one line that says what happens now."""
         self.signal: int | None = None
         """The first signal that came, or None."""
-        self._announce = announce
+        self._note = note
         self._since = 0.0
         self._protected = False
 
@@ -52,20 +57,30 @@ class Interruption:
         now = time.monotonic()
         if self.signal is None:
             self.signal, self._since = number, now
-            self._announce(
-                "stopping after this update, then saving (Ctrl-C again: stop at once, with the last checkpoint)"
-            )
+            if self._note:
+                _write_now(self._note)
         elif number == signal.SIGINT and not self._protected and now - self._since > SAME_REQUEST_SECONDS:
             raise KeyboardInterrupt
 
 
+def _write_now(line: str) -> None:
+    # A handler runs wherever Python is, perhaps within a write: print() and rich would enter their buffers and locks
+    # once more, which raises RuntimeError.
+    with suppress(OSError):  # nobody reads it any more
+        over_the_bar = b"\r\x1b[K" if os.isatty(STANDARD_ERROR) else b""
+        os.write(STANDARD_ERROR, over_the_bar + line.encode() + b"\n")
+
+
 @contextmanager
-def stop_on_signals(announce: Callable[[str], None]) -> Iterator[Interruption]:
+def stop_on_signals(note: str = "") -> Iterator[Interruption]:
     """Handles Ctrl-C and SIGTERM during a block, and puts back what was there before.
 
     Outside the main thread, where Python allows no handlers, nothing is caught.
+
+    Args:
+        note: written to standard error at the first signal; empty: nothing is.
     """
-    interruption = Interruption(announce)
+    interruption = Interruption(note)
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return

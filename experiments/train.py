@@ -23,7 +23,7 @@ from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.errors import TrainingError
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes, scores_as_json
 from s7rl.experiments.failures import environment_failures
-from s7rl.experiments.interruption import Interruption, stop_on_signals
+from s7rl.experiments.interruption import STOPPING, Interruption, stop_on_signals
 from s7rl.experiments.learning_curve import draw_learning_curve
 from s7rl.experiments.progress import RunCallback, StopBetweenRollouts, StoppedBetweenRollouts
 from s7rl.experiments.run_folder import RunFolder, create_run_folder, write_json
@@ -101,7 +101,7 @@ def carry_out(
     steps_before = model.num_timesteps
     with (
         closing(vec_env),
-        stop_on_signals(lambda line: say(console, line)) as interruption,
+        stop_on_signals(STOPPING) as interruption,
         tracked(folder, settings, lambda line: say(console, line), lambda: interruption.exit_code) as trackers,
     ):
         seconds = _learn(model, settings, folder, trackers, console, interruption)
@@ -156,7 +156,7 @@ def evaluate_agent(
 
 def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> int:
     """What the ranks behind the first do: learn with it, in silence; returns the exit code."""
-    with stop_on_signals(lambda line: None) as interruption:
+    with stop_on_signals() as interruption:
         callback = StopBetweenRollouts(stop=lambda: interruption.requested)
         try:
             with environment_failures(lambda: f"that was rank {rank()}"):

@@ -64,7 +64,7 @@ def tune(config: TuneConfig, console: Console) -> int:
     study = open_study(replace(config, steps=steps), folder, derived)
     say(console, f"{folder}: {plural(config.trials, 'trial')} of {plural(steps, 'step')}")
     line = "stopping after this update (Ctrl-C again: at once); the trial that is under way is lost"
-    with stop_on_signals(lambda _: say(console, line)) as interruption, TrialBar(console, config.trials) as bar:
+    with stop_on_signals(line) as interruption, TrialBar(console, config.trials) as bar:
         objective = Objective(
             task, request, seed=config.seed, sampler=config.sampler, bar=bar, stop=lambda: interruption.requested
         )

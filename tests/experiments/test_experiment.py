@@ -6,23 +6,26 @@ promises without training.
 Mutations that were seen to fail: the grid in the folder not replaced by the larger one; settings that are not compared;
 a damaged score left where it is; words asked for outside of what catches their errors; results.csv written at the end
 only; a cell run that one pattern of several fits not; a pattern that fits nothing let through; failures forgotten,
-scores removed or cells counted that were not asked for.
+scores removed or cells counted that were not asked for; that it stops said whenever it is asked.
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from s7rl.experiments import cells_table, experiment, local_launcher
 from s7rl.experiments.cli import main
-from s7rl.experiments.experiment import planned
+from s7rl.experiments.experiment import asked_to_stop, planned
 from s7rl.experiments.grid import read_grid
 from s7rl.experiments.grid_folder import GridFolder, State, open_grid_folder
+from s7rl.experiments.interruption import Interruption
 from s7rl.experiments.run_folder import RunFolder, locked, write_json
 from tests.experiments.outcomes import results
 
@@ -162,6 +165,16 @@ def test_a_run_that_a_signal_ended_has_failed(capsys: pytest.CaptureFixture[str]
     assert main(WORDS) == 1
     assert "maze/s7/seed0: ended by SIGKILL, perhaps for want of memory" in capsys.readouterr().out
     assert states()["maze/gru/seed1"] is State.FINISHED
+
+
+def test_a_signal_is_said_once_however_often_a_launcher_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    interruption = Interruption()
+    stop = asked_to_stop(interruption, Console())
+    assert not stop()
+    assert capsys.readouterr().out == ""
+    interruption.handle(signal.SIGTERM, None)
+    assert (stop(), stop()) == (True, True)
+    assert capsys.readouterr().out.count("stopping after this update") == 1
 
 
 @pytest.mark.usefixtures("stand_in")

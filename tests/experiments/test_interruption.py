@@ -1,7 +1,12 @@
-"""Signals leave a note first; only an impatient second Ctrl-C cuts anything short."""
+"""Signals leave a note first; only an impatient second Ctrl-C cuts anything short.
 
+Mutations seen to fail: the note printed to sys.stderr; written at every signal; a closed standard error not borne.
+"""
+
+import io
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -17,25 +22,59 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_signal_is_noted_and_announced_once(clock: list[float]) -> None:
-    said: list[str] = []
-    with stop_on_signals(said.append) as interruption:
+def test_a_signal_is_noted_and_announced_once(clock: list[float], capfd: pytest.CaptureFixture[str]) -> None:
+    with stop_on_signals("stopping soon") as interruption:
         assert not interruption.requested
         os.kill(os.getpid(), signal.SIGTERM)
         assert (interruption.requested, interruption.exit_code) == (True, 143)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert len(said) == 1
+    assert capfd.readouterr().err == "stopping soon\n"
+
+
+class Interrupted(io.RawIOBase):
+    """A file that is being written to when Ctrl-C comes."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: object) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return len(bytes(content))  # type: ignore[call-overload]
+
+
+def test_a_signal_in_the_middle_of_a_write_is_noted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.TextIOWrapper(io.BufferedWriter(Interrupted()), write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with stop_on_signals("stopping soon") as interruption:
+        print("75%", flush=True)
+    assert interruption.exit_code == 130
+    assert capfd.readouterr().err == "stopping soon\n"
+
+
+def test_nobody_need_read_the_note() -> None:
+    kept = os.dup(2)
+    os.close(2)
+    try:
+        interruption = Interruption("stopping soon")
+        interruption.handle(signal.SIGTERM, None)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    assert interruption.requested
 
 
 def test_the_handlers_of_before_come_back() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with stop_on_signals(lambda line: None):
+    with stop_on_signals():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_a_second_ctrl_c_stops_at_once_unless_it_is_the_same_request(clock: list[float]) -> None:
-    interruption = Interruption(lambda line: None)
+    interruption = Interruption()
     interruption.handle(signal.SIGINT, None)
     clock[0] += 0.5
     interruption.handle(signal.SIGINT, None)
@@ -46,7 +85,7 @@ def test_a_second_ctrl_c_stops_at_once_unless_it_is_the_same_request(clock: list
 
 
 def test_saving_is_not_cut_short(clock: list[float]) -> None:
-    interruption = Interruption(lambda line: None)
+    interruption = Interruption()
     interruption.handle(signal.SIGINT, None)
     clock[0] += 60.0
     with interruption.protected():
@@ -59,7 +98,7 @@ def test_other_threads_run_without_handlers() -> None:
     outcome: list[bool] = []
 
     def work() -> None:
-        with stop_on_signals(lambda line: None) as interruption:
+        with stop_on_signals() as interruption:
             outcome.append(interruption.requested)
 
     thread = threading.Thread(target=work)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec
 from s7rl.experiments.building import MOST_STEPS, step_limit
 from s7rl.experiments.cli import main
+from s7rl.experiments.interruption import STOPPING
 from s7rl.experiments.run_folder import open_run_folder
 
 Seen = list[tuple[NDArray[Any], bool]]
@@ -298,7 +299,7 @@ def test_an_interrupted_run_leaves_a_loadable_agent_and_says_where(number: signa
         os.kill(process.pid, number)
         output, errors = process.communicate()
     assert process.returncode == 128 + number
-    assert errors == ""
+    assert errors == f"{STOPPING}\n"
     assert f"interrupted; the agent is in {out / 'latest.zip'}" in output
     assert re.search(rf"s7rl resume {re.escape(str(out))}$", output, flags=re.MULTILINE)
     assert re.search(rf"s7rl evaluate {re.escape(str(out))}$", output, flags=re.MULTILINE)
