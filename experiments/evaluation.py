@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
@@ -48,11 +49,8 @@ class Evaluation:
     """Whether each episode ended in success; empty where the task does not say."""
     limit: int | None = None
     """Steps after which episodes were cut short; None where each came to its end."""
-
-    @property
-    def cut_short(self) -> int:
-        """How many episodes were cut short; their returns are what they had got by then."""
-        return 0 if self.limit is None else sum(length >= self.limit for length in self.lengths)
+    cut_short: int = 0
+    """How many episodes were cut short; their returns are what they had got by then."""
 
     @property
     def mean_return(self) -> float:
@@ -132,6 +130,7 @@ def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
         lengths=tuple(chain.from_iterable(evaluation.lengths for evaluation in evaluations)),
         successes=tuple(chain.from_iterable(evaluation.successes for evaluation in evaluations if told)),
         limit=evaluations[0].limit,
+        cut_short=sum(evaluation.cut_short for evaluation in evaluations),
     )
 
 
@@ -193,8 +192,8 @@ def play_episodes(
     shares = np.full(rows, episodes // rows)
     shares[: episodes % rows] += 1
     shares = np.tile(shares, batches)
-    # Return, length and success of each episode, by batch.
-    ended: list[list[tuple[float, int, bool | None]]] = [[] for _ in range(batches)]
+    # Return, length and success of each episode, and whether time was up, by batch.
+    ended: list[list[tuple[float, int, bool | None, bool]]] = [[] for _ in range(batches)]
     observations: Any = vec_env.reset()
     state: Any = None
     episode_start = np.ones(vec_env.num_envs, dtype=bool)
@@ -210,14 +209,27 @@ def play_episodes(
         for row in np.flatnonzero(episode_start & (shares > 0)):
             shares[row] -= 1
             episode, success = infos[row]["episode"], infos[row].get("is_success")
+            truncated = bool(infos[row].get("TimeLimit.truncated", False))
             ended[row // rows].append(
-                (float(episode["r"]), int(episode["l"]), None if success is None else bool(success))
+                (float(episode["r"]), int(episode["l"]), None if success is None else bool(success), truncated)
             )
     return tuple(_evaluation(batch, limit) for batch in ended)
 
 
-def _evaluation(ended: Sequence[tuple[float, int, bool | None]], limit: int | None) -> Evaluation:
-    returns, lengths, successes = zip(*ended, strict=True)
+def _evaluation(ended: Sequence[tuple[float, int, bool | None, bool]], limit: int | None) -> Evaluation:
+    returns, lengths, successes, truncated = zip(*ended, strict=True)
     # Where an environment speaks of success in some episodes only, perhaps those that had it, there is no rate.
     known = () if None in successes else successes
-    return Evaluation(returns=returns, lengths=lengths, successes=known, limit=limit)
+    cut = 0 if limit is None else cut_short(lengths, truncated, limit)
+    return Evaluation(returns=returns, lengths=lengths, successes=known, limit=limit, cut_short=cut)
+
+
+def cut_short(lengths: ArrayLike, truncated: ArrayLike, limit: int) -> int:
+    """How many episodes a limit cut short: one may as well come to its end in that very step.
+
+    Args:
+        lengths: steps of each.
+        truncated: whether each ended because time was up, ``info["TimeLimit.truncated"]``.
+        limit: steps after which they were cut short.
+    """
+    return int(np.sum(np.asarray(truncated) & (np.asarray(lengths) >= limit)))

@@ -66,6 +66,8 @@ class Recording:
     """Undiscounted return of each."""
     successes: Bool[np.ndarray, " B"] | None
     """Whether each ended in success; None where the task does not say."""
+    truncated: Bool[np.ndarray, " B"]
+    """Whether each ended because time was up."""
     whole: tuple[Episode, ...]
     """The first episode of each of the first environments."""
 
@@ -157,6 +159,7 @@ class _Player:
     lengths: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
+    truncated: list[bool] = field(default_factory=list)
     whole: list[tuple[Observations, Tensor, Tensor | None]] = field(default_factory=list)
 
     def keep(
@@ -185,6 +188,7 @@ class _Player:
             self.share -= 1
             self.lengths.append(self.length)
             self.returns.append(float(info["episode"]["r"]))
+            self.truncated.append(bool(info.get("TimeLimit.truncated", False)))
             if "is_success" in info:
                 self.successes.append(bool(info["is_success"]))
             if self.share:
@@ -231,6 +235,7 @@ def _together(players: list[_Player], every: int, size: int) -> Recording:
         lengths=lengths,
         returns=np.array([value for player in players for value in player.returns]),
         successes=successes if len(successes) == len(lengths) else None,
+        truncated=np.array([ended for player in players for ended in player.truncated]),
         whole=tuple(player.episode() for player in players if player.whole),
     )
 

@@ -1,16 +1,19 @@
 """Playing episodes: every environment plays its share, with its own memory, on its own seeds.
 
 Mutations seen to fail: the episodes of all batches given to the first; an uneven number shared among all environments
-instead of each batch's; the mean in place of the interquartile mean; the exact interval in place of Wilson's.
+instead of each batch's; the mean in place of the interquartile mean; the exact interval in place of Wilson's;
+episodes counted as cut short that came to their end in the limit's last step, or that time ended before it.
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from s7rl.experiments.evaluation import Evaluation, play_episodes, pooled
@@ -67,6 +70,16 @@ def test_short_episodes_do_not_count_more_often_than_long_ones() -> None:
     assert sorted(evaluation.lengths) == [1, 1, 1, 10, 10, 10]
     assert evaluation.mean_return == 5.5
     assert evaluation.success_rate == 0.5
+
+
+def test_an_episode_that_ends_by_itself_in_the_last_step_was_not_cut_short() -> None:
+    # One of 5 steps has a limit of 2; the limit of 3 cuts the other, and is the end of one of 3.
+    makers: list[Callable[[], gym.Env[Any, Any]]] = [
+        partial(TimeLimit, Lengthy(length), most) for length, most in ((5, 2), (3, 3), (5, 3))
+    ]
+    played = [play(Recorder(), VecMonitor(DummyVecEnv(makers)), 6, limit=limit) for limit in (3, None)]
+    assert sorted(played[0].lengths) == [2, 2, 3, 3, 3, 3]
+    assert [evaluation.cut_short for evaluation in (*played, pooled(played[:1] * 2))] == [2, 0, 4]
 
 
 def test_an_uneven_number_of_episodes_is_played_exactly() -> None:

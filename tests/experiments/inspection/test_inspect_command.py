@@ -1,7 +1,8 @@
 """`s7rl inspect` from end to end, on agents that have hardly learned anything.
 
 Mutations seen to fail: files of an earlier inspection left; all sentences but the first missing from the page; a folder
-that cannot be written not explained; the decision that was asked about ignored.
+that cannot be written not explained; the decision that was asked about ignored; episodes counted as cut short that came
+to their end in the limit's last step.
 """
 
 import csv
@@ -114,6 +115,19 @@ def test_the_same_episodes_are_found_the_same_and_another_decision_looks_back_le
         assert table(tmp_path, name) == table(inspected[0], name)
     assert len(table(tmp_path, "gradient")) == 3
     assert len(table(inspected[0], "gradient")) >= 6
+
+
+def test_only_episodes_that_did_not_end_are_said_to_be_cut_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Every episode ends by itself in its fourth step, with the answer.
+    folder = train(tmp_path / "run", "s7rl/MemoryLength-v0", "--env-kwargs", "length=3", "--agent", "none")
+    capsys.readouterr()
+    for limit, said in ((4, ""), (3, "; 5 of them cut short (--max-steps)")):
+        assert main(["inspect", str(folder), "--episodes", "5", "--max-steps", str(limit)]) == 0
+        played = capsys.readouterr().out.splitlines()[1]
+        assert played.startswith(f"played   5 episodes of {limit} steps")
+        assert played.endswith(f"; seeds from 10,000{said}")
 
 
 def test_time_constants_are_written_at_rest_and_in_play(inspected: tuple[Path, str]) -> None:
