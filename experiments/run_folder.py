@@ -29,6 +29,7 @@ from typing import Any
 
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.machine import machine
+from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.settings import RunSettings
 from s7rl.files import write_atomically
 
@@ -160,7 +161,7 @@ def settings_from(config: Mapping[str, Any], where: str) -> RunSettings:
         where: it stands, for messages.
 
     Raises:
-        UsageError: it was written by another version of s7rl, or changed by hand.
+        UsageError: it was written by another version of s7rl, or changed by hand; or its agent is not known here.
     """
     stored = config.get("settings")
     known = {field.name for field in fields(RunSettings)}
@@ -173,9 +174,15 @@ def settings_from(config: Mapping[str, Any], where: str) -> RunSettings:
             name: {key: tuple(v) if isinstance(v, list) else v for key, v in stored[name].items()}
             for name in ("env_kwargs", "core_kwargs")
         }
-        return RunSettings(**{**stored, **tuples, "wrappers": tuple(stored["wrappers"])})
+        settings = RunSettings(**{**stored, **tuples, "wrappers": tuple(stored["wrappers"])})
     except (TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{where} cannot be used: {error}") from error
+    if settings.agent not in list(AGENTS):  # a list, since what JSON holds may have no hash
+        raise UsageError(
+            f"{where} names an agent {settings.agent!r}, which this s7rl does not have: use the s7rl that made it, or "
+            "train the agent again"
+        )
+    return settings
 
 
 @contextmanager

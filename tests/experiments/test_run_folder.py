@@ -1,4 +1,7 @@
-"""A run folder is recognised, replaced file by file, and never overwritten; its log is read while it is written."""
+"""A run folder is recognised, replaced file by file, and never overwritten; its log is read while it is written.
+
+Mutations seen to fail: settings of an agent that is not known let through, or one that is no name looked up in a dict.
+"""
 
 import json
 from dataclasses import replace
@@ -97,9 +100,14 @@ def test_a_run_of_before_there_was_an_option_has_its_default(folder: RunFolder, 
     [
         ({"n_steps": -1}, r"config\.json cannot be used: --n-steps -1 must be at least 2"),
         ({"surprise": 1}, r"config\.json was written by another version of s7rl"),
+        (
+            {"agent": "s8"},
+            r"config\.json names an agent 's8', which this s7rl does not have: use the s7rl that made it",
+        ),
+        ({"agent": ["s7"]}, r"config\.json names an agent \['s7'\], which"),
     ],
 )
-def test_settings_that_were_tampered_with_are_refused(folder: RunFolder, change: dict[str, int], message: str) -> None:
+def test_settings_that_were_tampered_with_are_refused(folder: RunFolder, change: dict[str, Any], message: str) -> None:
     config = json.loads(folder.config.read_text())
     config["settings"] |= change
     folder.config.write_text(json.dumps(config))

@@ -2,7 +2,7 @@
 
 Mutations that were seen to fail these tests: yardsticks of any of several environments; a missing log that ends the
 report; a report of nothing; the machine of a resumption not noted; a run counted twice for a machine; lines read
-before the lock.
+before the lock; a run of an agent that is not known taken for one that can be read.
 """
 
 import shutil
@@ -59,6 +59,18 @@ def test_a_resumed_run_says_how_often_and_with_what(tmp_path: Path) -> None:
     assert len(read.machines) == 2
     assert list(read_record(folder.path).machines.values()) == [1]
     assert [versions["s7rl"] for versions in read.versions] == [read.versions[0]["s7rl"]] * 2
+
+
+def test_a_run_of_an_agent_that_is_not_known_is_damaged_and_the_others_are_read(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "grid", tasks={"maze": TMAZE}, agents={"s7": "--agent s7"}, seeds=2)
+    finish(folder, "maze", "s7", [0.5, 0.75])
+    config = folder.run(cell_of(folder, "maze", "s7", 0)).config
+    config.write_text(config.read_text().replace('"agent": "s7"', '"agent": "s8"'))
+    record = read_record(folder.path)
+    assert [run.score for run in record.runs] == [0.75]
+    (damaged,) = record.unfinished
+    assert damaged.state == "damaged"
+    assert "names an agent 's8', which this s7rl does not have" in damaged.error
 
 
 def test_a_line_that_came_before_the_folder_was_free_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
