@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.utils import LinearSchedule, get_device
+from stable_baselines3.common.utils import LinearSchedule, check_for_correct_spaces, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from s7rl.agents import (
@@ -28,13 +28,15 @@ from s7rl.backends import backend
 from s7rl.envs import has_batched_engine
 from s7rl.envs.registry import find_spec
 from s7rl.experiments.config import as_options
-from s7rl.experiments.errors import TrainingError, UsageError
+from s7rl.experiments.errors import TrainingError, UsageError, memory_shortage
 from s7rl.experiments.rewards import reward_shaping
 from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.sharing import share_of
 
 MOST_STEPS = 30_000
 """Steps of an episode that is played to see how good an agent is, where nobody says: more than Atari's 27,000."""
+SMALLER = "give a smaller --n-steps, --n-envs or --d-model"
+"""What to do where there is not enough memory."""
 
 
 @contextmanager
@@ -53,11 +55,13 @@ def ranks(device: str) -> Iterator[None]:
         yield
 
 
+@memory_shortage(SMALLER)
 def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
     """Makes the environments and the agent: all of them, or this rank's share.
 
     Raises:
-        UsageError: the environment, its spaces or an option of the network are not what the agent can use.
+        UsageError: the environment, its spaces or an option of the network are not what the agent can use, or there is
+            not enough memory.
     """
     vec_env = make_environments(settings)
     share = share_of(settings, rank(), world_size())
@@ -90,7 +94,7 @@ def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
             sequence_length=settings.sequence_length,
             **{**_exploration(settings, vec_env.action_space), **settings.ppo_kwargs},
         )
-    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
         raise UsageError(as_options(str(error))) from error
     return model, vec_env
 
@@ -101,11 +105,12 @@ def _exploration(settings: RunSettings, actions: spaces.Space[Any]) -> dict[str,
     return {"use_sde": True, "sde_sample_freq": settings.sde_sample_freq}
 
 
+@memory_shortage(SMALLER)
 def make_environments(settings: RunSettings) -> VecEnv:
     """Makes the environments of a run: all of them, or this rank's share.
 
     Raises:
-        UsageError: they cannot be made.
+        UsageError: they cannot be made, or there is not enough memory.
         TrainingError: a worker process died or hung while it made one.
     """
     share = share_of(settings, rank(), world_size())
@@ -127,7 +132,7 @@ def make_environments(settings: RunSettings) -> VecEnv:
             )
     except WorkerError as error:
         raise TrainingError(str(error), error.traceback) from error
-    except (ValueError, TypeError, NotImplementedError, ImportError, RuntimeError) as error:
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
         raise UsageError(str(error)) from error
     return vec_env
 
@@ -145,24 +150,62 @@ def make_vec_of(settings: RunSettings, n_envs: int, seed: int) -> VecEnv:
     )
 
 
+@contextmanager
+def usable(checkpoint: Path) -> Iterator[None]:
+    """Says what is wrong with a trained agent or its task, in a block that makes one of them and does not play yet.
+
+    Raises:
+        UsageError: they cannot be made, or do not fit together.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(f"{checkpoint} cannot be used: {error}") from error
+
+
 def make_evaluation_vec(
-    settings: RunSettings, checkpoint: Path, n_envs: int, seed: int, max_steps: int | None = None
+    settings: RunSettings,
+    model: RecurrentPPO,
+    checkpoint: Path,
+    n_envs: int,
+    seed: int,
+    max_steps: int | None = None,
 ) -> VecEnv:
     """Makes environments of a run's task to play in, with observations scaled as in a checkpoint.
 
     Args:
         settings: of the run.
+        model: who is to play.
         checkpoint: gives the statistics of VecNormalize, where the run used it.
         n_envs: how many.
         seed: of the first; every other one has the next.
         max_steps: as ``step_limit``.
+
+    Raises:
+        UsageError: they cannot be made, or are not what the agent was trained in.
     """
     limit = step_limit(settings, max_steps)
     if limit is not None:
         # The engines have no such limit, but are the same step for step as the environments that have.
         workers = "auto" if settings.workers == "batched" else settings.workers
         settings = replace(settings, env_kwargs={**settings.env_kwargs, "max_episode_steps": limit}, workers=workers)
-    return load_normalization(checkpoint, make_vec_of(settings, n_envs, seed))
+    with usable(checkpoint):
+        return as_trained(model, checkpoint, make_vec_of(settings, n_envs, seed))
+
+
+def as_trained(model: RecurrentPPO, checkpoint: Path, vec_env: VecEnv) -> VecEnv:
+    """Environments with observations scaled as in a checkpoint.
+
+    Raises:
+        ValueError: they show or take something else than those that the agent was trained in; they are closed.
+    """
+    try:
+        scaled = load_normalization(checkpoint, vec_env)
+        check_for_correct_spaces(scaled, model.observation_space, model.action_space)
+    except ValueError:
+        vec_env.close()
+        raise
+    return scaled
 
 
 def step_limit(settings: RunSettings, max_steps: int | None) -> int | None:

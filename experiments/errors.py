@@ -1,4 +1,20 @@
-"""The exceptions whose text is written for the user."""
+"""The exceptions whose text is written for the user, and what is one of theirs by its text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from s7rl.checks import error_line
+
+NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "Unable to allocate",
+    "Cannot allocate memory",
+    "Storage size calculation overflowed",
+)
+"""What torch, numpy and the system say: torch has no exception of its own for the CPU."""
 
 
 class UsageError(Exception):
@@ -12,3 +28,28 @@ class TrainingError(Exception):
         """Args: message: one line.  details: printed before it, such as the traceback of an environment."""
         super().__init__(message)
         self.details = details
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is that of an allocation."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+@contextmanager
+def memory_shortage(remedy: str) -> Iterator[None]:
+    """Turns what an allocation in the block raises into a UsageError, and nothing else.
+
+    Args:
+        remedy: what ends the line.
+
+    Raises:
+        UsageError: there was not enough memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UsageError(
+            f"that does not fit this machine's memory ({error_line(error).removesuffix(':')}): {remedy}"
+        ) from error

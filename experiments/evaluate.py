@@ -15,7 +15,7 @@ from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.run_folder import check_can_be_written, write_json
 from s7rl.experiments.summary import print_scores, verdict
 from s7rl.experiments.train import evaluate_agent
-from s7rl.experiments.trained_agent import TrainedAgent, opened
+from s7rl.experiments.trained_agent import TrainedAgent, open_agent
 from s7rl.experiments.wording import plural, say
 
 WAYS = {"both": ("deterministic", "sampled"), "deterministic": ("deterministic",), "sampled": ("sampled",)}
@@ -39,7 +39,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     if config.seeds < 1:
         raise UsageError(f"--seeds {config.seeds} must be at least 1")
     check_can_be_written("--out", config.out)
-    with opened(config, "evaluated") as agent, environment_failures(lambda: "nothing was written"):
+    agent = open_agent(config)
+    with environment_failures(lambda: "nothing was written"):
         played = {way: _play(agent, config, deterministic=way == "deterministic") for way in WAYS[config.actions]}
     evaluations = {way: pooled(batches) for way, batches in played.items()}
     # No two environments share a seed.

@@ -147,8 +147,11 @@ def evaluate_agent(
 
     Returns:
         What each batch got; nothing where it was stopped.
+
+    Raises:
+        UsageError: its environments cannot be made, or are not what it was trained in.
     """
-    vec_env = make_evaluation_vec(settings, checkpoint, batches * evaluation_envs(episodes), seed, max_steps)
+    vec_env = make_evaluation_vec(settings, model, checkpoint, batches * evaluation_envs(episodes), seed, max_steps)
     with closing(vec_env), torch_threads(model.acting_threads):
         limit = step_limit(settings, max_steps)
         return play_episodes(model, vec_env, episodes, batches=batches, limit=limit, **options)

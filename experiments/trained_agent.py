@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from s7rl.envs import Task
 from s7rl.envs.registry import find_spec
 from s7rl.experiments.agent_config import PlayConfig
 from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
-from s7rl.experiments.building import make_evaluation_vec
+from s7rl.experiments.building import make_evaluation_vec, usable
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.probing import task_of_run
 from s7rl.experiments.run_folder import RunFolder
@@ -40,16 +38,14 @@ class TrainedAgent:
 
     def environments(self, n_envs: int, max_steps: int | None) -> VecEnv:
         """Environments of its task, seeded, with observations scaled as in the checkpoint; see there."""
-        return make_evaluation_vec(self.settings, self.checkpoint, n_envs, self.seed, max_steps)
+        return make_evaluation_vec(self.settings, self.model, self.checkpoint, n_envs, self.seed, max_steps)
 
 
-@contextmanager
-def opened(config: PlayConfig, verb: str) -> Iterator[TrainedAgent]:
-    """Opens an agent for the time of a block, in which its environments may turn out not to be usable.
+def open_agent(config: PlayConfig) -> TrainedAgent:
+    """Opens an agent.
 
     Args:
         config: names it.
-        verb: what is to be done with it, for messages: ``evaluated``.
 
     Raises:
         UsageError: the run, the request, or what the run needs cannot be used.
@@ -63,9 +59,9 @@ def opened(config: PlayConfig, verb: str) -> Iterator[TrainedAgent]:
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
     checkpoint = find_checkpoint(folder, config.checkpoint)
-    try:
+    with usable(checkpoint):
         find_spec(settings.env_id)  # what it needs may not be installed here
-        yield TrainedAgent(
+        return TrainedAgent(
             folder=folder,
             settings=settings,
             task=task_of_run(settings.env_id, settings.env_kwargs, settings.wrappers, settings.worker_timeout),
@@ -74,5 +70,3 @@ def opened(config: PlayConfig, verb: str) -> Iterator[TrainedAgent]:
             model=RecurrentPPO.load(checkpoint, device="auto"),
             seed=settings.evaluation_seed if config.seed is None else config.seed,
         )
-    except (ValueError, TypeError, ImportError) as error:
-        raise UsageError(f"{checkpoint} cannot be {verb}: {error}") from error

@@ -12,15 +12,15 @@ from rich.console import Console
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from s7rl.agents import load_normalization
 from s7rl.agents.threads import torch_threads
 from s7rl.envs import make_env
 from s7rl.experiments.agent_config import WatchConfig
+from s7rl.experiments.building import as_trained, usable
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.run_folder import check_can_be_written
 from s7rl.experiments.settings import RunSettings
-from s7rl.experiments.trained_agent import opened
+from s7rl.experiments.trained_agent import open_agent
 from s7rl.experiments.watching.film import check_film, write_film
 from s7rl.experiments.watching.moments import Filmed, Moment, moments
 from s7rl.experiments.watching.pictures import Painter
@@ -49,20 +49,23 @@ def watch(config: WatchConfig, console: Console) -> int:
     """
     _check(config)
     remedy = "nothing was written" if config.video else "where there is no screen, --video FILE.gif needs none"
-    with opened(config, "watched") as agent, environment_failures(lambda: remedy):
-        settings, model = agent.settings, agent.model
-        modes, own_fps = _rendering(settings)
+    agent = open_agent(config)
+    settings, model = agent.settings, agent.model
+    with environment_failures(lambda: remedy):
+        with usable(agent.checkpoint):
+            modes, own_fps = _rendering(settings)
         mode = _mode(modes, film=config.video is not None)
         fps = own_fps if config.fps is None else config.fps
         if config.video is not None:
             check_film(config.video, fps)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), usable(agent.checkpoint):
             # What Gymnasium says where it opens the window for an environment that has pictures only.
             warnings.filterwarnings("ignore", message=".*HumanRendering wrapper")
             filmed = Filmed(make_env(settings.env_id, settings.env_kwargs, mode, settings.wrappers))
-        plain = DummyVecEnv([lambda: Monitor(filmed)])
-        plain.seed(agent.seed)
-        with closing(load_normalization(agent.checkpoint, plain)) as vec_env, torch_threads(model.acting_threads):
+            plain = DummyVecEnv([lambda: Monitor(filmed)])
+            plain.seed(agent.seed)
+            played = as_trained(model, agent.checkpoint, plain)
+        with closing(played) as vec_env, torch_threads(model.acting_threads):
             most = DEFAULT_MAX_STEPS if config.max_steps is None else config.max_steps
             chosen = config.actions == "deterministic"
             shown = moments(model, vec_env, filmed, config.episodes, most, deterministic=chosen)

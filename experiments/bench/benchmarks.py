@@ -28,7 +28,7 @@ from s7rl.experiments.bench.recall import bench_recall
 from s7rl.experiments.bench.scan import bench_scan
 from s7rl.experiments.bench.train import bench_train
 from s7rl.experiments.building import check_device
-from s7rl.experiments.errors import UsageError
+from s7rl.experiments.errors import memory_shortage
 from s7rl.experiments.wording import say
 
 BENCHMARKS: Mapping[type, Callable[[Any, Sequence[str], Console], Path]] = MappingProxyType(
@@ -62,11 +62,7 @@ def bench(config: BenchConfig, command: Sequence[str], console: Console) -> int:
     request = replace(request, common=replace(request.common, device=str(get_device(request.common.device))))
     if request.common.device == "cpu":
         keep_freed_memory()  # as the trainer does
-    try:
-        with torch_threads(request.common.threads):
-            folder = BENCHMARKS[type(request)](request, command, console)
-    except (MemoryError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"that does not fit this machine ({reason}): give smaller sizes or fewer cores") from error
+    with memory_shortage("give smaller sizes or fewer cores"), torch_threads(request.common.threads):
+        folder = BENCHMARKS[type(request)](request, command, console)
     say(console, f"results: {folder}")
     return 0

@@ -18,13 +18,13 @@ from typing import ClassVar
 
 from s7rl.experiments.bench.environment import environment_variable
 from s7rl.experiments.bench.measuring import FAILED, MIN_ROUNDS, failure
+from s7rl.experiments.errors import is_out_of_memory
 
 STARTUP_SECONDS = 120.0
 """What importing torch may take on a busy machine, and loading the kernels."""
 SLACK = 512 * 2**20
 """Bytes of addresses beyond the limit: allocators reserve some that they never use."""
 WARM_UP_LENGTH = 8
-NO_MEMORY = ("can't allocate memory", "out of memory", "Unable to allocate", "Cannot allocate memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def run_here(request: Probed) -> ProbeResult:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         peak = peak_bytes(run, device)
     except (RuntimeError, ValueError, MemoryError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        if is_out_of_memory(error):
             return ProbeResult(left_out=over_memory(request.memory_bytes))
         return ProbeResult(left_out=failure(error))
     if peak > request.memory_bytes:

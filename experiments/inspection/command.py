@@ -22,7 +22,7 @@ from s7rl.experiments.inspection.panels import panels_of
 from s7rl.experiments.inspection.recording import Recording, hidden_state_text, record
 from s7rl.experiments.inspection.writing import write_inspection
 from s7rl.experiments.page import Section
-from s7rl.experiments.trained_agent import opened
+from s7rl.experiments.trained_agent import open_agent
 from s7rl.experiments.wording import plural, say
 
 
@@ -41,14 +41,14 @@ def inspect_run(config: InspectConfig, console: Console) -> int:
         TrainingError: an environment failed.
     """
     _check(config)
-    with opened(config, "inspected") as agent:
-        torch.manual_seed(agent.seed)  # continuous decisions are drawn
-        policy = agent.model.policy
-        assert isinstance(policy, RecurrentActorCriticPolicy)
-        with torch_threads(agent.model.threads), environment_failures(lambda: "nothing was written"):
-            vec_env = agent.environments(evaluation_envs(config.episodes), config.max_steps)
-            with closing(vec_env):
-                recording, hidden_text = record(policy, vec_env, config.episodes), hidden_state_text(vec_env)
+    agent = open_agent(config)
+    torch.manual_seed(agent.seed)  # continuous decisions are drawn
+    policy = agent.model.policy
+    assert isinstance(policy, RecurrentActorCriticPolicy)
+    with torch_threads(agent.model.threads), environment_failures(lambda: "nothing was written"):
+        vec_env = agent.environments(evaluation_envs(config.episodes), config.max_steps)
+        with closing(vec_env):
+            recording, hidden_text = record(policy, vec_env, config.episodes), hidden_state_text(vec_env)
     policy.checkpoint_steps = None  # nothing is learned: a scan need not be done in pieces
     with torch_threads(agent.model.threads):
         generator = np.random.default_rng(agent.seed)

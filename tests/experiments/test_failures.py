@@ -3,7 +3,8 @@
 Mutations seen to fail: an error of a loop or an engine let through; one of ours taken for an environment's; the
 traceback not printed; the settings without what "auto" came to; --worker-timeout not handed on; the environments of a
 run that failed left open; the one made beforehand always, or never, in a worker; its limit lost; its WorkerError let
-through.
+through; an error of ours taken for one of a trained agent or its task, or for a want of memory; any spaces good enough
+for a trained agent.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from s7rl.agents import BatchedVecEnv, RecurrentPPO, WorkerVecEnv, make_vec
 from s7rl.envs import make_batched
 from s7rl.experiments.building import build
 from s7rl.experiments.cli import main
-from s7rl.experiments.errors import TrainingError
+from s7rl.experiments.errors import TrainingError, UsageError
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.probing import task_of_run
+from s7rl.experiments.run_folder import open_run_folder
 from s7rl.experiments.settings import RunSettings
 
 TINY = [
@@ -208,3 +212,68 @@ def test_the_environments_of_a_run_that_failed_are_closed(tmp_path: Path, monkey
     with pytest.raises(ZeroDivisionError):
         main(words)
     assert all(process.poll() is not None for process in made[0][1].unwrapped.processes)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    words = ["train", *TINY, "--steps", "32", "--eval-episodes", "0", "--env-kwargs", "corridor_length=3"]
+    assert main([*words, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [("evaluate", "evaluate.evaluate_agent"), ("watch", "watch.moments"), ("inspect", "inspection.command.record")],
+)
+@pytest.mark.parametrize("error", [ValueError, TypeError, ImportError])
+def test_an_error_of_ours_is_not_said_to_be_one_of_the_agent(
+    command: str, part: str, error: type[Exception], trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error("a mistake in s7rl")
+
+    monkeypatch.setattr(f"s7rl.experiments.{part}", fail)
+    with pytest.raises(error, match="a mistake in s7rl"):
+        main([command, str(trained)])
+
+
+@pytest.mark.parametrize("command", ["evaluate", "watch", "inspect"])
+def test_an_agent_that_was_trained_in_an_environment_of_other_spaces_is_refused_in_one_line(
+    command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    config = json.loads((run / "config.json").read_text())
+    config["settings"] |= {"env_id": "s7rl/CartPolePositionOnly-v0", "env_kwargs": {}}
+    (run / "config.json").write_text(json.dumps(config))
+    assert main([command, str(run)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"s7rl {command}: {run / 'latest.zip'} cannot be used: Observation spaces do not match: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("part", ["RecurrentPPO", "make_vec"])
+def test_only_a_want_of_memory_is_said_to_be_one(part: str, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = open_run_folder(str(trained)).settings()
+    raised: list[Exception] = []
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise raised[-1]
+
+    monkeypatch.setattr(f"s7rl.experiments.building.{part}", fail)
+    for error in (
+        MemoryError("no room"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ):
+        raised.append(error)
+        with pytest.raises(UsageError) as refusal:
+            build(settings)
+        assert str(refusal.value) == (
+            f"that does not fit this machine's memory ({type(error).__name__}: {error}): give a smaller --n-steps, "
+            "--n-envs or --d-model"
+        )
+    raised.append(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        build(settings)

@@ -1,7 +1,7 @@
 """The commands end to end, at sizes that take no time.
 
 Mutations that were seen to fail these tests: a benchmark without its function; the place of the results not said; a
-picture that is not written.
+picture that is not written; any error taken for a want of memory.
 """
 
 import json
@@ -227,3 +227,22 @@ def test_progress_is_shown_without_a_terminal_too(capsys: pytest.CaptureFixture[
         progress.show("[the] next")
         progress.show("too soon for another line")
     assert capsys.readouterr().out == "3/7  [the] next\n"
+
+
+def test_only_what_wants_memory_is_said_not_to_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raised: list[Exception] = [MemoryError()]
+
+    def fail(*arguments: object) -> Path:
+        raise raised[-1]
+
+    monkeypatch.setattr(benchmarks_module, "BENCHMARKS", {ScanBench: fail})
+    assert main(["bench", "scan"]) == 2
+    remedy = "give smaller sizes or fewer cores\n"
+    assert (
+        capsys.readouterr().err == f"s7rl bench scan: that does not fit this machine's memory (MemoryError): {remedy}"
+    )
+    raised.append(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        main(["bench", "scan"])
