@@ -32,7 +32,8 @@ class PlayConfig(AgentConfig):
     ] = None
     """Steps after which an episode is cut short."""
     seed: Annotated[
-        OptionalWholeNumber, tyro.conf.arg(help_behavior_hint="(default: 10000, beyond those of the training)")
+        OptionalWholeNumber,
+        tyro.conf.arg(help_behavior_hint="(default: 10000, or the first beyond the training's where that is higher)"),
     ] = None
     """Seed of the first environment; the others have the next. Every agent is shown the same episodes by the same
     seed."""
@@ -43,7 +44,8 @@ class EvaluateConfig(PlayConfig):
     """Evaluate a trained agent on fresh seeds: return, success and episode lengths, with intervals.
 
     Without --seed and --seeds, its most likely actions play the same episodes as the evaluation at the end of its
-    training; so do those of agents that were trained with other seeds, which can thus be compared.
+    training; so do those of agents that were trained with other seeds, which can thus be compared, unless these or
+    those of their environments reach 10000.
     """
 
     episodes: WholeNumber = 100

@@ -169,6 +169,14 @@ def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture
     assert output.err == ""
 
 
+def test_help_says_which_episodes_an_agent_is_evaluated_on(capsys: pytest.CaptureFixture[str]) -> None:
+    # Fails where it says 10000 of all agents: of one trained with seed 20,000 it is the first behind its environments'.
+    main(["evaluate", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default: 10000, or the first beyond the training's where that is higher)" in text
+    assert "unless these or those of their environments reach 10000" in text
+
+
 def test_every_option_of_train_has_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "--help"])
     text = capsys.readouterr().out
