@@ -141,9 +141,9 @@ def _file_of(part: str) -> str:
 
 
 def with_suffix(path: str | Path) -> Path:
-    """The path, with ".zip" where it has no suffix."""
+    """The path, with ".zip" where it has a name, and no suffix."""
     path = Path(path)
-    return path if path.suffix else path.with_suffix(".zip")
+    return path if path.suffix or not path.name else path.with_suffix(".zip")
 
 
 def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:

@@ -225,3 +225,9 @@ def test_a_folder_of_another_program_is_named(
     assert agent_folders.ExportedFolder(tmp_path / "mine").latest == tmp_path / "mine"
     assert main(["export", str(tmp_path / "mine"), "--format", "torchscript"]) == 2
     assert "is not a run folder, its run.json is not of one" in capsys.readouterr().err
+
+
+def test_an_agent_is_loaded_from_the_working_directory(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Fails where "." gets a suffix.
+    monkeypatch.chdir(shared)
+    assert RecurrentPPO.load(".").num_timesteps == 128
