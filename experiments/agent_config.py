@@ -16,7 +16,7 @@ class AgentConfig:
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run folder that `s7rl train` made, a folder that `s7rl export` made, or pretrained:NAME (see `s7rl list
-    pretrained`)."""
+    pretrained`). No code that lies in the folder is run."""
     checkpoint: Literal["latest", "best"] = "latest"
     """The agent as it was at the end, or when its mean training return was best."""
 

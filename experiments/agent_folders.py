@@ -9,10 +9,12 @@ README.md                   its model card
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.run_folder import RunFolder, checked
+from s7rl.experiments.settings import RunSettings
 from s7rl.experiments.suggestions import named
 
 PREFIX = "pretrained:"
@@ -73,3 +75,28 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
             why = "it holds one agent; leave out --checkpoint"
         raise UsageError(f"RUN {folder.path} has no {checkpoint.name}: {why}")
     return checkpoint
+
+
+def check_holds_no_code(folder: RunFolder, settings: RunSettings) -> None:
+    """Looks where the modules lie that a run's environment and wrappers name, before any of them is imported.
+
+    Whoever shares an agent could put one beside its weights, and whoever only wants to watch it would run that.
+
+    Raises:
+        UsageError: one lies in the folder of the agent.
+    """
+    home = folder.path.resolve()
+    for name in (settings.env_id, *settings.wrappers):
+        path: list[str] | None = None  # where Python would look
+        module, _, _ = name.partition("(")[0].rpartition(":")
+        for part in filter(None, module.split(".")):
+            # By the part alone: to look for a.b as Python does would import a.
+            spec = PathFinder.find_spec(part, path)
+            if spec is None:
+                break  # one of Python's own, or none at all, which is said where it is imported
+            path = list(spec.submodule_search_locations or ())
+            if any(Path(place).resolve().is_relative_to(home) for place in (*path, spec.origin) if place is not None):
+                raise UsageError(
+                    f"{folder.config} names {name}, whose module lies in the agent's own folder, of which nothing is "
+                    "run: if you trust it, move the module out of there and into the working directory"
+                )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from s7rl.checks import one_line
-from s7rl.experiments.agent_config import EvaluateConfig, ExportConfig, InspectConfig, WatchConfig
+from s7rl.experiments.agent_config import AgentConfig, EvaluateConfig, ExportConfig, InspectConfig, WatchConfig
 from s7rl.experiments.bench.config import BenchConfig
 from s7rl.experiments.command_line import command_of, parse
 from s7rl.experiments.config import (
@@ -72,8 +73,11 @@ def _run(request: object, words: Sequence[str]) -> int:
     console = _Console(highlight=False)
     # Environments, wrappers and rewards of the user's own lie in the working directory.  As for a script, Python looks
     # where the program is, which for s7rl is where programs are installed.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    # The folder of an agent holds none of it, but what somebody else may have put there.
+    here = os.getcwd()
+    in_its_folder = isinstance(request, AgentConfig) and Path(here).is_relative_to(Path(request.run).resolve())
+    if here not in sys.path and not in_its_folder:
+        sys.path.append(here)
     if isinstance(request, ListConfig):
         from s7rl.experiments.listing import show_list
 

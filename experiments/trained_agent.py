@@ -11,7 +11,7 @@ from s7rl.agents import RecurrentPPO
 from s7rl.envs import Task
 from s7rl.envs.registry import find_spec
 from s7rl.experiments.agent_config import PlayConfig
-from s7rl.experiments.agent_folders import find_checkpoint, open_agent_folder
+from s7rl.experiments.agent_folders import check_holds_no_code, find_checkpoint, open_agent_folder
 from s7rl.experiments.building import make_evaluation_vec, usable
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.probing import task_of_run
@@ -59,6 +59,7 @@ def open_agent(config: PlayConfig) -> TrainedAgent:
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
     checkpoint = find_checkpoint(folder, config.checkpoint)
+    check_holds_no_code(folder, settings)
     with usable(checkpoint):
         find_spec(settings.env_id)  # what it needs may not be installed here
         return TrainedAgent(

@@ -1,6 +1,8 @@
 """`s7rl export`, the folder that it writes to be shared, and the agents that come along.
 
-Mutations seen to fail: a header that is no YAML where there is no score; an agent missing that the tests name.
+Mutations seen to fail: a header that is no YAML where there is no score; an agent missing that the tests name;
+a module run that lies in an agent's folder, as the module itself, in a package, of a wrapper, or found in the working
+directory; one refused that lies beside it.
 """
 
 from __future__ import annotations
@@ -231,3 +233,59 @@ def test_an_agent_is_loaded_from_the_working_directory(shared: Path, monkeypatch
     # Fails where "." gets a suffix.
     monkeypatch.chdir(shared)
     assert RecurrentPPO.load(".").num_timesteps == 128
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "named"),
+    [
+        ({"env_id": "lurking:CartPole-v1"}, "downloads/one", "."),
+        ({"env_id": "lurking:CartPole-v1"}, "downloads", "one"),
+        ({"env_id": "one.lurking:CartPole-v1"}, "downloads", "one"),
+        ({"env_id": "downloads.one.lurking:CartPole-v1"}, ".", "downloads/one"),
+        ({"wrappers": ["lurking:Wrapper(number=1)"]}, "downloads/one", "."),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "watch", "inspect"])
+def test_nothing_that_lies_in_an_agents_folder_is_run(
+    command: str,
+    change: dict[str, Any],
+    where: str,
+    named: str,
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "downloads" / "one"
+    shutil.copytree(shared, folder)
+    (folder / "lurking.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    config = json.loads((folder / "run.json").read_text())
+    config["settings"] |= change
+    (folder / "run.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path / where)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
+    assert main([command, named]) == 2
+    assert not (tmp_path / "ran").exists()
+    (name,) = change["wrappers"] if "wrappers" in change else change.values()
+    assert capsys.readouterr().err == (
+        f"s7rl {command}: {Path(named) / 'run.json'} names {name}, whose module lies in the agent's own folder, of "
+        "which nothing is run: if you trust it, move the module out of there and into the working directory\n"
+    )
+
+
+def test_code_is_found_in_the_working_directory_but_not_where_that_is_the_agents_folder(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--episodes", "1", "--actions", "deterministic"]
+    paths = list(sys.path)
+    monkeypatch.setattr(sys, "path", paths)
+    monkeypatch.chdir(shared)
+    assert main([*words, "."]) == 0
+    assert str(shared) not in paths
+    config = json.loads((shared / "run.json").read_text())
+    config["settings"]["wrappers"] = ["beside_the_agent:Plain"]
+    (shared / "run.json").write_text(json.dumps(config))
+    monkeypatch.chdir(shared.parent)
+    (shared.parent / "beside_the_agent.py").write_text("from gymnasium import Wrapper as Plain")
+    assert main([*words, shared.name]) == 0
+    assert paths[-1] == str(shared.parent)
