@@ -15,13 +15,13 @@ from rich.text import Text
 from s7rl.envs import find_task, has_batched_engine, task_ids
 from s7rl.envs.registry import SUITES
 from s7rl.experiments.agent_folders import PREFIX, pretrained_agents
-from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.config import ListConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.measured import measured_envs
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
 from s7rl.experiments.run_folder import read_json
 from s7rl.experiments.suggestions import named
+from s7rl.experiments.wording import compact
 
 STEPS_A_SECOND = (
     "steps/s: 64 side by side, random actions, on one core of the machine that experiments/results/bench names; here: "

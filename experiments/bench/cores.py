@@ -30,8 +30,8 @@ from s7rl.experiments.bench.models import (
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.probe import ProbeRequest, over_memory, probe
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.bench.tables import in_short, number, with_spread
-from s7rl.experiments.wording import plural, say
+from s7rl.experiments.bench.tables import in_short, with_spread
+from s7rl.experiments.wording import number, plural, say
 
 TRAIN, ACT = "train", "act"
 ACTING_ROUNDS = 3

@@ -28,11 +28,10 @@ from s7rl.experiments.bench.models import SEED
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.progress import BenchProgress
 from s7rl.experiments.bench.random_play import RandomPlay, make_envs
-from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.spaces import space_text
 from s7rl.experiments.suggestions import check_once
-from s7rl.experiments.wording import say
+from s7rl.experiments.wording import compact, say
 
 AT_A_TIME = 8
 """So many take turns: all together would not fit into the memory of a small machine."""

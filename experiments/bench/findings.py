@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from s7rl.experiments.bench.measuring import Spread, Times, ratio
 from s7rl.experiments.bench.models import FULL_ATTENTION, MATCHINGS, REFERENCE, Contender
-from s7rl.experiments.bench.tables import between_quartiles, number
+from s7rl.experiments.bench.tables import between_quartiles
+from s7rl.experiments.wording import number
 
 TIME_INVARIANT = ("s5", "s4d")
 """State space models whose dynamics do not depend on the input."""

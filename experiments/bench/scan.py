@@ -26,8 +26,8 @@ from s7rl.experiments.bench.measuring import Forecast, Spread, Times, measure, r
 from s7rl.experiments.bench.models import SEED, synchronize
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.bench.tables import in_short, number, with_spread
-from s7rl.experiments.wording import plural
+from s7rl.experiments.bench.tables import in_short, with_spread
+from s7rl.experiments.wording import number, plural
 
 Arrays: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 Scan: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -21,7 +21,7 @@ from s7rl.experiments.bench.models import REFERENCE, chosen_cores
 from s7rl.experiments.bench.output import BenchFolder, Cell, spread_cells, spread_columns
 from s7rl.experiments.bench.probe import probe
 from s7rl.experiments.bench.progress import BenchProgress
-from s7rl.experiments.bench.tables import in_short, number, with_spread
+from s7rl.experiments.bench.tables import in_short, with_spread
 from s7rl.experiments.bench.train_findings import ROLLOUT, TRAINING, WHOLE, findings
 from s7rl.experiments.bench.trainers import (
     NO_CONTRIB,
@@ -39,7 +39,7 @@ from s7rl.experiments.bench.trainers import (
     trainer_of,
 )
 from s7rl.experiments.suggestions import chosen
-from s7rl.experiments.wording import plural, say
+from s7rl.experiments.wording import number, plural, say
 
 BOUNDS, FLAT, MEMORY = ("tmaze-100", "tmaze-50"), "flat", "memory"
 """The settings that have the products beside the trainers, and those that compare S7 with itself over the length."""

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 
-from s7rl.experiments.bench.tables import number
 from s7rl.experiments.report.analysis import Analysis
 from s7rl.experiments.report.comparisons import LEVEL, Comparison, seeds_for
 from s7rl.experiments.report.data import Conditions
 from s7rl.experiments.statistics import Estimate
-from s7rl.experiments.wording import plural
+from s7rl.experiments.wording import number, plural
 
 ENOUGH_SEEDS = 10
 """From here on an interval says something of the next seed, too."""

@@ -6,12 +6,12 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from s7rl.experiments.bench.tables import compact
 from s7rl.experiments.page import NOTHING, Figure, Section, Table, Value
 from s7rl.experiments.report.analysis import Analysis, median_steps
 from s7rl.experiments.report.figures import Band, Row, Rows, Style, draw_bands, draw_rows
 from s7rl.experiments.report.findings import digits
 from s7rl.experiments.report.parts import grouped, levels
+from s7rl.experiments.wording import compact
 from s7rl.experiments.yardsticks import THRESHOLD
 
 
