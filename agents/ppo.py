@@ -270,8 +270,8 @@ class RecurrentPPO(ResumeMixin, ActingMixin, LearningMixin, OnPolicyAlgorithm):
     ) -> Self:
         """Train for ``total_timesteps`` environment steps, rounded up to whole rollouts.
 
-        On the CPU, with glibc, the whole process keeps the memory that it frees from then on until it ends, for other
-        parts of the program, too: to take it anew cost 40 % of a training step on long sequences.
+        On the CPU, with glibc, the whole process keeps from then on what it frees, other parts of the program too,
+        until it ends; :mod:`s7rl.agents.allocator` says why.
 
         Args:
             total_timesteps: environment steps, summed over all environments.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from s7rl.envs.wrappers.by_name import module_of
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.run_folder import RunFolder, checked
 from s7rl.experiments.settings import RunSettings
@@ -86,9 +87,10 @@ def check_holds_no_code(folder: RunFolder, settings: RunSettings) -> None:
         UsageError: one lies in the folder of the agent.
     """
     home = folder.path.resolve()
-    for name in (settings.env_id, *settings.wrappers):
+    modules = {settings.env_id: settings.env_id.rpartition(":")[0]}
+    modules |= {wrapper: module_of(wrapper) for wrapper in settings.wrappers}
+    for name, module in modules.items():
         path: list[str] | None = None  # where Python would look
-        module, _, _ = name.partition("(")[0].rpartition(":")
         for part in filter(None, module.split(".")):
             # By the part alone: to look for a.b as Python does would import a.
             spec = PathFinder.find_spec(part, path)

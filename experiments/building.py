@@ -35,8 +35,8 @@ from s7rl.experiments.sharing import share_of
 
 MOST_STEPS = 30_000
 """Steps of an episode that is played to see how good an agent is, where nobody says: more than Atari's 27,000."""
-SMALLER = "give a smaller --n-steps, --n-envs or --d-model"
-"""What to do where there is not enough memory."""
+MEMORY_REMEDY = "give a smaller --n-steps, --n-envs or --d-model"
+"""What to do where memory does not suffice."""
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def ranks(device: str) -> Iterator[None]:
         yield
 
 
-@memory_shortage(SMALLER)
+@memory_shortage(MEMORY_REMEDY)
 def build(settings: RunSettings) -> tuple[RecurrentPPO, VecEnv]:
     """Makes the environments and the agent: all of them, or this rank's share.
 
@@ -105,7 +105,7 @@ def _exploration(settings: RunSettings, actions: spaces.Space[Any]) -> dict[str,
     return {"use_sde": True, "sde_sample_freq": settings.sde_sample_freq}
 
 
-@memory_shortage(SMALLER)
+@memory_shortage(MEMORY_REMEDY)
 def make_environments(settings: RunSettings) -> VecEnv:
     """Makes the environments of a run: all of them, or this rank's share.
 

@@ -73,7 +73,7 @@ def _run(request: object, words: Sequence[str]) -> int:
     console = _Console(highlight=False)
     # Environments, wrappers and rewards of the user's own lie in the working directory.  As for a script, Python looks
     # where the program is, which for s7rl is where programs are installed.
-    # The folder of an agent holds none of it, but what somebody else may have put there.
+    # Not an agent's own folder: whoever shared it may have put a module there, by the name of one that is missing here.
     here = os.getcwd()
     in_its_folder = isinstance(request, AgentConfig) and Path(here).is_relative_to(Path(request.run).resolve())
     if here not in sys.path and not in_its_folder:

@@ -48,7 +48,7 @@ class Evaluation:
     successes: tuple[bool, ...]
     """Whether each episode ended in success; empty where the task does not say."""
     limit: int | None = None
-    """Steps after which episodes were cut short; None where each came to its end."""
+    """Steps after which an episode is cut short; None where there is no such limit."""
     cut_short: int = 0
     """How many episodes were cut short; their returns are what they had got by then."""
 
@@ -220,11 +220,11 @@ def _evaluation(ended: Sequence[tuple[float, int, bool | None, bool]], limit: in
     returns, lengths, successes, truncated = zip(*ended, strict=True)
     # Where an environment speaks of success in some episodes only, perhaps those that had it, there is no rate.
     known = () if None in successes else successes
-    cut = 0 if limit is None else cut_short(lengths, truncated, limit)
+    cut = 0 if limit is None else count_cut_short(lengths, truncated, limit)
     return Evaluation(returns=returns, lengths=lengths, successes=known, limit=limit, cut_short=cut)
 
 
-def cut_short(lengths: ArrayLike, truncated: ArrayLike, limit: int) -> int:
+def count_cut_short(lengths: ArrayLike, truncated: ArrayLike, limit: int) -> int:
     """How many episodes a limit cut short: one may as well come to its end in that very step.
 
     Args:

@@ -195,15 +195,17 @@ def _introduction(folder: GridFolder, grid: Grid, runs: int, left: int, processe
 
 
 def asked_to_stop(interruption: Interruption, console: Console) -> Callable[[], bool]:
-    """Whether a signal came, to be asked often: it is said here, since the table would wipe a handler's line away."""
+    """Returns what says whether a signal came, to be asked often.
 
-    @cache
-    def say_once() -> None:
-        say(console, STOPPING)
+    It also tells the user, once: the table would wipe away what a handler writes.
+    """
+    said = False
 
     def asked() -> bool:
-        if interruption.requested:
-            say_once()
+        nonlocal said
+        if interruption.requested and not said:
+            said = True
+            say(console, STOPPING)
         return interruption.requested
 
     return asked

@@ -9,8 +9,7 @@ experiment is taken elsewhere, or kept in git, without them:
     log                columns of progress.csv, thinned to at most ``LOG_LINES``, and the seconds trained until each
 
 What is worked out of the whole log is worked out of the thinned one with the same result: it keeps the first and the
-last line, the one with the best return, and those that are the first with a return, with success, and with the return
-that counts as having learned.
+last line, and those that are the first with a return, with success, and with the return that counts as having learned.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from s7rl.checks import error_line
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import Cell
-from s7rl.experiments.learning_curve import RETURN, SUCCESS, read_columns
+from s7rl.experiments.learning_curve import BEST_RETURN, RETURN, SUCCESS, read_columns
 from s7rl.experiments.run_folder import STEPS, RunFolder, read_json, settings_from
 from s7rl.experiments.yardsticks import yardsticks_of
 from s7rl.files import write_atomically
@@ -103,9 +102,10 @@ def result(line: Line) -> dict[str, Any]:
     ends = {"steps": log[STEPS][-1], "seconds": log[TRAINED][-1]} if log[STEPS] else {}
     if success is not None:
         ends |= {"steps_to_success": log[STEPS][success], "seconds_to_success": log[TRAINED][success]}
-    best = _best(column(line, RETURN))
-    if best is not None:
-        ends["best_return"] = log[RETURN][best]
+    # Lines made before the column was kept have the best of the returns that were kept, at least.
+    best = column(line, BEST_RETURN if BEST_RETURN in log else RETURN)
+    if np.isfinite(best).any():
+        ends["best_return"] = float(np.nanmax(best))
     return {**line["evaluation"], **line, **ends}
 
 
@@ -145,7 +145,7 @@ def training_seconds(
 
 
 def _thinned(run: RunFolder, config: Mapping[str, Any]) -> dict[str, list[int | float | None]]:
-    log = read_columns(run.progress, (STEPS, RETURN, SUCCESS, _SECONDS, _SPEED))
+    log = read_columns(run.progress, (STEPS, RETURN, BEST_RETURN, SUCCESS, _SECONDS, _SPEED))
     resumed_at = [int(its["steps"]) for its in config.get("resumptions", ())]
     seconds = training_seconds(log[STEPS], log.pop(_SECONDS), log.pop(_SPEED), resumed_at=resumed_at)
     kept = _kept(log[RETURN], log[SUCCESS], _threshold(config))
@@ -159,7 +159,7 @@ def _kept(
 ) -> list[int]:
     """Which lines of a log to keep: those that something is worked out of, and as many as there is room for between."""
     firsts = (_first(returns, -math.inf), _first(returns, threshold), _first(success, SUCCESS_LEVEL))
-    needed = {line for line in (*firsts, _best(returns)) if line is not None}
+    needed = {line for line in firsts if line is not None}
     others = [line for line in range(len(returns)) if line not in needed]
     # The first and the last of them are among these.
     even = np.linspace(0, len(others) - 1, min(LOG_LINES - len(needed), len(others))).round()
@@ -170,11 +170,6 @@ def _first(values: Float[np.ndarray, " lines"], level: float | None) -> int | No
     """The first line that reaches a level."""
     reached = values >= (math.inf if level is None else level)
     return int(reached.argmax()) if reached.any() else None
-
-
-def _best(values: Float[np.ndarray, " lines"]) -> int | None:
-    """The first line with the largest value."""
-    return int(np.nanargmax(values)) if np.isfinite(values).any() else None
 
 
 def _threshold(config: Mapping[str, Any]) -> float | None:

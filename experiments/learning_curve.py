@@ -18,7 +18,7 @@ from s7rl.envs import Task
 from s7rl.experiments.pictures import BLUE, GREEN, ORANGE, lighten, save_figure
 from s7rl.experiments.run_folder import STEPS
 
-RETURN, SUCCESS = "rollout/ep_rew_mean", "rollout/success_rate"
+RETURN, BEST_RETURN, SUCCESS = "rollout/ep_rew_mean", "rollout/best_ep_rew_mean", "rollout/success_rate"
 
 
 def read_curve(progress: Path) -> dict[str, NDArray[np.float64]]:

@@ -18,8 +18,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from s7rl.agents.distributed import any_rank
+from s7rl.experiments.learning_curve import BEST_RETURN
 from s7rl.experiments.run_folder import RunFolder
-from s7rl.experiments.run_log import BEST_RETURN
 from s7rl.experiments.settings import RunSettings
 
 REDRAW_SECONDS = 0.25

@@ -15,11 +15,10 @@ from typing import Any
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 from torch.utils.tensorboard import SummaryWriter
 
+from s7rl.experiments.learning_curve import BEST_RETURN
 from s7rl.experiments.run_folder import STEPS, RunFolder
 from s7rl.experiments.tracking import Trackers
 from s7rl.files import write_atomically
-
-BEST_RETURN = "rollout/best_ep_rew_mean"
 
 
 class ProgressCSV(KVWriter):

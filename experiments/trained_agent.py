@@ -37,7 +37,10 @@ class TrainedAgent:
     """Of the first environment that it plays in."""
 
     def environments(self, n_envs: int, max_steps: int | None) -> VecEnv:
-        """Environments of its task, seeded, with observations scaled as in the checkpoint; see there."""
+        """Environments of its task, seeded, with observations scaled as in the checkpoint.
+
+        Arguments and errors are those of :func:`~s7rl.experiments.building.make_evaluation_vec`.
+        """
         return make_evaluation_vec(self.settings, self.model, self.checkpoint, n_envs, self.seed, max_steps)
 
 

@@ -18,9 +18,9 @@ def say(console: Console, line: str, **style: Any) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True, **style)
 
 
-def plural(number: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
     """``1 thread``, ``2 threads``, ``1,024 threads``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def number(value: float) -> str:

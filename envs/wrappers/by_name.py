@@ -65,6 +65,12 @@ WRAPPERS: Mapping[str, Versions] = {
 _OF_A_MODULE = re.compile(r"([\w.]+):(\w.*)", re.DOTALL)
 
 
+def module_of(text: str) -> str:
+    """Return the module that the text of a wrapper names before its colon; empty for one of ``WRAPPERS``."""
+    of_a_module = _OF_A_MODULE.fullmatch(text.strip())
+    return of_a_module[1] if of_a_module else ""
+
+
 def parse_wrapper(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the keyword arguments of a wrapper.
 

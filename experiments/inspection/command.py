@@ -15,7 +15,7 @@ from s7rl.agents.threads import torch_threads
 from s7rl.experiments.agent_config import InspectConfig
 from s7rl.experiments.building import step_limit
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.evaluation import cut_short, evaluation_envs
+from s7rl.experiments.evaluation import count_cut_short, evaluation_envs
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.inspection.findings import measure
 from s7rl.experiments.inspection.panels import panels_of
@@ -86,7 +86,7 @@ def _played(recording: Recording, seed: int, limit: int | None) -> str:
     steps = f"{lengths.min():,}" if lengths.min() == lengths.max() else f"{lengths.min():,} to {lengths.max():,}"
     success = "" if recording.successes is None else f", success rate {recording.successes.mean():.2f}"
     played = f"{plural(len(lengths), 'episode')} of {steps} steps, return {returns.mean():.3f}{success}"
-    cut = 0 if limit is None else cut_short(lengths, recording.truncated, limit)
+    cut = 0 if limit is None else count_cut_short(lengths, recording.truncated, limit)
     return f"{played}; seeds from {seed:,}" + (f"; {cut:,} of them cut short (--max-steps)" if cut else "")
 
 

@@ -236,16 +236,17 @@ def test_an_agent_is_loaded_from_the_working_directory(shared: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("change", "where", "named"),
+    ("command", "change", "where", "named"),
     [
-        ({"env_id": "lurking:CartPole-v1"}, "downloads/one", "."),
-        ({"env_id": "lurking:CartPole-v1"}, "downloads", "one"),
-        ({"env_id": "one.lurking:CartPole-v1"}, "downloads", "one"),
-        ({"env_id": "downloads.one.lurking:CartPole-v1"}, ".", "downloads/one"),
-        ({"wrappers": ["lurking:Wrapper(number=1)"]}, "downloads/one", "."),
+        ("watch", {"env_id": "lurking:CartPole-v1"}, "downloads/one", "."),
+        ("evaluate", {"env_id": "lurking:CartPole-v1"}, "downloads", "one"),
+        ("inspect", {"env_id": "one.lurking:CartPole-v1"}, "downloads", "one"),
+        ("watch", {"env_id": "downloads.one.lurking:CartPole-v1"}, ".", "downloads/one"),
+        ("watch", {"env_id": "one.odd(:CartPole-v1"}, "downloads", "one"),
+        ("watch", {"wrappers": ["lurking:Wrapper(number=1)"]}, "downloads/one", "."),
+        ("watch", {"wrappers": [" one.lurking:Plain"]}, "downloads", "one"),
     ],
 )
-@pytest.mark.parametrize("command", ["evaluate", "watch", "inspect"])
 def test_nothing_that_lies_in_an_agents_folder_is_run(
     command: str,
     change: dict[str, Any],
@@ -258,7 +259,8 @@ def test_nothing_that_lies_in_an_agents_folder_is_run(
 ) -> None:
     folder = tmp_path / "downloads" / "one"
     shutil.copytree(shared, folder)
-    (folder / "lurking.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    for module in ("lurking.py", "odd(.py"):
+        (folder / module).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     config = json.loads((folder / "run.json").read_text())
     config["settings"] |= change
     (folder / "run.json").write_text(json.dumps(config))
@@ -268,7 +270,7 @@ def test_nothing_that_lies_in_an_agents_folder_is_run(
     assert not (tmp_path / "ran").exists()
     (name,) = change["wrappers"] if "wrappers" in change else change.values()
     assert capsys.readouterr().err == (
-        f"s7rl {command}: {Path(named) / 'run.json'} names {name}, whose module lies in the agent's own folder, of "
+        f"s7rl {command}: {Path(named) / 'run.json'} names {name.strip()}, whose module lies in the agent's own folder, of "
         "which nothing is run: if you trust it, move the module out of there and into the working directory\n"
     )
 

@@ -226,15 +226,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("command", "part"),
     [("evaluate", "evaluate.evaluate_agent"), ("watch", "watch.moments"), ("inspect", "inspection.command.record")],
 )
-@pytest.mark.parametrize("error", [ValueError, TypeError, ImportError])
 def test_an_error_of_ours_is_not_said_to_be_one_of_the_agent(
-    command: str, part: str, error: type[Exception], trained: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, part: str, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
-        raise error("a mistake in s7rl")
+        raise ValueError("a mistake in s7rl")
 
     monkeypatch.setattr(f"s7rl.experiments.{part}", fail)
-    with pytest.raises(error, match="a mistake in s7rl"):
+    with pytest.raises(ValueError, match="a mistake in s7rl"):
         main([command, str(trained)])
 
 

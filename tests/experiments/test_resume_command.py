@@ -22,8 +22,9 @@ from stable_baselines3.common.logger import Logger
 
 from s7rl.agents import RecurrentPPO
 from s7rl.experiments.cli import main
+from s7rl.experiments.learning_curve import BEST_RETURN
 from s7rl.experiments.run_folder import STEPS
-from s7rl.experiments.run_log import BEST_RETURN, ProgressCSV
+from s7rl.experiments.run_log import ProgressCSV
 
 TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "16", "--d-model", "8", "--d-state", "8"]
 ROLLOUT, ROLLOUTS = 8 * 16, 12

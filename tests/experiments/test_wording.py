@@ -1,4 +1,7 @@
-"""Numbers as a reader wants them."""
+"""Numbers as a reader wants them.
+
+Mutations seen to fail: zeros at the end left out; an exponent; a unit chosen before rounding.
+"""
 
 import pytest
 

@@ -229,13 +229,11 @@ def test_progress_is_shown_without_a_terminal_too(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "3/7  [the] next\n"
 
 
-def test_only_what_wants_memory_is_said_not_to_fit(
+def test_what_wants_memory_is_said_not_to_fit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raised: list[Exception] = [MemoryError()]
-
     def fail(*arguments: object) -> Path:
-        raise raised[-1]
+        raise MemoryError
 
     monkeypatch.setattr(benchmarks_module, "BENCHMARKS", {ScanBench: fail})
     assert main(["bench", "scan"]) == 2
@@ -243,6 +241,3 @@ def test_only_what_wants_memory_is_said_not_to_fit(
     assert (
         capsys.readouterr().err == f"s7rl bench scan: that does not fit this machine's memory (MemoryError): {remedy}"
     )
-    raised.append(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        main(["bench", "scan"])
