@@ -269,8 +269,9 @@ def test_nothing_that_lies_in_an_agents_folder_is_run(
     assert main([command, named]) == 2
     assert not (tmp_path / "ran").exists()
     (name,) = change["wrappers"] if "wrappers" in change else change.values()
+    name = name.strip()
     assert capsys.readouterr().err == (
-        f"s7rl {command}: {Path(named) / 'run.json'} names {name.strip()}, whose module lies in the agent's own folder, of "
+        f"s7rl {command}: {Path(named) / 'run.json'} names {name}, whose module lies in the agent's own folder, of "
         "which nothing is run: if you trust it, move the module out of there and into the working directory\n"
     )
 
