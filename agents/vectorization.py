@@ -19,7 +19,7 @@ from s7rl.agents.trial import seconds_per_step
 from s7rl.agents.vec_env import BatchedVecEnv
 from s7rl.agents.worker_process import MakeEnv
 from s7rl.agents.workers import DEFAULT_TIMEOUT, TIMEOUT, WorkerError, WorkerVecEnv
-from s7rl.checks import choice
+from s7rl.checks import OPTIONS, Rule, check_arguments, choice, whole_number
 from s7rl.envs.registry import find_spec
 
 DEFAULT_N_ENVS = 16
@@ -32,6 +32,21 @@ WORTHWHILE = 1.2
 """Processes are taken where they promise to be this many times as fast: they also cost memory and a start."""
 TRIAL_SECONDS = 0.03
 """How long an environment is stepped to find out how fast it is."""
+MAKE_ARGUMENTS: Mapping[str, Rule] = {
+    "n_envs": whole_number("training needs an environment", least=1),
+    "seed": whole_number("environments count on from it", least=0).or_none(),
+    "env_kwargs": OPTIONS.or_none(),
+    "workers": choice("it says how environments are stepped", WORKERS),
+    "timeout": TIMEOUT,
+    "wrappers": Rule(
+        meaning="it holds what stands around an environment, the first innermost",
+        hint="pass a list of texts, such as ['PreviousActionReward']",
+        of_kind=lambda value: (
+            isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(text, str) for text in value)
+        ),
+    ),
+}
+"""The arguments of :func:`make_vec` but for ``env_id``."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +113,16 @@ def make_vec(
 
     Raises:
         ValueError: in one line, if there is no such environment, it does not take an argument or a wrapper, its package
-            is missing, or ``workers`` is "batched" and it has no engine, or none that goes with the wrappers.
+            is missing, or ``workers`` is "batched" and it has no engine, or none that goes with the wrappers; or if
+            an argument is out of range.
+        TypeError: in one line, if an argument is of the wrong kind.
         WorkerError: if a process dies or hangs while it makes its environment, or tries how fast it is.
     """
     if not isinstance(env_id, str):
         raise TypeError(
             f"env_id is {env_id!r}, but environments are made by their id: register it with gymnasium.register."
         )
-    if n_envs < 1:
-        raise ValueError(f"n_envs is {n_envs}, but training needs an environment: pass a positive number.")
-    choice("it says how environments are stepped", WORKERS).check("workers", workers)
-    TIMEOUT.check("timeout", timeout)
+    check_arguments(locals(), **MAKE_ARGUMENTS)
     chosen = choose_workers(env_id, n_envs, env_kwargs, workers, timeout, wrappers)
     vec_env: VecEnv
     if chosen.workers == "batched":

@@ -6,7 +6,7 @@ gain; cores not divided among ranks; a ValueError of a worker's constructor left
 put back; the wrappers left out of one of the three ways, or of the question whether there is an engine; torch imported
 in a worker with its state, or with a question of ``VecMonitor``; a trial always in this process, or never; one that
 dies in it left to the loop (hangs), or one that raises not; no look at whether it pickles; no reset of its own, or no
-name for what is asked.
+name for what is asked; a rule for an argument left out.
 """
 
 from __future__ import annotations
@@ -276,6 +276,23 @@ def test_what_cannot_be_made_is_refused_in_one_line(arguments: dict[str, Any], t
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
         make_vec(**{"env_id": "CartPole-v1", "n_envs": 2, **arguments})
     assert text in str(caught.value)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("n_envs", ["a", 2.5, None, True, 0, -1]),
+        ("seed", ["a", 1.5, True, -1]),
+        ("env_kwargs", ["a", 3, {1: 2}]),
+        ("wrappers", [3, "Flicker", None, [3]]),
+    ],
+)
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "s7rl/TMazePassive-v0"])
+def test_an_argument_of_the_wrong_kind_is_one_line_that_names_it(env_id: str, name: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises((TypeError, ValueError), match=rf"^{name} is [^\n]+, but [^\n]+: pass [^\n]+$"):
+            make_vec(**{"env_id": env_id, "n_envs": 2, name: value})
 
 
 def test_workers_play_what_an_id_stands_for_here_also_where_they_know_another(monkeypatch: pytest.MonkeyPatch) -> None:
