@@ -12,7 +12,13 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from s7rl.agents.checkpoint_checks import NORMALIZATION, check_statistics
 from s7rl.agents.checkpoint_files import FORMAT_VERSION, Tensors, naming_the_file, read_checkpoint
-from s7rl.checks import check_arguments
+from s7rl.checks import check_arguments, instance
+
+MANY = instance(
+    "statistics go around many environments",
+    "pass an SB3 VecEnv, from make_vec or DummyVecEnv([lambda: env])",
+    VecEnv,
+)
 
 
 class RunningMeanSquare(RunningMeanStd):
@@ -112,8 +118,10 @@ def load_normalization(path: str | Path | io.BufferedIOBase, env: VecEnv) -> Vec
 
     Raises:
         FileNotFoundError: if there is no such file.
+        TypeError: if ``env`` is not an SB3 ``VecEnv``.
         ValueError: if the file is not a checkpoint of s7rl, or the agent saw observations of another shape.
     """
+    check_arguments(locals(), env=MANY)
     options, statistics = read_normalization(path, *read_checkpoint(path))
     if options is None:
         return env

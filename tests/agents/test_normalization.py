@@ -3,7 +3,7 @@
 Mutations that these tests were seen to fail on: statistics not put back; names or shapes not compared; a loss that is
 not said, is said after a mere reset, or is looked for in the count alone; an environment that scales nothing not named,
 or named where rewards alone were scaled; a damaged file not looked at; of a scale, a mean that moves,
-squares left out, or a mean that it was given.
+squares left out, or a mean that it was given; an environment that is no VecEnv not looked at.
 """
 
 from __future__ import annotations
@@ -215,3 +215,11 @@ def test_an_environment_that_scales_something_else_is_refused_and_not_the_file(s
         RecurrentPPO.load(tmp_path / "outside", env=VecFrameStack(VecNormalize(poles()), 2))
     with pytest.raises(ValueError, match=r"has obs_rms of shape \(4,\), the agent's was \(2,\)"):
         load_normalization(tmp_path / "inside", VecFrameStack(poles(), 2))
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_one_environment_or_its_id_is_refused_and_not_the_file(saved: Path) -> None:
+    one: Any
+    for one in (gym.make("CartPole-v1"), "CartPole-v1", None):
+        with pytest.raises(TypeError, match=r"^env is [^\n]+: pass an SB3 VecEnv, from make_vec or DummyVecEnv[^\n]+$"):
+            load_normalization(saved, one)
