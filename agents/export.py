@@ -38,7 +38,7 @@ from s7rl.files import write_atomically
 def export_agent(
     checkpoint: str | Path | io.BufferedIOBase,
     path: str | Path,
-    format: str = "onnx",
+    format: str | None = None,
     *,
     notes: Mapping[str, str] | None = None,
     custom_objects: dict[str, Any] | None = None,
@@ -48,7 +48,7 @@ def export_agent(
     Args:
         checkpoint: what ``RecurrentPPO.save`` wrote.
         path: the file to write, replaced if it is there.
-        format: one of ``FORMATS``.
+        format: one of ``FORMATS``; None: the one that has the suffix of ``path``, ONNX where none has.
         notes: what else a reader of the file shall find in it, by name.
         custom_objects: as for ``RecurrentPPO.load``, where the agent has classes of your own.
 
@@ -56,12 +56,21 @@ def export_agent(
         What was written, to call from Python.
 
     Raises:
-        ValueError: if the format is none, or the checkpoint cannot be read.
+        ValueError: if the format is none, or another than the suffix of ``path`` stands for, or the checkpoint cannot
+            be read.
         TypeError: if ``checkpoint`` is a model.
         ImportError: if the format needs a library that is not installed.
     """
+    suffixed = format_of_suffix(path)
+    if format is None:
+        format = suffixed or "onnx"
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}, but agents are written as {', '.join(FORMATS)}: take one of them.")
+    if suffixed not in (None, format):
+        raise ValueError(
+            f"format is {format!r}, but path is {str(path)!r}, as of a file of {suffixed}: leave the format out, or "
+            f"take the suffix {SUFFIXES[format]}."
+        )
     if isinstance(checkpoint, RecurrentPPO):
         raise TypeError(
             "checkpoint is a model, but what is exported is what it wrote: pass the path that you save it to."
@@ -72,6 +81,11 @@ def export_agent(
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(Path(path), content)
     return step
+
+
+def format_of_suffix(path: str | Path) -> str | None:
+    """The format whose suffix a file's name ends in; None: no format's."""
+    return next((format for format, suffix in SUFFIXES.items() if Path(path).suffix.lower() == suffix), None)
 
 
 def load_step(
@@ -100,7 +114,10 @@ def _onnx(step: RecurrentStep, facts: Mapping[str, str]) -> bytes:
     try:
         import onnxscript  # noqa: F401 - what torch writes ONNX with
     except ImportError as error:
-        raise ImportError(f"ONNX cannot be written ({error}): pip install 's7rl[onnx]'.") from error
+        raise ImportError(
+            f"ONNX cannot be written ({error}): pip install 's7rl[onnx]', or take a format that needs nothing: "
+            "torchscript, pt2 or, with s7rl export, folder."
+        ) from error
     program = torch.onnx.export(
         recorded(step), dynamo=True, input_names=step.input_names, output_names=OUTPUT_NAMES, verbose=False
     )

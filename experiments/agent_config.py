@@ -113,7 +113,9 @@ class ExportConfig(AgentConfig):
     come out. Noise of zeros takes the most probable action; docs/pages/export.md says which noise draws one.
     """
 
-    format: Literal["onnx", "torchscript", "pt2", "folder"] = "onnx"
+    format: Annotated[
+        Literal["onnx", "torchscript", "pt2", "folder"] | None, default_is("that of the suffix of --out, or onnx")
+    ] = None
     """ONNX, which needs the extra `onnx`; TorchScript for torch.jit.load; pt2 for torch.export.load; or a folder with
     weights as safetensors, config.json and a model card, which other commands take as RUN."""
     out: Annotated[

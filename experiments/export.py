@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from s7rl.agents.checkpoint_files import read_checkpoint, unpack_checkpoint
-from s7rl.agents.export import SUFFIXES, export_agent
+from s7rl.agents.export import SUFFIXES, export_agent, format_of_suffix
 from s7rl.agents.recurrent_step import OUTPUT_NAMES
 from s7rl.experiments.agent_config import ExportConfig
 from s7rl.experiments.agent_folders import ExportedFolder, find_checkpoint, open_agent_folder
@@ -34,22 +34,29 @@ def export(config: ExportConfig, console: Console) -> int:
     folder = open_agent_folder(config.run)
     checkpoint = find_checkpoint(folder, config.checkpoint)
     name = folder.path.resolve().name
-    out = Path(config.out or f"{name}{SUFFIXES.get(config.format, '')}")
+    suffixed = format_of_suffix(config.out) if config.out else None
+    kind = config.format or suffixed or "onnx"
+    if suffixed not in (None, kind):
+        raise UsageError(
+            f"--format is {kind}, but --out {config.out} is named as a file of {suffixed}: leave out --format, or name "
+            "it otherwise"
+        )
+    out = Path(config.out or f"{name}{SUFFIXES.get(kind, '')}")
     try:
-        if config.format == "folder":
+        if kind == "folder":
             check_is_free(out)
             share(folder, checkpoint, out)
             say(console, f"written: {out}, an agent for `s7rl watch {out}` or RecurrentPPO.load({str(out)!r})")
             return 0
         check_can_be_written("--out", str(out))
-        step = export_agent(checkpoint, out, config.format, notes={"task": folder.settings().task_name})
+        step = export_agent(checkpoint, out, kind, notes={"task": folder.settings().task_name})
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(f"{checkpoint} cannot be exported: {error}") from error
     say(console, f"written: {out}, {out.stat().st_size:,} bytes")
-    for kind, names in (("in", step.input_names), ("out", OUTPUT_NAMES)):
+    for side, names in (("in", step.input_names), ("out", OUTPUT_NAMES)):
         for name in names:
-            say(console, f"  {kind:<4}{name} {step.shape_text(name)}")
-    if config.format == "torchscript":
+            say(console, f"  {side:<4}{name} {step.shape_text(name)}")
+    if kind == "torchscript":
         say(console, "torch has deprecated TorchScript; --format pt2 is what takes its place")
     return 0
 

@@ -2,7 +2,8 @@
 
 Mutations seen to fail: a state that is not cleared, or a step late; observations that are not scaled, or not clipped;
 actions not counted from their start, not clipped, not squashed; noise that is left out; entries of a Dict in another
-order; sizes by len(x), which record a batch of fixed size; the function of Python behind full selectivity.
+order; sizes by len(x), which record a batch of fixed size; the function of Python behind full selectivity;
+a suffix not looked at, or one that goes not with the format let through.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from s7rl import core_names
 from s7rl.agents import RecurrentPPO, export_agent
 from s7rl.agents.distributions import mask_parts
-from s7rl.agents.export import load_step
+from s7rl.agents.export import FORMATS, load_step
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from tests.agents.configurations import Drawn
 
@@ -254,6 +255,16 @@ def test_torch_alone_runs_what_is_written_for_it(format: str, tmp_path: Path) ->
     play(model, lambda *inputs: [x.numpy() for x in step(*map(torch.as_tensor, inputs))], masked=True)
 
 
+@pytest.mark.parametrize("name", ["agent.pt", "agent.pt2", "agent.onnx", "agent", "agent.bin"])
+def test_the_format_is_that_of_the_suffix(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent(spaces.Box(-1.0, 1.0, (2,)), ACTIONS["discrete"]).save(tmp_path / "saved")
+    written = {format: lambda *_, name=format: name.encode() for format in FORMATS}
+    monkeypatch.setattr("s7rl.agents.export.FORMATS", written)
+    export_agent(tmp_path / "saved", tmp_path / name)
+    expected = {".pt": b"torchscript", ".pt2": b"pt2"}.get(Path(name).suffix, b"onnx")
+    assert (tmp_path / name).read_bytes() == expected
+
+
 @pytest.mark.parametrize(
     ("core", "options"),
     [
@@ -317,6 +328,8 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     model.save(tmp_path / "agent")
     with pytest.raises(ValueError, match=r"format is 'tflite', but agents are written as onnx, torchscript, pt2"):
         export_agent(tmp_path / "agent", tmp_path / "agent.tflite", "tflite")
+    with pytest.raises(ValueError, match=r"^format is 'onnx', but path is '[^\n]*x\.pt', [^\n]+ torchscript: [^\n]+$"):
+        export_agent(tmp_path / "agent", tmp_path / "x.pt", "onnx")
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         export_agent(tmp_path / "nothing", tmp_path / "agent.onnx")
     with pytest.raises(TypeError, match="checkpoint is a model, but what is exported is what it wrote: pass the path"):
@@ -343,6 +356,6 @@ def test_without_onnxscript_it_is_said_what_to_install(tmp_path: Path, monkeypat
     model = agent(spaces.Box(-1.0, 1.0, (2,)), ACTIONS["discrete"])
     model.save(tmp_path / "agent")
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
-    with pytest.raises(ImportError, match=r"pip install 's7rl\[onnx\]'"):
+    with pytest.raises(ImportError, match=r"pip install 's7rl\[onnx\]', or take [^\n]+ torchscript, pt2 or, "):
         export_agent(tmp_path / "agent", tmp_path / "agent.onnx")
     assert not (tmp_path / "agent.onnx").exists()

@@ -148,6 +148,8 @@ def test_a_file_is_named_after_the_run_and_what_goes_in_and_out_is_told(
         ("RUN --format torchscript --out there.pt", "--out there.pt exists already"),
         ("RUN --format torchscript --out no/agent.pt", "--out no/agent.pt lies in a folder that does not exist"),
         ("RUN --format folder --out folder", "--out folder exists already"),
+        ("RUN --format pt2 --out a.pt", "--format is pt2, but --out a.pt is named as a file of torchscript: leave out"),
+        ("RUN --format folder --out a.onnx", "--format is folder, but --out a.onnx is named as a file of onnx"),
         ("no-such-run", "RUN no-such-run does not exist"),
         ("pretrained:repeat-previos", "there is no pretrained agent 'repeat-previos'; did you mean repeat-previous?"),
     ],
@@ -176,7 +178,10 @@ def test_without_onnxscript_the_command_says_what_to_install(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", str(run)]) == 2
-    assert "pip install 's7rl[onnx]'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "pip install 's7rl[onnx]', or take a format that needs nothing: torchscript, pt2 or, with" in error
+    assert main(["export", str(run), "--out", "other.pt"]) == 0  # by its suffix
+    assert torch.jit.load("other.pt")
 
 
 def test_agents_that_come_along_are_small_and_as_good_as_their_cards_say(
