@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s7rl.agents.arguments import LSTM_ARGUMENTS, check_given
+from s7rl.checks import shown
 
 LSTM_POLICIES = {
     "MlpLstmPolicy": "MlpPolicy",
@@ -16,6 +17,8 @@ LSTM_POLICIES = {
     "MultiInputLstmPolicy": "MultiInputPolicy",
 }
 _RENAMED = {"lstm_hidden_size": "d_model", "n_lstm_layers": "n_blocks", "lstm_kwargs": "core_kwargs"}
+_OF_TORCH: Mapping[str, Any] = {"bias": True, "dropout": 0.0, "bidirectional": False, "proj_size": 0}
+"""Options of ``torch.nn.LSTM`` that our LSTM has not, as they are where it is asked for none of them."""
 
 
 def from_lstm_policy(policy: str, policy_kwargs: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
@@ -31,10 +34,13 @@ def from_lstm_policy(policy: str, policy_kwargs: Mapping[str, Any] | None) -> tu
 
     Raises:
         TypeError: if one of them is of the wrong kind.
-        ValueError: if one is out of range, or the critic is to have an LSTM that is shared and one of its own.
+        ValueError: if one is out of range, the critic is to have an LSTM that is shared and one of its own, or
+            ``lstm_kwargs`` asks for what our LSTM has not.
     """
     check_given(policy_kwargs or {}, LSTM_ARGUMENTS)
     given = {_RENAMED.get(name, name): value for name, value in (policy_kwargs or {}).items()}
+    if policy_kwargs and policy_kwargs.get("lstm_kwargs"):
+        given["core_kwargs"] = _without_those_of_torch(policy_kwargs["lstm_kwargs"])
     shared, separate = given.pop("shared_lstm", False), given.pop("enable_critic_lstm", True)
     if shared and separate:
         raise ValueError(
@@ -49,3 +55,14 @@ def from_lstm_policy(policy: str, policy_kwargs: Mapping[str, Any] | None) -> tu
     if policy != "CnnLstmPolicy":
         defaults["net_arch"] = {"pi": [64, 64], "vf": [64, 64]}
     return LSTM_POLICIES[policy], {**defaults, **given}
+
+
+def _without_those_of_torch(lstm_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    for name, default in _OF_TORCH.items():
+        if lstm_kwargs.get(name, default) != default:
+            raise ValueError(
+                f"lstm_kwargs holds {name}={shown(lstm_kwargs[name])}, but the LSTM here knows {name}={default} only: "
+                "leave it out."
+            )
+    # Which axis is the batch is no matter of the result.
+    return {name: value for name, value in lstm_kwargs.items() if name not in (*_OF_TORCH, "batch_first")}

@@ -1,7 +1,8 @@
 """What a user of sb3-contrib's RecurrentPPO brings along: arguments, policies' names, scripts.
 
 Mutations that were seen to fail these tests: target_kl before use_sde in the signature; shared_lstm taken as separate;
-net_arch of sb3-contrib's default left out; a policy's keyword arguments changed in place.
+net_arch of sb3-contrib's default left out; a policy's keyword arguments changed in place; torch's options of an LSTM
+handed to ours, or dropped whatever they are.
 """
 
 from __future__ import annotations
@@ -105,3 +106,23 @@ def test_a_cnn_has_no_hidden_layers_after_it_as_in_sb3_contrib() -> None:
     assert policy == "CnnPolicy"
     assert "net_arch" not in options
     assert from_lstm_policy("MultiInputLstmPolicy", {"net_arch": [8]})[1]["net_arch"] == [8]
+
+
+def test_torchs_options_of_an_lstm_are_taken_where_they_change_nothing() -> None:
+    kwargs = {"dropout": 0.0, "bias": True, "bidirectional": False, "proj_size": 0, "batch_first": True}
+    before = dict(kwargs)
+    options: dict[str, Any] = {"lstm_hidden_size": 8, "lstm_kwargs": kwargs}
+    RecurrentPPO("MlpLstmPolicy", cartpoles(1), policy_kwargs=options)
+    assert kwargs == before
+    model = RecurrentPPO(
+        "MlpLstmPolicy", cartpoles(1), policy_kwargs={"lstm_kwargs": {"horizon": (2.0, 9.0), "bias": 1}}
+    )
+    assert model.policy_kwargs["core_kwargs"] == {"horizon": (2.0, 9.0)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dropout", 0.5), ("bias", False), ("bidirectional", True), ("proj_size", 4), ("dropout", None)]
+)
+def test_an_option_of_torchs_lstm_that_ours_has_not_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^lstm_kwargs holds {name}={value}, but [^\n]+: leave it out\.$"):
+        RecurrentPPO("MlpLstmPolicy", cartpoles(1), policy_kwargs={"lstm_kwargs": {name: value}})
