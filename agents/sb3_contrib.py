@@ -27,6 +27,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from s7rl.agents.arguments import check_policy_kwargs
 from s7rl.agents.observations import Observations, map_observations, with_padding_in
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.policy_names import POLICIES, policy_name
@@ -75,7 +76,7 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
             ``shared_lstm`` does not), ``checkpoint_steps``, ``net_arch`` and those of SB3.
 
     Raises:
-        TypeError: if an option is of the wrong kind.
+        TypeError: if an option is none, or of the wrong kind.
         ValueError: if a space is not supported, an option is out of range, or the trainer does not heed it.
     """
 
@@ -106,12 +107,14 @@ class S7Policy(RecurrentActorCriticPolicy, _WithoutLstm):
                 f"dynamics_lr_factor is {options['dynamics_lr_factor']}, but sb3-contrib's trainer has one learning "
                 "rate for all parameters: leave it out, or use s7rl.agents.RecurrentPPO."
             )
-        fitting = POLICIES[policy_name(observation_space)].default_features_extractor
+        extractor = features_extractor_class or POLICIES[policy_name(observation_space)].default_features_extractor
+        given = {name: value for name, value in options.items() if name != "use_sde"}  # which the trainer hands on
+        check_policy_kwargs(given | {"features_extractor_class": extractor}, RecurrentActorCriticPolicy)
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
-            features_extractor_class=features_extractor_class or fitting,
+            features_extractor_class=extractor,
             **options,
         )
         # A core without memory gets one number, too: torch cannot halve an empty array.

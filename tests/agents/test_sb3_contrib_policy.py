@@ -4,7 +4,8 @@ Mutations tried, each of which fails a test here: halves of the state in the oth
 scan or to ``predict``; results in the order of time; batch and time mixed up; the critic given the actor's state; the
 state forgotten after a step; a value halved at the end of an episode; padding taken for symbols of a space without 0,
 or of one that ends below it; a MultiDiscrete of two axes let through;
-vectors expected of images; a start of the actions, or another learning rate of the dynamics, let through.
+vectors expected of images; a start of the actions, or another learning rate of the dynamics, let through;
+options not looked at.
 """
 
 from __future__ import annotations
@@ -287,8 +288,23 @@ def test_what_the_trainer_cannot_do_is_refused_in_one_line() -> None:
     for space in (table, spaces.Dict(a=table)):
         with pytest.raises(ValueError, match=r"^the observation space has a MultiDiscrete of shape \(2, 2\), [^\n]+$"):
             S7Policy(space, spaces.Discrete(2), lambda _: 1e-3)
-    with pytest.raises(TypeError, match=r"d_modle"):
-        agent(clockworks(1), policy_kwargs={"d_modle": 3})
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"d_modle": 3}, "did you mean 'd_model'?"),
+        ({"corre": "gru"}, "did you mean 'core'?"),
+        ({"lstm_hidden_size": 8}, "core, "),
+        ({"enable_critic_lstm": True}, "core, "),
+        ({"features_extractor_kwargs": {"features_dimm": 8}}, ""),
+        ({"optimizer_kwargs": {"beta": 1}}, "did you mean 'betas'?"),
+    ],
+)
+def test_an_option_that_the_policy_has_not_is_answered_as_by_our_trainer(options: dict[str, Any], hint: str) -> None:
+    with pytest.raises(TypeError, match=r"^\w+_kwargs holds '\w+', which \w+ does not take: [^\n]+$") as caught:
+        agent(clockworks(1), policy_kwargs=options)
+    assert hint in str(caught.value)
 
 
 def test_without_sb3_contrib_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
