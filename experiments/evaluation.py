@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents.action_masks import get_action_masks, is_masking_supported
+from s7rl.checks import shown
 
 if TYPE_CHECKING:
     from s7rl.experiments.statistics import Estimate
@@ -187,6 +188,9 @@ def play_episodes(
 
     Returns:
         One result per batch, in the order in which its episodes ended; none at all when stopped.
+
+    Raises:
+        ValueError: if the environments are not monitored.
     """
     rows = vec_env.num_envs // batches
     shares = np.full(rows, episodes // rows)
@@ -208,6 +212,11 @@ def play_episodes(
         episode_start = np.asarray(dones, dtype=bool)
         for row in np.flatnonzero(episode_start & (shares > 0)):
             shares[row] -= 1
+            if "episode" not in infos[row]:
+                raise ValueError(
+                    f"vec_env is {shown(vec_env)}, but it does not say what an ended episode returned: pass "
+                    "VecMonitor(vec_env)."
+                )
             episode, success = infos[row]["episode"], infos[row].get("is_success")
             truncated = bool(infos[row].get("TimeLimit.truncated", False))
             ended[row // rows].append(

@@ -114,6 +114,15 @@ def test_there_is_no_success_rate_where_some_episodes_do_not_say() -> None:
     assert pooled([told, told]).successes == (True,) * 4
 
 
+# Seen to fail it: the entry that a monitor makes not looked for.
+def test_environments_without_a_monitor_are_refused_in_one_line() -> None:
+    unmonitored: Any = DummyVecEnv([partial(Lengthy, 2)])
+    with pytest.raises(ValueError, match=r"^vec_env is [^\n]+, but [^\n]+: pass VecMonitor\(vec_env\)\.$"):
+        play(Recorder(), unmonitored, 1)
+    (lengths,) = {play(Recorder(), VecMonitor(unmonitored), 2).lengths}
+    assert lengths == (2, 2)
+
+
 def test_a_stopped_evaluation_has_no_result() -> None:
     assert play_episodes(Recorder(), environments(3), 5, stop=lambda: True) == ()
 
