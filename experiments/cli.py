@@ -16,7 +16,7 @@ from rich.console import Console
 from s7rl.checks import one_line
 from s7rl.experiments.agent_config import AgentConfig, EvaluateConfig, ExportConfig, InspectConfig, WatchConfig
 from s7rl.experiments.bench.config import BenchConfig
-from s7rl.experiments.command_line import command_of, parse
+from s7rl.experiments.command_line import check_given_once, command_of, parse
 from s7rl.experiments.config import (
     ExperimentConfig,
     ListConfig,
@@ -42,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = " ".join(["s7rl", *command_of(words)])
     try:
         request = parse(words)
-        return request if isinstance(request, int) else _run(request, words)
+        if isinstance(request, int):
+            return request
+        if argv is None:  # typed; words that a program joins may override others
+            check_given_once(words)
+        return _run(request, words)
     except (UsageError, TrainingError) as error:
         if isinstance(error, TrainingError) and error.details:
             print(error.details.rstrip(), file=sys.stderr)

@@ -57,6 +57,8 @@ COMMANDS: Mapping[str, type] = MappingProxyType(
     }
 )
 """What each command asks for; ``cli`` says what does it."""
+SEVERAL_TIMES = ("--suite", "--track")
+"""Options that may be given several times: each adds to the others."""
 _REQUEST: Any = reduce(or_, (Annotated[config, tyro.conf.subcommand(name)] for name, config in COMMANDS.items()))
 
 
@@ -106,6 +108,44 @@ def _read(words: Sequence[str]) -> object:
     if unknown:
         raise UsageError(_unknown_word(unknown[0], command_of(words)))
     return request
+
+
+def check_given_once(words: Sequence[str]) -> None:
+    """Refuses what was typed where an option stands in it twice: its last values alone would be taken.
+
+    Raises:
+        UsageError: an option does.
+    """
+    seen: dict[str, list[str]] = {}
+    for flag, *values in _options(words):
+        if flag in seen and flag not in SEVERAL_TIMES:
+            first, second = (" ".join(given) or "without a value" for given in (seen[flag], values))
+            raise UsageError(
+                f"{flag} is given twice ({first}, then {second}), and only the last would hold: give it once, with all "
+                "its values behind it"
+            )
+        seen[flag] = values
+
+
+def without_overridden(words: Sequence[str]) -> list[str]:
+    """The words without the options that later ones override: those of a grid, for a task or an agent that differs."""
+    options = _options(words)
+    last = {flag: number for number, (flag, *_) in enumerate(options)}
+    kept = [its for number, its in enumerate(options) if its[0] in SEVERAL_TIMES or last[its[0]] == number]
+    behind = next((number for number, word in enumerate(words) if word.startswith("--")), len(words))
+    return [*words[:behind], *(word for option in kept for word in option)]
+
+
+def _options(words: Sequence[str]) -> list[list[str]]:
+    """Each option of a command line: its name, then its values."""
+    options: list[list[str]] = []
+    for word in words:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            options.append([flag.replace("_", "-"), *([value] if equals else [])])
+        elif options:
+            options[-1].append(word)
+    return options
 
 
 def command_of(words: Sequence[str]) -> list[str]:

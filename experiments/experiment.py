@@ -14,7 +14,7 @@ from rich.console import Console
 
 from s7rl.envs import Task
 from s7rl.experiments.cells_table import CellsTable
-from s7rl.experiments.command_line import parse
+from s7rl.experiments.command_line import parse, without_overridden
 from s7rl.experiments.config import ExperimentConfig, TrainConfig
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.grid import CONTROLS, FEWEST_SEEDS, Cell, Grid, read_grid
@@ -262,7 +262,7 @@ def _words(folder: GridFolder, cell: Cell, run: Planned, *, wait: bool) -> list[
         its.remove_unfinished()
         its.path.rmdir()
     threads = () if run.request.threads is not None else ("--threads", "1")
-    return ["train", *cell.words, *threads, "--out", str(its.path)]
+    return ["train", *without_overridden(cell.words), *threads, "--out", str(its.path)]
 
 
 def _conclude(folder: GridFolder, grid: Grid, console: Console) -> int:

@@ -1,7 +1,8 @@
 """The program as a user meets it: help, lists, and one line for each mistake.
 
 Mutations seen to fail: names not checked before torch is imported for the worker that makes an environment; an
-option for several words taken without any.
+option for several words taken without any; an option given twice let through, or with = or _ only; one that may be
+given several times refused; of an option that a grid overrides the first kept, or of one that adds up the last alone.
 """
 
 import os
@@ -9,13 +10,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from tyro.conf import UseAppendAction
 
 from s7rl.envs import task_ids
 from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.cli import main
-from s7rl.experiments.command_line import parse
+from s7rl.experiments.command_line import COMMANDS, SEVERAL_TIMES, parse, without_overridden
 from s7rl.experiments.config import TrainConfig
 from s7rl.experiments.presets import AGENTS, EXPERIMENTS, GRIDS
 
@@ -138,6 +141,61 @@ def test_options_reach_the_request() -> None:
     assert isinstance(request, TrainConfig)
     assert (request.env, request.steps, request.seed, request.env_kwargs) == ("CartPole-v1", 10**6, 3, ("a=1", "b=2"))
     assert (request.ppo.n_steps, request.network.d_model) == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            "train s7rl/TMazePassive-v0 --env-kwargs corridor_length=3 --seed 1 --env-kwargs noise_std=0.1",
+            "s7rl train: --env-kwargs is given twice (corridor_length=3, then noise_std=0.1), and only the last would "
+            "hold: give it once, with all its values behind it",
+        ),
+        ("tune --env-kwargs a=1 --env_kwargs=b=2", "s7rl tune: --env-kwargs is given twice (a=1, then b=2), and"),
+        (
+            "resume x --steps=3 --steps 5",
+            "s7rl resume: --steps is given twice (3, then 5), and only the last would hold",
+        ),
+        (
+            "evaluate x --seeds 1 --seeds 2",
+            "s7rl evaluate: --seeds is given twice (1, then 2), and only the last would",
+        ),
+        ("experiment x.toml --only a --only b c", "s7rl experiment: --only is given twice (a, then b c), and only the"),
+        (
+            "bench scan --quick --quick",
+            "s7rl bench scan: --quick is given twice (without a value, then without a value)",
+        ),
+    ],
+)
+def test_an_option_that_is_typed_twice_is_refused(
+    words: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["s7rl", *words.split()])
+    assert main() == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(line)
+    assert output.err.count("\n") == 1
+
+
+def test_options_that_may_be_given_several_times_are_those_that_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    hints = {
+        name: hint for config in COMMANDS.values() for name, hint in get_type_hints(config, include_extras=True).items()
+    }
+    adding = {f"--{name}" for name, hint in hints.items() if UseAppendAction in getattr(hint, "__metadata__", ())}
+    assert adding == set(SEVERAL_TIMES)
+    assert main(["list", "envs", "--suite", "memory", "--suite", "control"]) == 0
+    names = capsys.readouterr().out
+    assert "s7rl/TMazePassive-v0" in names
+    assert "s7rl/CartPolePositionOnly-v0" in names
+
+
+def test_a_later_option_of_a_grid_takes_the_place_of_an_earlier_one() -> None:
+    words = ["E-v0", "--steps", "3", "--env-kwargs", "a=1", "b=2", "--track", "wandb", "--steps=4"]
+    words += ["--env_kwargs", "c=3", "--track", "mlflow"]
+    kept = without_overridden(words)
+    assert " ".join(kept) == "E-v0 --track wandb --steps 4 --env-kwargs c=3 --track mlflow"
+    assert parse(["train", *kept]) == parse(["train", *words])
 
 
 def test_the_default_is_a_task_that_needs_memory() -> None:

@@ -360,6 +360,15 @@ def test_another_grid_and_a_second_process_in_the_same_folder_are_refused(capsys
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_what_a_run_overrides_does_not_stand_in_its_command() -> None:
+    Path("grid.toml").write_text(GRID.replace("length=5", "length=5 --steps 3000"))
+    assert main(WORDS) == 0
+    ((train, *_),) = [lines for cell, lines in logs().items() if cell == "maze/gru/seed0"]
+    assert "--steps 3000" in train
+    assert train.count("--steps ") == 1
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_controls_are_run_and_the_folder_is_named_after_the_grid() -> None:
     assert main(["experiment", "grid.toml", "--runs", "here"]) == 0
     agents = dict.fromkeys(cell.split("/")[1] for cell in states("here/grid"))
