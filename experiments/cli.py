@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from s7rl import __version__
 from s7rl.checks import one_line
 from s7rl.experiments.agent_config import AgentConfig, EvaluateConfig, ExportConfig, InspectConfig, WatchConfig
 from s7rl.experiments.bench.config import BenchConfig
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         number after that signal.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"s7rl {__version__}")
+        return 0
     program = " ".join(["s7rl", *command_of(words)])
     try:
         request = parse(words)

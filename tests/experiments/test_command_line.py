@@ -15,6 +15,7 @@ from typing import get_type_hints
 import pytest
 from tyro.conf import UseAppendAction
 
+import s7rl
 from s7rl.envs import task_ids
 from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.cli import main
@@ -227,6 +228,11 @@ def test_help_is_shown_where_asked_for(words: str, capsys: pytest.CaptureFixture
     assert output.err == ""
 
 
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"s7rl {s7rl.__version__}\n"
+
+
 def test_help_says_which_episodes_an_agent_is_evaluated_on(capsys: pytest.CaptureFixture[str]) -> None:
     # Fails where it says 10000 of all agents: of one trained with seed 20,000 it is the first behind its environments'.
     main(["evaluate", "--help"])
@@ -269,6 +275,7 @@ def test_every_experiment_is_a_command_that_is_understood(name: str) -> None:
         "train --help",
         "inspect --help",
         "list agents",
+        "--version",
         "train Nowhere-v0",
         "tune Nowhere-v0",
         "train CartPole-v1 --env-kwargs gravitie=3",
