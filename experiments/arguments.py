@@ -7,7 +7,7 @@ words what was expected. They also read ``1e6`` and ``1_000_000`` as whole numbe
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import tyro
@@ -93,6 +93,18 @@ Words: TypeAlias = Annotated[
         str_from_instance=list,
     ),
 ]
+
+
+def read_options(words: Sequence[str]) -> list[list[str]]:
+    """Each option of a command line: its name, then its values."""
+    options: list[list[str]] = []
+    for word in words:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            options.append([flag.replace("_", "-"), *([value] if equals else [])])
+        elif options:
+            options[-1].append(word)
+    return options
 
 
 def read_assignments(option: str, words: Iterable[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import tyro
 
 from s7rl.experiments.agent_config import EvaluateConfig, ExportConfig, InspectConfig, WatchConfig
+from s7rl.experiments.arguments import read_options
 from s7rl.experiments.bench.config import BENCHES, BenchConfig, CommonOptions
 from s7rl.experiments.config import (
     ExperimentConfig,
@@ -117,7 +118,7 @@ def check_given_once(words: Sequence[str]) -> None:
         UsageError: an option does.
     """
     seen: dict[str, list[str]] = {}
-    for flag, *values in _options(words):
+    for flag, *values in read_options(words):
         if flag in seen and flag not in SEVERAL_TIMES:
             first, second = (" ".join(given) or "without a value" for given in (seen[flag], values))
             raise UsageError(
@@ -129,23 +130,11 @@ def check_given_once(words: Sequence[str]) -> None:
 
 def without_overridden(words: Sequence[str]) -> list[str]:
     """The words without the options that later ones override: those of a grid, for a task or an agent that differs."""
-    options = _options(words)
+    options = read_options(words)
     last = {flag: number for number, (flag, *_) in enumerate(options)}
     kept = [its for number, its in enumerate(options) if its[0] in SEVERAL_TIMES or last[its[0]] == number]
     behind = next((number for number, word in enumerate(words) if word.startswith("--")), len(words))
     return [*words[:behind], *(word for option in kept for word in option)]
-
-
-def _options(words: Sequence[str]) -> list[list[str]]:
-    """Each option of a command line: its name, then its values."""
-    options: list[list[str]] = []
-    for word in words:
-        if word.startswith("--"):
-            flag, equals, value = word.partition("=")
-            options.append([flag.replace("_", "-"), *([value] if equals else [])])
-        elif options:
-            options[-1].append(word)
-    return options
 
 
 def command_of(words: Sequence[str]) -> list[str]:

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from s7rl.experiments.arguments import MOST_SEED
+from s7rl.experiments.arguments import MOST_SEED, read_options
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.toml_files import read_toml
 
 CONTROLS: Mapping[str, str] = MappingProxyType({"none": "--agent none", "stack": "--agent stack"})
 """Agents that every grid gets: what can be had without memory, and with the last four observations."""
+_OF_CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({"none": (), "stack": ("n_frames",)})
+"""The names that ``--core-kwargs`` may give each."""
 FEWEST_SEEDS = 3
 """Fewer say next to nothing about the next one."""
 KEYS = ("summary", "tasks", "agents", "seeds", "options")
@@ -82,7 +84,10 @@ class Grid:
             for task, its in self.tasks.items():
                 env, *behind = shlex.split(its)
                 for agent, words in self.agents.items():
-                    options = (*shlex.split(self.options), *behind, *shlex.split(words), "--seed", str(seed))
+                    shared = [*shlex.split(self.options), *behind]
+                    if CONTROLS.get(agent) == words:
+                        shared = _for_control(agent, shared)
+                    options = (*shared, *shlex.split(words), "--seed", str(seed))
                     yield Cell(task=task, agent=agent, seed=seed, words=(env, *options))
 
     def as_dict(self) -> dict[str, Any]:
@@ -170,6 +175,18 @@ def _check_words(where: str, words: str) -> None:
     for option in _OURS:
         if option in found:
             raise UsageError(f"{where}{words!r} has {option}, which a grid sets itself: leave it out")
+
+
+def _for_control(agent: str, words: Sequence[str]) -> list[str]:
+    """The words of a task, and of every run, without options of other agents' cores: none and stack have no states."""
+    kept: list[str] = []
+    for flag, *values in read_options(words):
+        taken = values
+        if flag == "--core-kwargs":
+            taken = [value for value in values if value.partition("=")[0] in _OF_CONTROLS[agent]]
+        if flag != "--d-state" and (taken or not values):
+            kept += [flag, *taken]
+    return kept
 
 
 def _is_table(value: object) -> bool:

@@ -69,6 +69,21 @@ def test_controls_are_added_unless_they_are_there_under_any_name() -> None:
     assert with_controls(grid) == grid
 
 
+def test_controls_take_no_options_of_the_cores_of_others() -> None:
+    tasks = {"maze": f"{TASKS['maze']} --d-state=16 --core_kwargs horizon=2,50 n_frames=3 --d-model 8"}
+    options = "--core-kwargs rotation=0.5 --d-state 8 --steps 2000"
+    grid = with_controls(Grid(tasks=tasks, agents={"s7": "--agent s7"}, seeds=(0,), options=options))
+    requests = {cell.agent: run.request for cell, run in planned(grid).items()}
+    assert (requests["s7"].network.d_state, requests["s7"].steps) == (16, 2000)
+    core_kwargs = {agent: request.network.core_kwargs for agent, request in requests.items()}
+    assert core_kwargs == {"s7": ("horizon=2,50", "n_frames=3"), "none": (), "stack": ("n_frames=3",)}
+    for control in ("none", "stack"):
+        network = requests[control].network
+        assert (requests[control].steps, network.d_model, network.d_state) == (2000, 8, None)
+    with pytest.raises(UsageError, match="--d-state 8 is for state space models, agent none is none: leave it out"):
+        planned(Grid(tasks=tasks, agents={"none": "--agent none --d-state 8"}))
+
+
 def test_an_agent_that_has_only_the_name_of_a_control_is_refused() -> None:
     grid = Grid(tasks=TASKS, agents={"none": "--agent s7", "s7": "--agent s7"})
     with pytest.raises(UsageError, match="agents: none is of the preset s7, and has the name of a control, which is "):
