@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def open_study(config: TuneConfig, folder: Path, settings: Mapping[str, Any]) ->
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it has to say is said by us
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2021
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{folder / 'study.db'}"
     with locked(folder, str(folder), wait=True):  # two processes would make the same tables
@@ -67,6 +69,9 @@ def open_study(config: TuneConfig, folder: Path, settings: Mapping[str, Any]) ->
         except Exception as error:  # SQLAlchemy's, of a driver or of Optuna's own
             where = f"--storage {config.storage}" if config.storage else str(folder / "study.db")
             line = str(error).strip().partition("\n")[0].removesuffix(".")
+            with suppress(OSError):  # one is not empty
+                for path in made:
+                    path.rmdir()
             raise UsageError(f"{where} cannot be used: {line}: give another --storage, or another --out") from error
         _check_request(study, config, folder, settings)
     return study

@@ -19,6 +19,7 @@ import numpy as np
 import optuna
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.logger import Logger
 
 from s7rl.agents import NumericalError
 from s7rl.envs import Task
@@ -166,6 +167,7 @@ class Objective:
 
     def _score(self, trial: optuna.Trial, settings: RunSettings) -> float:
         model, vec_env = build(settings)
+        model.set_logger(Logger(None, []))  # SB3's own makes a folder in /tmp
         callback = TrialCallback(trial, settings.steps, self._bar, self._stop)
         with closing(vec_env), environment_failures(lambda: GO_ON), TemporaryDirectory() as folder:
             try:

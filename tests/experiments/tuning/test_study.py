@@ -226,7 +226,9 @@ def test_what_decides_nothing_about_a_trial_may_change(tmp_path: Path) -> None:
 
 def test_a_storage_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--storage nothing://here cannot be used: .*: give another --storage"):
-        open_study(replace(REQUEST, storage="nothing://here"), tmp_path / "study", {})
+        open_study(replace(REQUEST, storage="nothing://here"), tmp_path / "tune" / "study", {})
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "study").mkdir()
     (tmp_path / "study" / "study.db").write_text("no database at all, but a text that is long enough to be read as one")
     with pytest.raises(UsageError, match=r"study\.db cannot be used"):
         open_study(REQUEST, tmp_path / "study", {})

@@ -93,6 +93,14 @@ def test_the_same_command_goes_on_to_the_number_of_trials(
     assert len(loaded(runs).trials) == 3
 
 
+def test_trials_leave_nothing_where_temporary_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.delenv("SB3_LOGDIR", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert main([*STUDY, "--trials", "1", "--runs", str(tmp_path / "runs")]) == 0
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_trials_learn_and_are_scored_on_seeds_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[tuple[str, int]] = []
     returns: list[float] = []
