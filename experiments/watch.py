@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -48,6 +49,10 @@ def watch(config: WatchConfig, console: Console) -> int:
         TrainingError: the environment failed, or had no screen to be shown on.
     """
     _check(config)
+    if config.video is not None:
+        # Environments drawn with pygame need no screen for a film, and SDL would ignore SIGTERM.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     remedy = "nothing was written" if config.video else "where there is no screen, --video FILE.gif needs none"
     agent = open_agent(config)
     settings, model = agent.settings, agent.model

@@ -7,6 +7,7 @@ observations not normalised; durations in hundredths of a second; dollar signs i
 """
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,26 @@ def test_the_first_episode_is_that_of_an_evaluation(
     assert words[:3] == ["episode", "1", "step"]
     assert float(words[3]) == float(table["episode length"])
     assert float(words[5]) == pytest.approx(float(table["return"].split()[0]), abs=0.006)
+
+
+@pytest.mark.parametrize(("given", "driver"), [(None, "dummy"), ("x11", "x11")])
+def test_a_film_needs_no_screen_and_leaves_signals_alone(
+    given: str | None, driver: str, maze: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("SDL_VIDEODRIVER", "SDL_NO_SIGNAL_HANDLERS")
+    for name in names:
+        monkeypatch.setenv(name, given or "")  # so that it is put back
+        if given is None:
+            monkeypatch.delenv(name)
+    seen: list[tuple[str | None, ...]] = []
+
+    def noted(*arguments: Any, **options: Any) -> gym.Env[Any, Any]:
+        seen.append(tuple(map(os.environ.get, names)))
+        return make_env(*arguments, **options)
+
+    monkeypatch.setattr("s7rl.experiments.watch.make_env", noted)
+    assert main(["watch", str(maze), "--video", str(tmp_path / "x.gif"), "--max-steps", "2"]) == 0
+    assert seen[-1] == (driver, given or "1")
 
 
 def agent_in(env_id: str, **kwargs: Any) -> RecurrentPPO:
