@@ -7,6 +7,7 @@ here only once the command is known, so that ``--help`` and ``list`` answer at o
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"s7rl {__version__}")
         return 0
     program = " ".join(["s7rl", *command_of(words)])
+    request: object = None
     try:
         request = parse(words)
         if isinstance(request, int):
@@ -57,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{program}: {one_line(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
-        # The reader of `s7rl list | head` has seen enough.
+        # The reader of `s7rl list | head` has seen enough; work that it ended is not done.
         sys.stderr.close()
-        return 0
+        working = (TrainConfig, ResumeConfig, EvaluateConfig, TuneConfig, ExperimentConfig)
+        return 128 + signal.SIGPIPE if isinstance(request, working) else 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"{program}: {where}{error.strerror or error}", file=sys.stderr)

@@ -5,6 +5,7 @@ option for several words taken without any; an option given twice let through, o
 given several times refused; of an option that a grid overrides the first kept, or of one that adds up the last alone.
 """
 
+import io
 import os
 import re
 import subprocess
@@ -177,6 +178,25 @@ def test_an_option_that_is_typed_twice_is_refused(
     assert output.out == ""
     assert output.err.startswith(line)
     assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        *((words, 141) for words in ("train", "tune", "resume x", "evaluate x", "experiment basics")),
+        *((words, 0) for words in ("list envs", "report x")),
+    ],
+)
+def test_work_that_ends_because_nobody_reads_is_not_done(
+    words: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unread(*arguments: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("s7rl.experiments.cli._run", unread)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # which is closed
+    assert main(words.split()) == code
+    assert capsys.readouterr().out == ""
 
 
 def test_options_that_may_be_given_several_times_are_those_that_add_up(capsys: pytest.CaptureFixture[str]) -> None:
