@@ -6,6 +6,7 @@ here only once the command is known, so that ``--help`` and ``list`` answer at o
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         number after that signal.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a terminal that has no ±
     if words == ["--version"]:
         print(f"s7rl {__version__}")
         return 0

@@ -199,6 +199,17 @@ def test_work_that_ends_because_nobody_reads_is_not_done(
     assert capsys.readouterr().out == ""
 
 
+def test_what_the_terminal_cannot_show_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="ascii") for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    assert main(["train", "±"]) == 2
+    assert main(["list", "envs", "--text", "Passive"]) == 0
+    print("0.5 ± 0.1", flush=True)
+    assert streams["stdout"].buffer.getvalue().endswith(b"0.5 ? 0.1\n")  # type: ignore[attr-defined]
+    assert streams["stderr"].errors == "replace"
+
+
 def test_options_that_may_be_given_several_times_are_those_that_add_up(capsys: pytest.CaptureFixture[str]) -> None:
     hints = {
         name: hint for config in COMMANDS.values() for name, hint in get_type_hints(config, include_extras=True).items()
