@@ -206,7 +206,7 @@ def test_what_the_terminal_cannot_show_is_replaced(monkeypatch: pytest.MonkeyPat
     assert main(["train", "±"]) == 2
     assert main(["list", "envs", "--text", "Passive"]) == 0
     print("0.5 ± 0.1", flush=True)
-    assert streams["stdout"].buffer.getvalue().endswith(b"0.5 ? 0.1\n")  # type: ignore[attr-defined]
+    assert streams["stdout"].buffer.getvalue().endswith(b"0.5 ? 0.1\n")
     assert streams["stderr"].errors == "replace"
 
 
