@@ -13,6 +13,8 @@ NO_MEMORY = (
     "Unable to allocate",
     "Cannot allocate memory",
     "Storage size calculation overflowed",
+    "alloc_cpu",
+    "DefaultCPUAllocator",
 )
 """What torch, numpy and the system say: torch has no exception of its own for the CPU."""
 

@@ -18,9 +18,9 @@ from s7rl.agents.threads import torch_threads
 from s7rl.agents.vectorization import chosen_workers
 from s7rl.envs import Task
 from s7rl.envs.rewards import RewardError
-from s7rl.experiments.building import build, make_evaluation_vec, ranks, step_limit
+from s7rl.experiments.building import MEMORY_REMEDY, build, make_evaluation_vec, ranks, step_limit
 from s7rl.experiments.config import TrainConfig
-from s7rl.experiments.errors import TrainingError
+from s7rl.experiments.errors import TrainingError, memory_shortage
 from s7rl.experiments.evaluation import Evaluation, evaluation_envs, play_episodes, scores_as_json
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.interruption import STOPPING, Interruption, stop_on_signals
@@ -162,7 +162,7 @@ def learn_along(model: RecurrentPPO, vec_env: VecEnv, settings: RunSettings) -> 
     with stop_on_signals() as interruption:
         callback = StopBetweenRollouts(stop=lambda: interruption.requested)
         try:
-            with environment_failures(lambda: f"that was rank {rank()}"):
+            with memory_shortage(MEMORY_REMEDY), environment_failures(lambda: f"that was rank {rank()}"):
                 model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
         except StoppedBetweenRollouts:
             pass
@@ -193,7 +193,7 @@ def _learn(
         stop=lambda: interruption.requested,
     )
     try:
-        with environment_failures(lambda: _what_is_left(folder)):
+        with memory_shortage(MEMORY_REMEDY), environment_failures(lambda: _what_is_left(folder)):
             model.learn(_steps_left(model, settings), callback=callback, reset_num_timesteps=False)
     except StoppedBetweenRollouts:
         pass  # The callback has saved.

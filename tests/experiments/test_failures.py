@@ -276,3 +276,21 @@ def test_only_a_want_of_memory_is_said_to_be_one(part: str, trained: Path, monke
     raised.append(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         build(settings)
+
+
+@pytest.mark.parametrize(
+    "said", ["[enforce fail at alloc_cpu.cpp:127] err == 0", "DefaultCPUAllocator: not enough memory"]
+)
+def test_a_rollout_that_does_not_fit_the_memory_is_one_line(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("s7rl.agents.rollout_buffer._zeros", fail)
+    words = ["train", *TINY, "--env-kwargs", "corridor_length=3", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f"s7rl train: that does not fit this machine's memory (RuntimeError: {said}): give a smaller --n-steps, "
+        "--n-envs or --d-model\n"
+    )
