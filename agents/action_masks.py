@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from s7rl.agents.distributions import mask_parts
 from s7rl.agents.vec_env import BatchedVecEnv
+from s7rl.checks import EnvironmentMistake
 
 METHOD = "action_masks"
 
@@ -74,7 +75,7 @@ def check_action_masks(masks: ArrayLike, n_envs: int, action_space: spaces.Space
     if not possible.all():
         env, part = np.argwhere(~possible)[0]
         which = "" if len(parts) == 1 else f" for part {part} of it"
-        raise ValueError(
+        raise EnvironmentMistake(
             f"action_masks of environment {env} allow no action{which}: allow at least one, or end the episode."
         )
     return allowed

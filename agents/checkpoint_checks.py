@@ -11,13 +11,14 @@ import zipfile
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from s7rl.checks import FLAG, Rule, is_number, number, whole_number
 
-LARGEST_SPACES = 2**23
-"""Numbers, at most, in the spaces of a file, enough for a frame of 1920x1080x3: they take 280 MB in float64."""
+LARGEST_SPACES = 2**26
+"""Bytes, at most, of what the spaces of a file hold, as of ten frames of 1920x1080x3: their bounds take 280 MB."""
 LARGEST_TABLES = 2**25
 """Numbers, at most, in the tables and the state of a network: to build a "gtrxl" of so many takes 160 MB."""
 _LIMIT = Rule(
@@ -96,15 +97,22 @@ def check_space_size(space: Any) -> None:
             if isinstance(shape, list):
                 if not all(type(length) is int and length >= 0 for length in shape):
                     raise ValueError(f"the shape of a space is {shape}.")
-                size += math.prod(shape)
+                size += math.prod(shape) * _bytes_of(item.get("dtype"))
             left.extend(item.values())
         elif isinstance(item, list):
             left.extend(item)
     if size > LARGEST_SPACES:
         raise ValueError(
-            f"spaces of {size:,} numbers are too large, {LARGEST_SPACES:,} are the most: pass "
+            f"spaces of {size:,} bytes are too large, {LARGEST_SPACES:,} are the most: pass "
             "custom_objects={'observation_space': ..., 'action_space': ...} if they are right."
         )
+
+
+def _bytes_of(dtype: Any) -> int:
+    try:
+        return np.dtype(dtype).itemsize if isinstance(dtype, str) else 8
+    except TypeError:
+        return 8  # none, which is said where the space is made
 
 
 def check_weights(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from s7rl.agents.observations import Observations
 from s7rl.backends import is_recorded
-from s7rl.checks import SIZE, check_arguments
+from s7rl.checks import SIZE, EnvironmentMistake, check_arguments
 from s7rl.cores.dense import Linear
 
 NATURE_CNN_SIDE = 36
@@ -107,7 +107,7 @@ class SymbolEncoder(nn.Embedding):
             return super().forward(symbols)
         except IndexError:
             outside = (symbols < 0) | (symbols >= self.num_embeddings)
-            raise ValueError(_OUTSIDE.format(symbol=observations[outside][0].item(), where="")) from None
+            raise EnvironmentMistake(_OUTSIDE.format(symbol=observations[outside][0].item(), where="")) from None
 
 
 class ImageExtractor(BaseFeaturesExtractor):
@@ -302,6 +302,6 @@ class _OneHot(nn.Module):
             outside = (symbols < 0) | (symbols > self.last)
             if outside.any():
                 symbol = (symbols + self.start)[outside][0].item()
-                raise ValueError(_OUTSIDE.format(symbol=symbol, where=self.where))
+                raise EnvironmentMistake(_OUTSIDE.format(symbol=symbol, where=self.where))
         one_hot = torch.zeros(x.shape[0], self.size, device=x.device)
         return one_hot.scatter_(1, symbols + self.offset, 1.0)

@@ -150,7 +150,7 @@ class BatchedVecEnv(VecEnv):
                     "terminal_observation": batched["final_obs"][i],
                     "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
                 }
-                if successes is not None and known[i]:
+                if successes is not None and known[i] and successes[i] is not None:
                     infos[i]["is_success"] = bool(successes[i])
         return obs, rewards.astype(np.float32, copy=False), ended, infos
 

@@ -8,6 +8,7 @@ README.md                   its model card
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -86,7 +87,8 @@ def check_holds_no_code(folder: RunFolder, settings: RunSettings) -> None:
     Raises:
         UsageError: one lies in the folder of the agent.
     """
-    home = folder.path.resolve()
+    homes = (folder.path.absolute(), folder.path.resolve())
+    installed = Path(sys.prefix).resolve()  # an environment of Python may lie in the folder
     modules = {settings.env_id: settings.env_id.rpartition(":")[0]}
     modules |= {wrapper: module_of(wrapper) for wrapper in settings.wrappers}
     for name, module in modules.items():
@@ -97,7 +99,14 @@ def check_holds_no_code(folder: RunFolder, settings: RunSettings) -> None:
             if spec is None:
                 break  # one of Python's own, or none at all, which is said where it is imported
             path = list(spec.submodule_search_locations or ())
-            if any(Path(place).resolve().is_relative_to(home) for place in (*path, spec.origin) if place is not None):
+            places = [Path(place) for place in (*path, spec.origin) if place is not None]
+            if any(
+                way.is_relative_to(home)
+                for place in places
+                if not place.resolve().is_relative_to(installed)
+                for way in (place.absolute(), place.resolve())
+                for home in homes
+            ):
                 raise UsageError(
                     f"{folder.config} names {name}, whose module lies in the agent's own folder, of which nothing is "
                     "run: if you trust it, move the module out of there and into the working directory"

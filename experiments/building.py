@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.utils import LinearSchedule, check_for_correct_spaces, get_device
+from stable_baselines3.common.utils import LinearSchedule, get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from s7rl.agents import (
@@ -20,6 +20,7 @@ from s7rl.agents import (
     WorkerError,
     load_normalization,
     make_vec,
+    prepare_env,
     process_group,
 )
 from s7rl.agents.distributed import rank, world_size
@@ -201,11 +202,26 @@ def as_trained(model: RecurrentPPO, checkpoint: Path, vec_env: VecEnv) -> VecEnv
     """
     try:
         scaled = load_normalization(checkpoint, vec_env)
-        check_for_correct_spaces(scaled, model.observation_space, model.action_space)
-    except ValueError:
+        shown = prepare_env(scaled, monitor_wrapper=False).observation_space  # as training did: channels come first
+        if not _alike(shown, model.observation_space):
+            raise ValueError(f"Observation spaces do not match: {model.observation_space} != {shown}")
+        if scaled.action_space != model.action_space:
+            raise ValueError(f"Action spaces do not match: {model.action_space} != {scaled.action_space}")
+    except BaseException:
         vec_env.close()
         raise
     return scaled
+
+
+def _alike(first: spaces.Space[Any], second: spaces.Space[Any]) -> bool:
+    """Whether two spaces have the same kinds and shapes of values.  Bounds may follow from the longest episode."""
+    if isinstance(first, spaces.Dict):
+        if not isinstance(second, spaces.Dict) or first.keys() != second.keys():
+            return False
+        return all(_alike(first[key], second[key]) for key in first)
+    if isinstance(first, spaces.Box):
+        return isinstance(second, spaces.Box) and (first.shape, first.dtype) == (second.shape, second.dtype)
+    return first == second
 
 
 def step_limit(settings: RunSettings, max_steps: int | None) -> int | None:

@@ -91,7 +91,9 @@ def _run(request: object, words: Sequence[str]) -> int:
     # Not an agent's own folder: whoever shared it may have put a module there, by the name of one that is missing here.
     here = os.getcwd()
     in_its_folder = isinstance(request, AgentConfig) and Path(here).is_relative_to(Path(request.run).resolve())
-    if here not in sys.path and not in_its_folder:
+    if in_its_folder:
+        sys.path[:] = [path for path in sys.path if path not in ("", here)]
+    elif here not in sys.path:
         sys.path.append(here)
     if isinstance(request, ListConfig):
         from s7rl.experiments.listing import show_list

@@ -13,6 +13,8 @@ NO_MEMORY = (
     "Unable to allocate",
     "Cannot allocate memory",
     "Storage size calculation overflowed",
+    "std::bad_alloc",
+    "ALLOC_FAILED",
     "alloc_cpu",
     "DefaultCPUAllocator",
 )

@@ -10,7 +10,7 @@ from types import TracebackType
 from stable_baselines3.common.vec_env import dummy_vec_env
 
 from s7rl.agents import WorkerError, vec_env
-from s7rl.checks import error_line
+from s7rl.checks import EnvironmentMistake, error_line
 from s7rl.experiments.errors import TrainingError
 
 _STEPPING = {dummy_vec_env.__file__, vec_env.__file__}
@@ -25,10 +25,12 @@ def environment_failures(remedy: Callable[[], str]) -> Iterator[None]:
         remedy: what ends the line, after what happened.
 
     Raises:
-        TrainingError: an environment raised, died or did not answer.
+        TrainingError: an environment raised, died, did not answer, or gave what its spaces or masks exclude.
     """
     try:
         yield
+    except EnvironmentMistake as error:
+        raise TrainingError(f"{str(error).removesuffix('.')}; {remedy()}") from error
     except (Exception, SystemExit) as error:
         found = explain(error)
         if found is None:

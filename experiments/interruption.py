@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,15 +19,15 @@ from types import FrameType
 SAME_REQUEST_SECONDS = 1.0
 STOPPING = "stopping after this update, then saving (Ctrl-C again: stop at once, with the last checkpoint)"
 """What a training says to the first signal."""
-STANDARD_ERROR = 2
-"""Its descriptor."""
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+"""Their descriptors."""
 
 
 class Interruption:
     """Whether the user asked to stop, and by which signal."""
 
     def __init__(self, note: str = "") -> None:
-        """Args: note: written to standard error at the first signal, one line that says what happens now."""
+        """Args: note: a line, written at the first signal to a terminal where there is one, else to standard error."""
         self.signal: int | None = None
         """The first signal that came, or None."""
         self._note = note
@@ -66,9 +67,12 @@ class Interruption:
 def _write_now(line: str) -> None:
     # A handler runs wherever Python is, perhaps within a write: print() and rich would enter their buffers and locks
     # once more, which raises RuntimeError.
+    if sys.__stderr__ is None:
+        return  # it was closed at the start: its descriptor is another file's by now
+    terminal = next((its for its in (STANDARD_ERROR, STANDARD_OUTPUT) if os.isatty(its)), None)
     with suppress(OSError):  # nobody reads it any more
-        over_the_bar = b"\r\x1b[K" if os.isatty(STANDARD_ERROR) else b""
-        os.write(STANDARD_ERROR, over_the_bar + line.encode() + b"\n")
+        over_the_bar = b"" if terminal is None else b"\r\x1b[K"
+        os.write(terminal or STANDARD_ERROR, over_the_bar + line.encode() + b"\n")
 
 
 @contextmanager
@@ -78,7 +82,7 @@ def stop_on_signals(note: str = "") -> Iterator[Interruption]:
     Outside the main thread, where Python allows no handlers, nothing is caught.
 
     Args:
-        note: written to standard error at the first signal; empty: nothing is.
+        note: written at the first signal, as ``Interruption`` says; empty: nothing is.
     """
     interruption = Interruption(note)
     if threading.current_thread() is not threading.main_thread():

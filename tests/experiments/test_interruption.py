@@ -1,6 +1,7 @@
 """Signals leave a note first; only an impatient second Ctrl-C cuts anything short.
 
-Mutations seen to fail: the note printed to sys.stderr; written at every signal; a closed standard error not borne.
+Mutations seen to fail: the note printed to sys.stderr; written at every signal, or to standard error wherever that is;
+a closed standard error not borne.
 """
 
 import io
@@ -8,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,28 @@ def test_a_signal_in_the_middle_of_a_write_is_noted_all_the_same(
         print("75%", flush=True)
     assert interruption.exit_code == 130
     assert capfd.readouterr().err == "stopping soon\n"
+
+
+def test_the_note_is_seen_where_standard_error_alone_is_redirected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    master, terminal = os.openpty()
+    monkeypatch.setattr("s7rl.experiments.interruption.STANDARD_OUTPUT", terminal)
+    with (tmp_path / "errors").open("w") as errors:
+        monkeypatch.setattr("s7rl.experiments.interruption.STANDARD_ERROR", errors.fileno())
+        Interruption("stopping soon").handle(signal.SIGINT, None)
+    assert os.read(master, 100).endswith(b"stopping soon\r\n")
+    assert (tmp_path / "errors").read_text() == ""
+    os.close(master)
+    os.close(terminal)
+
+
+def test_the_note_goes_to_no_file_that_has_taken_the_place_of_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "__stderr__", None)  # as Python has it where it was closed at the start
+    Interruption("stopping soon").handle(signal.SIGINT, None)
+    assert capfd.readouterr().err == ""
 
 
 def test_nobody_need_read_the_note() -> None:

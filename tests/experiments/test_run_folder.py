@@ -105,6 +105,8 @@ def test_a_run_of_before_there_was_an_option_has_its_default(folder: RunFolder, 
             r"config\.json names an agent 's8', which this s7rl does not have: use the s7rl that made it",
         ),
         ({"agent": ["s7"]}, r"config\.json names an agent \['s7'\], which"),
+        ({"env_id": None}, r"config\.json names an environment or a wrapper by what is no text"),
+        ({"wrappers": [1]}, r"config\.json names an environment or a wrapper by what is no text"),
     ],
 )
 def test_settings_that_were_tampered_with_are_refused(folder: RunFolder, change: dict[str, Any], message: str) -> None:

@@ -347,7 +347,7 @@ def test_nobody_reading_any_more_does_not_lose_the_run(tmp_path: Path, monkeypat
     monkeypatch.setattr("s7rl.experiments.progress.LINE_SECONDS", 0.0)
     monkeypatch.setattr(sys, "stdout", Reader())
     monkeypatch.setattr(sys, "stderr", io.StringIO())  # main closes it
-    assert main(["train", *TINY, "--steps", "3000", "--out", str(tmp_path / "run")]) == 0
+    assert main(["train", *TINY, "--steps", "3000", "--out", str(tmp_path / "run")]) == 141
     assert 0 < RecurrentPPO.load(tmp_path / "run" / "latest.zip").num_timesteps < 3000
 
 
