@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from s7rl.agents.normalization import running_statistics
 from s7rl.experiments import agent_folders
 from s7rl.experiments.agent_folders import PRETRAINED, pretrained_agents
 from s7rl.experiments.cli import main
+from s7rl.experiments.errors import UsageError
 
 pytestmark = [
     pytest.mark.usefixtures("as_users_run_it"),
@@ -282,6 +284,22 @@ def test_nothing_that_lies_in_an_agents_folder_is_run(
         f"s7rl {command}: {Path(named) / 'run.json'} names {name}, whose module lies in the agent's own folder, of "
         "which nothing is run: if you trust it, move the module out of there and into the working directory\n"
     )
+
+
+def test_a_module_that_is_a_link_lies_in_the_agents_folder_too_and_an_environment_of_python_may(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere.py").touch()
+    (shared / "linked.py").symlink_to(tmp_path / "elsewhere.py")
+    (shared / "venv").mkdir()
+    (shared / "venv" / "installed.py").touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(shared), str(shared / "venv")])
+    folder = agent_folders.open_agent_folder(str(shared))
+    settings = replace(folder.settings(), env_id="linked:Maze-v0")
+    with pytest.raises(UsageError, match="lies in the agent's own folder"):
+        agent_folders.check_holds_no_code(folder, settings)
+    monkeypatch.setattr(sys, "prefix", str(shared / "venv"))
+    agent_folders.check_holds_no_code(folder, replace(settings, env_id="installed:Maze-v0"))
 
 
 def test_code_is_found_in_the_working_directory_but_not_where_that_is_the_agents_folder(
