@@ -109,8 +109,9 @@ class Reporting(Endings):
 
     def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, _ = super().step(action)
-        says_nothing = truncated and not terminated
-        return observation, reward, terminated, truncated, {} if says_nothing else {"is_success": action == 0}
+        if truncated and not terminated:  # says nothing, or that it does not know
+            return observation, reward, terminated, truncated, {} if action == 0 else {"is_success": None}
+        return observation, reward, terminated, truncated, {"is_success": action == 0}
 
 
 def test_success_is_that_of_the_episode_that_ended_and_absent_where_nothing_was_said() -> None:
