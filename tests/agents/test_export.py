@@ -267,8 +267,7 @@ def test_the_format_is_that_of_the_suffix(name: str, tmp_path: Path, monkeypatch
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_a_format_that_does_not_go_with_the_suffix_is_refused(tmp_path: Path) -> None:
-    message = r"^format is 'onnx', but path is '[^\n]+agent\.pt2', as of a file of pt2: leave the format out, or [^\n]+$"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"^format is 'onnx', but path is '[^\n]+agent\.pt2', as of a file of pt2: "):
         export_agent(tmp_path / "saved", tmp_path / "agent.pt2", "onnx")
 
 
