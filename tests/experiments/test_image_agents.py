@@ -20,14 +20,14 @@ IMAGE = spaces.Box(0, 255, (40, 44, 3), np.uint8)
 
 
 class Pictures(gym.Env[Any, Any]):
-    """Noise; how far an episode has come stands beside it, and is at most its length."""
+    """Noise, six times."""
 
     action_space = spaces.Discrete(2)
 
-    def __init__(self, beside: bool = False, max_episode_steps: int = 6) -> None:
-        progress = spaces.Box(0, max_episode_steps, (1,), np.float32)
-        self.observation_space = spaces.Dict({"image": IMAGE, "progress": progress}) if beside else IMAGE
-        self.steps, self.most = 0, max_episode_steps
+    def __init__(self, beside: bool = False) -> None:
+        number = spaces.Box(0, 1, (1,), np.float32)
+        self.observation_space = spaces.Dict({"image": IMAGE, "number": number}) if beside else IMAGE
+        self.steps = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -37,7 +37,7 @@ class Pictures(gym.Env[Any, Any]):
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.steps += 1
-        return self.observation_space.sample(), float(action), self.steps == self.most, False, {}
+        return self.observation_space.sample(), float(action), self.steps == 6, False, {}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,3 +57,13 @@ def test_an_agent_of_images_is_trained_evaluated_watched_and_inspected(
     assert main(["evaluate", "run", "--episodes", "2", "--max-steps", "3"]) == 0
     assert main(["watch", "run", "--episodes", "1"]) == 0
     assert main(["inspect", "run", "--episodes", "4"]) == 0
+
+
+def test_an_agent_plays_shorter_episodes_though_the_bounds_of_what_it_sees_follow_from_their_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wrapper = ["--wrappers", "gymnasium.wrappers:TimeAwareObservation(normalize_time=False)"]
+    words = [*TINY, *wrapper, "--env-kwargs", "max_episode_steps=20", "--eval-episodes", "0", "--out", "run"]
+    assert main(["train", "CartPole-v1", *words]) == 0
+    assert main(["evaluate", "run", "--episodes", "2", "--max-steps", "3"]) == 0

@@ -64,6 +64,7 @@ def test_the_note_is_seen_where_standard_error_alone_is_redirected(
     with (tmp_path / "errors").open("w") as errors:
         monkeypatch.setattr("s7rl.experiments.interruption.STANDARD_ERROR", errors.fileno())
         Interruption("stopping soon").handle(signal.SIGINT, None)
+    os.set_blocking(master, False)
     assert os.read(master, 100).endswith(b"stopping soon\r\n")
     assert (tmp_path / "errors").read_text() == ""
     os.close(master)
