@@ -258,7 +258,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [place for key, child in items for place in ((value, key), *places(child))]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_whatever_stands_in_the_settings_it_loads_or_ends_in_one_line(members: Members, data: st.DataObject) -> None:
     config = json.loads(members["config.json"])
