@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -86,13 +86,31 @@ def parse(words: Sequence[str]) -> object:
 
 
 def _with_preset(file: str, words: Sequence[str]) -> object:
-    """Reads the words of a command that trains behind those of its preset, so that they win."""
+    """Reads the words of a command that trains behind those of its preset, so that they win.
+
+    Of an option that takes ``name=value`` pairs they win pair by pair.
+    """
     preset = [*preset_words(Path(file)), "--preset", file]  # which keeps an environment behind them apart from a list
     try:
-        _read([words[0], *preset])
+        alone = _read([words[0], *preset])
     except UsageError as error:
         raise UsageError(f"--preset {file}: {error}") from error
-    return _read([words[0], *preset, *words[1:]])
+    request = _read([words[0], *preset, *words[1:]])
+    assert isinstance(alone, LearnConfig)
+    assert isinstance(request, LearnConfig)
+    core_kwargs = _join_pairs(alone.network.core_kwargs, request.network.core_kwargs)
+    return replace(
+        request,
+        env_kwargs=_join_pairs(alone.env_kwargs, request.env_kwargs),
+        network=replace(request.network, core_kwargs=core_kwargs),
+    )
+
+
+def _join_pairs(preset: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
+    if given == preset:  # as the preset has them where nothing is given
+        return given
+    names = {word.partition("=")[0] for word in given}
+    return (*(word for word in preset if word.partition("=")[0] not in names), *given)
 
 
 def _read(words: Sequence[str]) -> object:
