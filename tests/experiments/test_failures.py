@@ -4,7 +4,7 @@ Mutations seen to fail: an error of a loop or an engine let through; one of ours
 traceback not printed; the settings without what "auto" came to; --worker-timeout not handed on; the environments of a
 run that failed left open; the one made beforehand always, or never, in a worker; its limit lost; its WorkerError let
 through; an error of ours taken for one of a trained agent or its task, or for a want of memory; any spaces good enough
-for a trained agent.
+for a trained agent; those that are not left open.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from s7rl.agents import BatchedVecEnv, RecurrentPPO, WorkerVecEnv, make_vec
 from s7rl.envs import make_batched
@@ -277,8 +278,11 @@ def test_what_contradicts_an_environments_masks_while_it_is_played_is_one_line(
 
 @pytest.mark.parametrize("command", ["evaluate", "watch", "inspect"])
 def test_an_agent_that_was_trained_in_an_environment_of_other_spaces_is_refused_in_one_line(
-    command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    closed: list[VecEnv] = []
+    for kind in (BatchedVecEnv, DummyVecEnv):
+        monkeypatch.setattr(kind, "close", lambda env: closed.append(env))
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     config = json.loads((run / "config.json").read_text())
@@ -288,6 +292,7 @@ def test_an_agent_that_was_trained_in_an_environment_of_other_spaces_is_refused_
     said = capsys.readouterr().err
     assert said.startswith(f"s7rl {command}: {run / 'latest.zip'} cannot be used: Observation spaces do not match: ")
     assert said.count("\n") == 1
+    assert len(closed) == 1
 
 
 @pytest.mark.parametrize("part", ["RecurrentPPO", "make_vec"])
