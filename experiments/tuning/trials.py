@@ -26,7 +26,7 @@ from s7rl.envs import Task
 from s7rl.envs.rewards import RewardError
 from s7rl.experiments.building import build, check_device
 from s7rl.experiments.config import TrainConfig
-from s7rl.experiments.errors import TrainingError
+from s7rl.experiments.errors import TrainingError, is_out_of_memory
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.progress import REDRAW_SECONDS, StopBetweenRollouts, StoppedBetweenRollouts, recent_returns
@@ -153,7 +153,7 @@ class Objective:
             Its score.
 
         Raises:
-            TrialPruned: others are better, or a number became nan or infinite.
+            TrialPruned: others are better, a number became nan or infinite, or memory did not suffice.
             StoppedBetweenRollouts: it was asked to stop.
             TrainingError: an environment or a function of the user's failed.
         """
@@ -174,6 +174,11 @@ class Objective:
                 model.learn(settings.steps, callback=callback)
             except NumericalError as error:
                 trial.set_user_attr(ENDED, str(error))
+                raise optuna.TrialPruned from error
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                trial.set_user_attr(ENDED, "beyond this machine's memory")  # the next may be smaller
                 raise optuna.TrialPruned from error
             except RewardError as error:
                 raise TrainingError(f"{str(error).removesuffix('.')}; {GO_ON}") from error
