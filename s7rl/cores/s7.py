@@ -35,6 +35,7 @@ from s7rl.token_shift import token_shift
 
 Selectivity = Literal["none", "diagonal", "low_rank", "full"]
 AngleSpread = Literal["even", "log"]
+Readout = Literal["linear", "asinh"]
 MOST_AT_ONCE = 64
 """Sequences up to which a step in one kernel is faster than torch's products, which are better at larger ones."""
 
@@ -82,6 +83,9 @@ class S7(Core):
     * **Rectified changes**, with ``rectified``: B reads relu(v_k), meant for ``token_shift=1.0``.  Plain differences
       telescope: a mode that forgets nothing ends at B times the last input, and the cue is gone.  Rectified, a constant
       adds nothing, and what of the cue lay above it is kept.  mu is learned: away from 1 a constant adds up.
+    * **Readout.**  With ``readout="asinh"`` C reads asinh of what it reads else: the same up to about 1, logarithmic
+      beyond, as symlog (Hafner et al. 2023, arXiv 2301.04104) is.  Changes that are rectified and never forgotten add
+      up as long as an episode goes on; their logarithm hardly grows.
     * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.  R rotating
       modes tell lags up to 2 R steps apart, so theirs spread from R steps on and at least to 4 R.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.
@@ -101,6 +105,7 @@ class S7(Core):
         learn_angles: whether the angles are learned.
         token_shift: initial mu, in [0, 1]; None: B reads u_k itself.
         rectified: whether B reads relu(v_k) in place of v_k.
+        readout: "linear": C reads the modes, with "diagonal" times their gates; "asinh": it reads asinh of that.
         input_scale: p, one of 0, 1/4 and 1/2: how much the input of a slow mode is scaled down.  1/2 makes the variance
             of the state nearly equal for every tau, 0 scales nothing.
         allow_negative: c = 1/2, A from -1 on: a mode can alternate; False: c = 1, A from 0 on.
@@ -128,6 +133,7 @@ class S7(Core):
         learn_angles: bool = False,
         token_shift: float | None = 0.95,
         rectified: bool = False,
+        readout: Readout = "linear",
         input_scale: float = 0.25,
         allow_negative: bool = True,
         reparameterization: Reparameterization = "stable",
@@ -151,6 +157,7 @@ class S7(Core):
             learn_angles=FLAG,
             token_shift=number("it mixes two inputs", least=0.0, most=1.0).or_none(),
             rectified=FLAG,
+            readout=choice("there is no such kind", get_args(Readout)),
             input_scale=choice("it is a power", INPUT_SCALES),
         )
         if rank is not None and selectivity in ("full", "none"):
@@ -163,6 +170,7 @@ class S7(Core):
         self.d_state = d_state
         self.selectivity = selectivity
         self.rectified = rectified
+        self.readout = readout
         self.input_scale = input_scale
         self.offset = offset
         self.reparameterization: Reparameterization = reparameterization
@@ -265,7 +273,7 @@ class S7(Core):
         )
         y, after = torch.empty_like(x), torch.empty_like(state)
         given = array(x.contiguous()), array(state.contiguous()), array(reset.contiguous())
-        constants = self.rectified, norm.eps, SQUARE_ROOTS[self.input_scale], self.offset
+        constants = self.rectified, self.readout == "asinh", norm.eps, SQUARE_ROOTS[self.input_scale], self.offset
         block_step(*given, *weights, *constants, array(y), array(after))
         return y, after
 
@@ -285,7 +293,7 @@ class S7(Core):
         a, gain = self._transition(self.w_0)
         driven = both_halves(gain, len(self.angle)) * self.input(v)
         states = linear_scan(a[None, None], driven, modes, reset, self.angle)
-        return torch.addcmul(self.output(states), self.skip, u), states[-1]
+        return torch.addcmul(self.output(self._bounded(states)), self.skip, u), states[-1]
 
     def _scan_diagonal(
         self,
@@ -309,7 +317,7 @@ class S7(Core):
             offset=self.offset,
             reparameterization=self.reparameterization,
         )
-        return self.output(read) + skipped, modes
+        return self.output(self._bounded(read)) + skipped, modes
 
     def _scan_whole(
         self,
@@ -326,8 +334,12 @@ class S7(Core):
         if self.state_bias is not None:
             driven = driven + self.state_bias(u)
         states = linear_scan(a, both_halves(gain, len(self.angle)) * driven, modes, reset, self.angle)
-        y = self.output(states) + self.modulate_output(u, states) + (self.skip + select_d) * u
+        read = self._bounded(states)
+        y = self.output(read) + self.modulate_output(u, read) + (self.skip + select_d) * u
         return y, states[-1]
+
+    def _bounded(self, read: Float[Tensor, "T B W"]) -> Float[Tensor, "T B W"]:
+        return torch.asinh(read) if self.readout == "asinh" else read
 
     def _transition(self, w: Float[Tensor, "*S N"]) -> tuple[Float[Tensor, "*S N"], Float[Tensor, "*S N"]]:
         return transition(

@@ -285,6 +285,7 @@ def block_step(
     gate_weight: Array,
     gate_bias: Array,
     rectified: bool,
+    asinh: bool,
     epsilon: float,
     square_roots: int,
     offset: float,
@@ -311,6 +312,7 @@ def block_step(
         gate_weight: W of the block's gate, [H, H].
         gate_bias: c of the block's gate, [H].
         rectified: whether B reads relu(v), v the shifted input.
+        asinh: whether C reads asinh(r), r what it reads else.
         epsilon: of the LayerNorm.
         square_roots: how many are taken of 1 - a to scale the input of a mode.
         offset: c of S7.
@@ -354,6 +356,10 @@ def block_step(
         read,
         skipped,
     )
+    if asinh:
+        for i in range(batch):
+            for n in range(width):
+                read[0, i, n] = np.arcsinh(read[0, i, n])
     s, bent, gate = np.empty_like(x), np.empty_like(x), np.empty_like(x)
     _dense(read[0], output_weight, s)
     half, one, root = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(math.sqrt(0.5))

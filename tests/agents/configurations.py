@@ -228,6 +228,7 @@ def draw_core_kwargs(rng: Generator, core: str) -> dict[str, Any]:
             "learn_angles": chance(rng, 0.5),
             "token_shift": pick(rng, [None, 0.0, 0.9]),
             "rectified": chance(rng, 0.5),
+            "readout": pick(rng, ["linear", "asinh"]),
             "input_scale": pick(rng, [0.0, 0.25, 0.5]),
             "allow_negative": chance(rng, 0.5),
             "reparameterization": pick(rng, ["stable", "stable", "exp", "sigmoid"]),

@@ -278,7 +278,7 @@ def test_a_format_that_does_not_go_with_the_suffix_is_refused(tmp_path: Path) ->
         ("s7", {"rank": 2}),
         ("s7", {"selectivity": "low_rank"}),
         ("s7", {"selectivity": "full"}),
-        ("s7", {"rectified": True}),
+        ("s7", {"rectified": True, "readout": "asinh"}),
     ],
 )
 def test_torchscript_takes_any_number_of_environments_of_every_core(

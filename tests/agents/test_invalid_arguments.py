@@ -127,6 +127,7 @@ WRONG_CORE_OPTIONS: dict[tuple[str, str], Values] = {
     ("s7", "rotation"): [*NO_NUMBER, -0.1, 1.5],
     ("s7", "token_shift"): [*but_none(NO_NUMBER), 2],
     ("s7", "rectified"): NO_FLAG,
+    ("s7", "readout"): [*NO_NUMBER, "symlog"],
     ("s7", "reparameterization"): [*NO_NUMBER, "softplus"],
     ("s7", "input_scale"): [*NO_NUMBER, 0.3],
     ("s7", "rank"): [*but_none(NO_WHOLE), 0],

@@ -73,6 +73,7 @@ def inputs(block: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
             "rotation": st.sampled_from([0.0, 0.5, 1.0]),
             "token_shift": st.sampled_from([None, 0.0, 0.95]),
             "rectified": st.booleans(),
+            "readout": st.sampled_from(["linear", "asinh"]),
             "input_scale": st.sampled_from([0.0, 0.25, 0.5]),
             "allow_negative": st.booleans(),
             "learn_angles": st.booleans(),

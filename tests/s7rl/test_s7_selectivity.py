@@ -82,14 +82,13 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
         u_k = u[t, 0].numpy()
         if reset[t, 0]:
             x, before = np.zeros(N), np.zeros(H)
-        b, c = p["input.weight"], p["output.weight"]
+        b, c, gate_c = p["input.weight"], p["output.weight"], np.ones(width)
         s = p["selection.weight"] @ u_k if "selection.weight" in p else np.zeros(N + H)
         if "spread" in p:
             s = s @ p["spread"]
         if s7.selectivity == "diagonal":
-            gate_b, gate_c = s[N : 2 * N], s[2 * N : 2 * N + width]
+            gate_b, gate_c = s[N : 2 * N], 1 + s[2 * N : 2 * N + width]
             b = (1 + np.concatenate([gate_b, gate_b[still:]]))[:, None] * b
-            c = c * (1 + gate_c)
         elif s7.selectivity == "low_rank":
             b, c = (
                 matrix + p[f"{m}.left.weight"] @ np.diag(p[f"{m}.weights.weight"] @ u_k) @ p[f"{m}.right.weight"]
@@ -109,7 +108,9 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
             a = 1 / (1 + np.exp(-(p["w_0"] + s[:N])))
         x = a * np.exp(1j * theta) * x + (1 - a) ** s7.input_scale * to_complex(b @ v + bias)
         parts = np.concatenate([x.real, x.imag[still:]])
-        ys.append(c @ parts + (p["skip"] + s[-H:]) * u_k)
+        read = gate_c * parts
+        read = np.log(read + np.sqrt(1 + read**2)) if s7.readout == "asinh" else read
+        ys.append(c @ read + (p["skip"] + s[-H:]) * u_k)
         before = u_k
     return np.stack(ys), np.concatenate([parts, before if s7.mu is not None else []])
 
@@ -131,6 +132,7 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
         {"selectivity": "low_rank", "reparameterization": "sigmoid"},
         {"selectivity": "full", "reparameterization": "exp", "token_shift": None},
         *({"selectivity": kind, "rectified": True} for kind in ("none", "diagonal", "low_rank", "full")),
+        *({"selectivity": kind, "readout": "asinh"} for kind in ("none", "diagonal", "low_rank", "full")),
     ],
     ids=str,
 )
