@@ -4,9 +4,9 @@ Mutations seen to fail: the shift by the state where an episode starts; mu left 
 what was shifted kept in the state instead of the input; the rows behind the last four left out; the gate's bias; the
 norm's bias; GELU without its root; a kernel that is used for other selections, many sequences, under autocast, past
 S7RL_SCAN, while gradients are kept, or past who watches; arrays of a parameter that has moved; arrays that are copied
-with the layer; arrays of another device's weights kept; a part replaced by one of another class; a subclass of
-the block or of the layer with a scan of its own; a kernel left out for a subclass of the block without one; inputs,
-states and resets that do not fit.
+with the layer; arrays of another device's weights kept; a part replaced by one of another class; asinh left out of the
+readout; a subclass of the block or of the layer with a scan of its own; a kernel left out for a subclass of the block
+without one; inputs, states and resets that do not fit.
 """
 
 from __future__ import annotations

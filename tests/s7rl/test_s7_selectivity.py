@@ -1,4 +1,7 @@
-"""What the input decides in S7: each kind of selectivity against its recurrence with every matrix written out."""
+"""What the input decides in S7: each kind of selectivity against its recurrence with every matrix written out.
+
+Mutations seen to fail, of the readout: none, by each path; modulations that read what is not bounded; symlog.
+"""
 
 from __future__ import annotations
 
