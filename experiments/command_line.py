@@ -88,7 +88,7 @@ def parse(words: Sequence[str]) -> object:
 def _with_preset(file: str, words: Sequence[str]) -> object:
     """Reads the words of a command that trains behind those of its preset, so that they win.
 
-    Of an option that takes ``name=value`` pairs they win pair by pair.
+    Of ``--core-kwargs`` they win pair by pair; another agent's core may not take the preset's.
     """
     preset = [*preset_words(Path(file)), "--preset", file]  # which keeps an environment behind them apart from a list
     try:
@@ -98,19 +98,12 @@ def _with_preset(file: str, words: Sequence[str]) -> object:
     request = _read([words[0], *preset, *words[1:]])
     assert isinstance(alone, LearnConfig)
     assert isinstance(request, LearnConfig)
-    core_kwargs = _join_pairs(alone.network.core_kwargs, request.network.core_kwargs)
-    return replace(
-        request,
-        env_kwargs=_join_pairs(alone.env_kwargs, request.env_kwargs),
-        network=replace(request.network, core_kwargs=core_kwargs),
-    )
-
-
-def _join_pairs(preset: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
-    if given == preset:  # as the preset has them where nothing is given
-        return given
+    if request.agent != alone.agent:
+        return request
+    given = request.network.core_kwargs
     names = {word.partition("=")[0] for word in given}
-    return (*(word for word in preset if word.partition("=")[0] not in names), *given)
+    kept = (word for word in alone.network.core_kwargs if word.partition("=")[0] not in names)
+    return replace(request, network=replace(request.network, core_kwargs=(*kept, *given)))
 
 
 def _read(words: Sequence[str]) -> object:

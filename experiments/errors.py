@@ -39,21 +39,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
+class MemoryShortage(UsageError):
+    """What was asked for does not fit this machine's memory."""
+
+
 @contextmanager
 def memory_shortage(remedy: str) -> Iterator[None]:
-    """Turns what an allocation in the block raises into a UsageError, and nothing else.
+    """Turns what an allocation in the block raises into a MemoryShortage, and nothing else.
 
     Args:
         remedy: what ends the line.
 
     Raises:
-        UsageError: there was not enough memory.
+        MemoryShortage: there was not enough.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise UsageError(
+        raise MemoryShortage(
             f"that does not fit this machine's memory ({error_line(error).removesuffix(':')}): {remedy}"
         ) from error

@@ -24,9 +24,9 @@ from stable_baselines3.common.logger import Logger
 from s7rl.agents import NumericalError
 from s7rl.envs import Task
 from s7rl.envs.rewards import RewardError
-from s7rl.experiments.building import build, check_device
+from s7rl.experiments.building import MEMORY_REMEDY, build, check_device
 from s7rl.experiments.config import TrainConfig
-from s7rl.experiments.errors import TrainingError, is_out_of_memory
+from s7rl.experiments.errors import MemoryShortage, TrainingError, memory_shortage
 from s7rl.experiments.failures import environment_failures
 from s7rl.experiments.presets import AGENTS
 from s7rl.experiments.progress import REDRAW_SECONDS, StopBetweenRollouts, StoppedBetweenRollouts, recent_returns
@@ -163,7 +163,13 @@ class Objective:
         request = with_options(self._request, {name: ask(trial, name) for name, ask in self._space.items()})
         trial.set_user_attr(OPTIONS, {"agent": request.agent, **options_of(request)})
         seed = LEARNING_SEED + self._seed + trial.number
-        return self._score(trial, settings_for(self._task, AGENTS[request.agent], replace(request, seed=seed)))
+        settings = settings_for(self._task, AGENTS[request.agent], replace(request, seed=seed))
+        try:
+            with memory_shortage(MEMORY_REMEDY):
+                return self._score(trial, settings)
+        except MemoryShortage as error:
+            trial.set_user_attr(ENDED, str(error))  # the next may be smaller
+            raise optuna.TrialPruned from error
 
     def _score(self, trial: optuna.Trial, settings: RunSettings) -> float:
         model, vec_env = build(settings)
@@ -174,11 +180,6 @@ class Objective:
                 model.learn(settings.steps, callback=callback)
             except NumericalError as error:
                 trial.set_user_attr(ENDED, str(error))
-                raise optuna.TrialPruned from error
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                trial.set_user_attr(ENDED, "beyond this machine's memory")  # the next may be smaller
                 raise optuna.TrialPruned from error
             except RewardError as error:
                 raise TrainingError(f"{str(error).removesuffix('.')}; {GO_ON}") from error

@@ -63,7 +63,7 @@ class S7(Core):
     ============ =============================================== ======================== ===== ===============
 
     With "none" A and D do not depend on the input either: W_A and W_D are 0, and the layer is linear in u, unless
-    ``rectified``.
+    ``rectified`` or ``readout="asinh"``.
 
     "full" with ``rotation=0, token_shift=None, input_scale=0`` is the paper's form: A_k, B_k, C_k, D_k and a state bias
     b_k = b + W_b u_k, each affine in u_k and unrestricted.  (Its w_k = a_0 + W u_k is ours with W = w_0 W_A: a row of W
@@ -83,9 +83,10 @@ class S7(Core):
     * **Rectified changes**, with ``rectified``: B reads relu(v_k), meant for ``token_shift=1.0``.  Plain differences
       telescope: a mode that forgets nothing ends at B times the last input, and the cue is gone.  Rectified, a constant
       adds nothing, and what of the cue lay above it is kept.  mu is learned: away from 1 a constant adds up.
-    * **Readout.**  With ``readout="asinh"`` C reads asinh of what it reads else: the same up to about 1, logarithmic
-      beyond, as symlog (Hafner et al. 2023, arXiv 2301.04104) is.  Changes that are rectified and never forgotten add
-      up as long as an episode goes on; their logarithm hardly grows.
+    * **Readout.**  With ``readout="asinh"`` C reads asinh of each number that it reads else, a rotating mode's halves
+      one by one: the same up to about 1, logarithmic beyond, as symlog (Hafner et al. 2023, arXiv 2301.04104) is.
+      Changes that are rectified and never forgotten add up as long as an episode goes on; their logarithm hardly grows.
+      It takes time, and learning keeps one more array of all states.
     * **Horizons.**  tau is spread log-uniformly over ``horizon``: A near 1 has to be there from the start.  R rotating
       modes tell lags up to 2 R steps apart, so theirs spread from R steps on and at least to 4 R.
     * The modulations start at zero: the layer begins as a time-invariant state space model and learns what to select.
@@ -293,7 +294,7 @@ class S7(Core):
         a, gain = self._transition(self.w_0)
         driven = both_halves(gain, len(self.angle)) * self.input(v)
         states = linear_scan(a[None, None], driven, modes, reset, self.angle)
-        return torch.addcmul(self.output(self._bounded(states)), self.skip, u), states[-1]
+        return torch.addcmul(self.output(self._read_out(states)), self.skip, u), states[-1]
 
     def _scan_diagonal(
         self,
@@ -317,7 +318,7 @@ class S7(Core):
             offset=self.offset,
             reparameterization=self.reparameterization,
         )
-        return self.output(self._bounded(read)) + skipped, modes
+        return self.output(self._read_out(read)) + skipped, modes
 
     def _scan_whole(
         self,
@@ -334,11 +335,11 @@ class S7(Core):
         if self.state_bias is not None:
             driven = driven + self.state_bias(u)
         states = linear_scan(a, both_halves(gain, len(self.angle)) * driven, modes, reset, self.angle)
-        read = self._bounded(states)
+        read = self._read_out(states)
         y = self.output(read) + self.modulate_output(u, read) + (self.skip + select_d) * u
         return y, states[-1]
 
-    def _bounded(self, read: Float[Tensor, "T B W"]) -> Float[Tensor, "T B W"]:
+    def _read_out(self, read: Float[Tensor, "T B W"]) -> Float[Tensor, "T B W"]:
         return torch.asinh(read) if self.readout == "asinh" else read
 
     def _transition(self, w: Float[Tensor, "*S N"]) -> tuple[Float[Tensor, "*S N"], Float[Tensor, "*S N"]]:

@@ -68,7 +68,8 @@ def test_what_is_given_beside_it_wins_wherever_it_stands(words: str, preset: str
 
 
 def test_pairs_that_are_given_beside_it_win_one_by_one(preset: str) -> None:
-    # Seen to fail it: what is given in place of the whole table; the preset's pair behind the given one.
+    # Seen to fail it: what is given in place of the whole table; the preset's pairs behind the given ones, or for an
+    # agent whose core does not take them.
     request = parse(["train", "CartPole-v1", "--preset", preset, "--core-kwargs", "selectivity=none", "rotation=0"])
     assert isinstance(request, TrainConfig)
     assert request.network.core_kwargs == (
@@ -77,6 +78,9 @@ def test_pairs_that_are_given_beside_it_win_one_by_one(preset: str) -> None:
         "selectivity=none",
         "rotation=0",
     )
+    request = parse(["train", "CartPole-v1", "--preset", preset, "--agent", "stack", "--core-kwargs", "n_frames=8"])
+    assert isinstance(request, TrainConfig)
+    assert request.network.core_kwargs == ("n_frames=8",)
 
 
 def test_an_environment_is_no_part_of_a_list_before_it(tmp_path: Path) -> None:

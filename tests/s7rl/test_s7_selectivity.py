@@ -1,6 +1,6 @@
 """What the input decides in S7: each kind of selectivity against its recurrence with every matrix written out.
 
-Mutations seen to fail, of the readout: none, by each path; modulations that read what is not bounded; symlog.
+Mutations seen to fail, of the readout: none, by each path; modulations that read the states themselves; symlog.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def written_out(s7: S7, offset: float, u: Tensor, state: Tensor, reset: Tensor) 
         x = a * np.exp(1j * theta) * x + (1 - a) ** s7.input_scale * to_complex(b @ v + bias)
         parts = np.concatenate([x.real, x.imag[still:]])
         read = gate_c * parts
-        read = np.log(read + np.sqrt(1 + read**2)) if s7.readout == "asinh" else read
+        read = np.arcsinh(read) if s7.readout == "asinh" else read
         ys.append(c @ read + (p["skip"] + s[-H:]) * u_k)
         before = u_k
     return np.stack(ys), np.concatenate([parts, before if s7.mu is not None else []])

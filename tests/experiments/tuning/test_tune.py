@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from s7rl.agents import NumericalError, RecurrentPPO
 from s7rl.envs import find_task
-from s7rl.experiments.building import build
+from s7rl.experiments.building import MEMORY_REMEDY, build
 from s7rl.experiments.cli import main
 from s7rl.experiments.presets import SUITES
 from s7rl.experiments.run_folder import open_run_folder
@@ -181,26 +180,47 @@ def test_a_study_does_not_go_on_with_other_defaults(
     assert len(loaded(tuned).trials) == 3
 
 
+NO_ROOM = f"that does not fit this machine's memory (MemoryError: no room): {MEMORY_REMEDY}"
+
+
 @pytest.mark.parametrize(
-    ("error", "why"),
+    ("where", "error", "why"),
     [
-        (NumericalError("the loss is nan."), "the loss is nan."),
-        (MemoryError(), "beyond this machine's memory"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "beyond this machine's memory"),
+        ("s7rl.agents.RecurrentPPO.learn", NumericalError("the loss is nan."), "the loss is nan."),
+        ("s7rl.experiments.building.RecurrentPPO", MemoryError("no room"), NO_ROOM),
+        ("s7rl.agents.RecurrentPPO.learn", MemoryError("no room"), NO_ROOM),
+        ("s7rl.experiments.tuning.trials.evaluate_agent", MemoryError("no room"), NO_ROOM),
     ],
 )
 def test_a_trial_whose_numbers_explode_or_do_not_fit_is_pruned_and_the_study_goes_on(
-    error: Exception, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    where: str,
+    error: Exception,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # Seen to fail it: a want of memory let through.
-    def exploding(model: RecurrentPPO, *arguments: Any, **options: Any) -> None:
+    # Seen to fail it: a want of memory let through, or noticed while the agent learns only.
+    def exploding(*arguments: Any, **options: Any) -> None:
         raise error
 
-    monkeypatch.setattr(RecurrentPPO, "learn", exploding)
-    assert main([*STUDY, "--trials", "2", "--runs", str(tmp_path)]) == 0
+    monkeypatch.setattr(where, exploding)
+    assert main([*STUDY, "--steps", "512", "--trials", "2", "--runs", str(tmp_path)]) == 0
     assert {trial.user_attrs[ENDED] for trial in loaded(tmp_path).trials} == {why}
     text = capsys.readouterr().out
     assert "0 trials with a score, 2 pruned\nno trial has a score: " in text
+
+
+def test_an_environment_that_runs_out_of_memory_ends_the_study_as_any_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Seen to fail it: memory looked to before the environment.
+    def failing(*arguments: Any) -> None:
+        raise MemoryError("no room in the maze")
+
+    monkeypatch.setattr("s7rl.envs.engines.tmaze.TMazePassiveEngine.advance", failing)
+    assert main([*STUDY, "--trials", "2", "--runs", str(tmp_path)]) == 1
+    assert "the environment raised MemoryError: no room in the maze" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_a_study_and_the_trial_it_is_at_does_not_count(
