@@ -265,10 +265,11 @@ def test_what_contradicts_an_environments_masks_while_it_is_played_is_one_line(
         gym.registry, "Nothing-v0", gym.envs.registration.EnvSpec("Nothing-v0", lambda **_: AllowingNothing())
     )
     words = ["train", "Nothing-v0", "--n-envs", "2", "--n-steps", "8", "--batch-size", "16", "--steps", "32"]
+    words += ["--workers", "loop", "--worker-timeout", "0"]  # to start processes would take most of the time
     monkeypatch.setenv("STEPS", "2")
-    assert main([*words, "--workers", "loop", "--eval-episodes", "0", "--out", "run"]) == 0
+    assert main([*words, "--eval-episodes", "0", "--out", "run"]) == 0
     monkeypatch.setenv("STEPS", "5")
-    for command in (["evaluate", "run"], ["watch", "run"], ["inspect", "run"], [*words, "--workers", "loop"]):
+    for command in (["evaluate", "run"], ["watch", "run"], ["inspect", "run"], words):
         capsys.readouterr()
         assert main(command) == 1
         said = capsys.readouterr().err

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from s7rl.experiments.cli import main
 
 TINY = ["--n-envs", "2", "--n-steps", "8", "--batch-size", "16", "--d-model", "8", "--d-state", "8", "--steps", "32"]
+TINY += ["--workers", "loop", "--worker-timeout", "0"]  # to start processes would take most of the time
 IMAGE = spaces.Box(0, 255, (40, 44, 3), np.uint8)
 
 
