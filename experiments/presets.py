@@ -81,8 +81,9 @@ class SuiteSettings:
     normalize_observations: bool | Literal["scale"] = False
     """Whether Box observations, images aside, are scaled to mean 0 and variance 1 (SB3's VecNormalize); "scale": to a
     mean square of 1, their mean left where it is (``s7rl.agents.VecScale``)."""
-    normalize_rewards: bool = False
-    """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize)."""
+    normalize_rewards: bool = True
+    """Whether rewards are scaled to a return of variance 1 (SB3's VecNormalize): unscaled, a single one is often too
+    small for the value to notice."""
     sde_sample_freq: int | None = None
     """Box actions explore with noise that depends on the state (gSDE), drawn anew after so many steps; None: not so."""
 
@@ -155,14 +156,12 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
             min_n_envs=8,
             vf_coef=0.03,
             normalize_observations="scale",
-            normalize_rewards=True,
         ),
         # Most of a one-hot view never changes: unscaled, it drowns the few cells that say something.
         # An agent that walks straight on never sees the cue: the entropy bonus keeps it looking round until that pays.
         "minigrid": SuiteSettings(n_envs=32, min_n_steps=256, ent_coef=0.02, normalize_observations=True),
-        # Returns lie in [-1, 1] over hundreds of steps: a single reward is too small for the value to notice.
         # A discount of 0.9 or a trace decay of 0.8 is better for RepeatPrevious, worse for PositionOnlyCartPoleHard.
-        "popgym": SuiteSettings(n_envs=32, min_n_steps=256, normalize_rewards=True),
+        "popgym": SuiteSettings(n_envs=32, min_n_steps=256),
         # A force that is drawn anew at each step cancels itself out: it rocks no car out of a valley.
         "control": SuiteSettings(
             n_envs=8,
@@ -171,14 +170,13 @@ SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
             gae_lambda=0.98,
             ent_coef=0.0,
             normalize_observations=True,
-            normalize_rewards=True,
             sde_sample_freq=4,
         ),
-        "mujoco": SuiteSettings(ent_coef=0.0, normalize_observations=True, normalize_rewards=True),
+        "mujoco": SuiteSettings(ent_coef=0.0, normalize_observations=True),
         # A step holds a picture, and episodes last for thousands: the rollout is what memory allows.
-        "atari": SuiteSettings(n_envs=8, max_n_steps=256, learning_rate=2.5e-4, normalize_rewards=True),
-        "vision": SuiteSettings(n_envs=8, max_n_steps=256, learning_rate=2.5e-4, normalize_rewards=True),
-        "gymnasium": SuiteSettings(normalize_observations=True, normalize_rewards=True),
+        "atari": SuiteSettings(n_envs=8, max_n_steps=256, learning_rate=2.5e-4),
+        "vision": SuiteSettings(n_envs=8, max_n_steps=256, learning_rate=2.5e-4),
+        "gymnasium": SuiteSettings(normalize_observations=True),
     }
 )
 

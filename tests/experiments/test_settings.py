@@ -142,7 +142,7 @@ def test_what_the_user_gives_wins_over_what_follows() -> None:
     given_options = PPOOptions(
         learning_rate=0.5, n_steps=64, batch_size=128, n_epochs=2, gamma=0.5, gae_lambda=0.25, clip_range=0.125,
         ent_coef=0.75, vf_coef=2.0, max_grad_norm=3.0, dynamics_lr_factor=0.5, anneal=False,
-        normalize_observations=True, normalize_rewards=True,
+        normalize_observations=True, normalize_rewards=False,
     )  # fmt: skip
     network = NetworkOptions(d_model=7, d_state=9, n_blocks=3, core_kwargs=("horizon=3,5", "rotation=0.25"))
     derived = settings(n_envs=4, steps=10, seed=3, threads=2, ppo=given_options, network=network)
