@@ -144,7 +144,6 @@ AGENTS: Mapping[str, AgentPreset] = MappingProxyType(
 
 SUITES: Mapping[str, SuiteSettings] = MappingProxyType(
     {
-        # On a long corridor a step costs a thousandth of the goal: unscaled, errors of the value drown it.
         # Until a cue is used the value cannot foresee an episode's end: at a weight of 0.5 its errors drown the cue.
         # Clipping bounds what one rollout teaches, however long it is: many small ones teach more.
         # A cue is rare: unscaled, numbers of noise at every step drown it.  Of a noisy corridor, which looks alike at

@@ -76,6 +76,15 @@ def test_the_settings_of_every_suite_reach_the_trainer_and_it_learns(name: str) 
     assert observations == (bool(suite.normalize_observations) and name not in ("memory", "gymnasium"))
 
 
+def test_rewards_stay_as_they_are_where_the_user_says_so() -> None:
+    # Seen to fail it: norm_reward=True wherever environments are normalised.
+    options = PPOOptions(n_steps=16, normalize_rewards=False)
+    request = TrainConfig(steps=128, n_envs=4, threads=1, workers="loop", ppo=options)
+    _, observations, rewards = learned(settings_for(find_task(TASKS["minigrid"]), AGENTS["s7"], request))
+    assert observations
+    assert not rewards
+
+
 def test_numbers_of_memory_are_divided_by_their_size_and_others_as_the_user_says() -> None:
     needle = settings_of(find_task("s7rl/Needle-v0", {"length": 5}))
     kinds = []
