@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from s7rl.experiments.arguments import OptionalRealNumber, OptionalText, OptionalWholeNumber, WholeNumber, default_is
+from s7rl.experiments.arguments import (
+    ASSIGNMENTS,
+    OptionalRealNumber,
+    OptionalText,
+    OptionalWholeNumber,
+    WholeNumber,
+    Words,
+    default_is,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,14 @@ class EvaluateConfig(PlayConfig):
     those of their environments reach 10000.
     """
 
+    env: Annotated[OptionalText, tyro.conf.arg(metavar="ENV", help_behavior_hint="(default: that of its training)")] = (
+        None
+    )
+    """Another environment to play in, with observations and actions of the same shapes: a larger maze than it was
+    trained in."""
+    env_kwargs: Annotated[Words, ASSIGNMENTS] = ()
+    """Keyword arguments of the environment, as name=value; without --env they take the place of those of the training
+    that have the same names: corridor_length=10000 ..."""
     episodes: WholeNumber = 100
     """Episodes to play for each seed, and each way of choosing actions."""
     seeds: WholeNumber = 1

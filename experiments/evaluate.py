@@ -9,6 +9,7 @@ from rich.console import Console
 from s7rl.envs import has_batched_engine
 from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.agent_folders import ExportedFolder
+from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.evaluation import MOST_ROWS, Evaluation, evaluation_envs, pooled, scores_as_json
 from s7rl.experiments.failures import environment_failures
@@ -47,14 +48,21 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     seeds = [agent.seed + evaluation_envs(config.episodes) * batch for batch in range(config.seeds)]
     batches = f", {len(seeds):,} batches of {plural(config.episodes, 'episode')}" if len(seeds) > 1 else ""
     facts = {"checkpoint": str(agent.checkpoint), "seeds": f"from {agent.seed:,}{batches}"}
+    elsewhere = config.env is not None or bool(config.env_kwargs)
+    if elsewhere:
+        facts["played in"] = " ".join((agent.settings.env_id, write_assignments(agent.settings.env_kwargs))).rstrip()
     print_scores(console, evaluations, agent.task, facts)
     run = agent.folder
-    steps = None if isinstance(run, ExportedFolder) else agent.model.num_timesteps
+    # Training goes on where it was, whatever was played here.
+    steps = None if elsewhere or isinstance(run, ExportedFolder) else agent.model.num_timesteps
     first = next(iter(evaluations.values()))
-    line = verdict(first, agent.task, agent.settings, run=run.path, command=run.command, steps=steps)
-    say(console, line, style="bold")
+    if not elsewhere or agent.task.memoryless_return is not None:
+        line = verdict(first, agent.task, agent.settings, run=run.path, command=run.command, steps=steps)
+        say(console, line, style="bold")
     if config.out is not None:
-        write_json(Path(config.out), scores_as_json(played, seeds, config.checkpoint))
+        played_in = {"env_id": agent.settings.env_id, "env_kwargs": dict(agent.settings.env_kwargs)}
+        scores = scores_as_json(played, seeds, config.checkpoint)
+        write_json(Path(config.out), scores | (played_in if elsewhere else {}))
     return 0
 
 

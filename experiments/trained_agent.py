@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stable_baselines3.common.vec_env import VecEnv
@@ -10,8 +10,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from s7rl.agents import RecurrentPPO
 from s7rl.envs import Task
 from s7rl.envs.registry import find_spec
-from s7rl.experiments.agent_config import PlayConfig
+from s7rl.experiments.agent_config import EvaluateConfig, PlayConfig
 from s7rl.experiments.agent_folders import check_holds_no_code, find_checkpoint, open_agent_folder
+from s7rl.experiments.arguments import read_assignments
 from s7rl.experiments.building import make_evaluation_vec, usable
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.probing import task_of_run
@@ -26,9 +27,9 @@ class TrainedAgent:
     folder: RunFolder
     """Of the run."""
     settings: RunSettings
-    """Of the run."""
+    """Of the run, with the environment that it is to play in."""
     task: Task
-    """What it was trained on."""
+    """What it is to play."""
     checkpoint: Path
     """The file of the agent."""
     model: RecurrentPPO
@@ -37,7 +38,7 @@ class TrainedAgent:
     """Of the first environment that it plays in."""
 
     def environments(self, n_envs: int, max_steps: int | None) -> VecEnv:
-        """Environments of its task, seeded, with observations scaled as in the checkpoint.
+        """Environments of the task, seeded, with observations scaled as in the checkpoint.
 
         Arguments and errors are those of :func:`~s7rl.experiments.building.make_evaluation_vec`.
         """
@@ -63,6 +64,8 @@ def open_agent(config: PlayConfig) -> TrainedAgent:
         raise UsageError(f"--seed {config.seed} must not be negative")
     checkpoint = find_checkpoint(folder, config.checkpoint)
     check_holds_no_code(folder, settings)
+    if isinstance(config, EvaluateConfig):
+        settings = _elsewhere(settings, config)
     with usable(checkpoint):
         find_spec(settings.env_id)  # what it needs may not be installed here
         return TrainedAgent(
@@ -74,3 +77,15 @@ def open_agent(config: PlayConfig) -> TrainedAgent:
             model=RecurrentPPO.load(checkpoint, device="auto"),
             seed=settings.evaluation_seed if config.seed is None else config.seed,
         )
+
+
+def _elsewhere(settings: RunSettings, config: EvaluateConfig) -> RunSettings:
+    """The settings of a run with another environment in it, where one is asked for."""
+    if config.env is None and not config.env_kwargs:
+        return settings
+    env_kwargs = read_assignments("--env-kwargs", config.env_kwargs)
+    if config.env is None:
+        env_kwargs = {**settings.env_kwargs, **env_kwargs}
+    # What is asked for need not have the batched engine that the training had.
+    workers = "auto" if settings.workers == "batched" else settings.workers
+    return replace(settings, env_id=config.env or settings.env_id, env_kwargs=env_kwargs, workers=workers)
