@@ -156,7 +156,7 @@ def test_arguments_of_the_environment_join_those_of_the_training(run: Path) -> N
 
 
 def test_another_environment_needs_no_batched_engine(run: Path) -> None:
-    assert open_run_folder(run).settings().workers == "batched"
+    assert open_run_folder(str(run)).settings().workers == "batched"
     assert open_agent(EvaluateConfig(run=str(run), env="CartPole-v1")).settings.workers == "auto"
 
 
