@@ -63,9 +63,9 @@ def open_agent(config: PlayConfig) -> TrainedAgent:
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
     checkpoint = find_checkpoint(folder, config.checkpoint)
-    check_holds_no_code(folder, settings)
     if isinstance(config, EvaluateConfig):
         settings = _elsewhere(settings, config)
+    check_holds_no_code(folder, settings)
     with usable(checkpoint):
         find_spec(settings.env_id)  # what it needs may not be installed here
         return TrainedAgent(

@@ -22,9 +22,11 @@ import yaml
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec
 from s7rl.agents.normalization import running_statistics
 from s7rl.experiments import agent_folders
+from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.agent_folders import PRETRAINED, pretrained_agents
 from s7rl.experiments.cli import main
 from s7rl.experiments.errors import UsageError
+from s7rl.experiments.trained_agent import open_agent
 
 pytestmark = [
     pytest.mark.usefixtures("as_users_run_it"),
@@ -284,6 +286,13 @@ def test_nothing_that_lies_in_an_agents_folder_is_run(
         f"s7rl {command}: {Path(named) / 'run.json'} names {name}, whose module lies in the agent's own folder, of "
         "which nothing is run: if you trust it, move the module out of there and into the working directory\n"
     )
+
+
+def test_nor_is_what_another_environment_names_there(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shared / "lurking.py").write_text("raise AssertionError")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(shared)])
+    with pytest.raises(UsageError, match="lies in the agent's own folder"):
+        open_agent(EvaluateConfig(run=str(shared), env="lurking:CartPole-v1"))
 
 
 def test_a_module_that_is_a_link_lies_in_the_agents_folder_too_and_an_environment_of_python_may(
