@@ -59,8 +59,8 @@ class EvaluateConfig(PlayConfig):
     env: Annotated[OptionalText, tyro.conf.arg(metavar="ENV", help_behavior_hint="(default: that of its training)")] = (
         None
     )
-    """Another environment to play in, with observations and actions of the same shapes: a larger maze than it was
-    trained in."""
+    """Another environment to play in, with observations and actions of the same kinds and shapes: a larger maze than
+    it was trained in. Wrappers and the scaling of observations are those of the training."""
     env_kwargs: Annotated[Words, ASSIGNMENTS] = ()
     """Keyword arguments of the environment, as name=value; without --env they take the place of those of the training
     that have the same names: corridor_length=10000 ..."""

@@ -53,10 +53,9 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         facts["played in"] = " ".join((agent.settings.env_id, write_assignments(agent.settings.env_kwargs))).rstrip()
     print_scores(console, evaluations, agent.task, facts)
     run = agent.folder
-    # Training goes on where it was, whatever was played here.
-    steps = None if elsewhere or isinstance(run, ExportedFolder) else agent.model.num_timesteps
+    steps = None if isinstance(run, ExportedFolder) else agent.model.num_timesteps
     first = next(iter(evaluations.values()))
-    if not elsewhere or agent.task.memoryless_return is not None:
+    if not elsewhere:  # what it advises is about the training
         line = verdict(first, agent.task, agent.settings, run=run.path, command=run.command, steps=steps)
         say(console, line, style="bold")
     if config.out is not None:

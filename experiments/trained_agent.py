@@ -86,6 +86,7 @@ def _elsewhere(settings: RunSettings, config: EvaluateConfig) -> RunSettings:
     env_kwargs = read_assignments("--env-kwargs", config.env_kwargs)
     if config.env is None:
         env_kwargs = {**settings.env_kwargs, **env_kwargs}
+    env_id = settings.env_id if config.env is None else config.env
     # What is asked for need not have the batched engine that the training had.
     workers = "auto" if settings.workers == "batched" else settings.workers
-    return replace(settings, env_id=config.env or settings.env_id, env_kwargs=env_kwargs, workers=workers)
+    return replace(settings, env_id=env_id, env_kwargs=env_kwargs, workers=workers)
