@@ -9,7 +9,6 @@ from rich.console import Console
 from s7rl.envs import has_batched_engine
 from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.agent_folders import ExportedFolder
-from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.errors import UsageError
 from s7rl.experiments.evaluation import MOST_ROWS, Evaluation, evaluation_envs, pooled, scores_as_json
 from s7rl.experiments.failures import environment_failures
@@ -40,7 +39,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     if config.seeds < 1:
         raise UsageError(f"--seeds {config.seeds} must be at least 1")
     check_can_be_written("--out", config.out)
-    agent = open_agent(config)
+    agent = open_agent(config, config.env, config.env_kwargs)
     with environment_failures(lambda: "nothing was written"):
         played = {way: _play(agent, config, deterministic=way == "deterministic") for way in WAYS[config.actions]}
     evaluations = {way: pooled(batches) for way, batches in played.items()}
@@ -50,12 +49,12 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     facts = {"checkpoint": str(agent.checkpoint), "seeds": f"from {agent.seed:,}{batches}"}
     elsewhere = config.env is not None or bool(config.env_kwargs)
     if elsewhere:
-        facts["played in"] = " ".join((agent.settings.env_id, write_assignments(agent.settings.env_kwargs))).rstrip()
+        facts["played in"] = agent.settings.task_name
     print_scores(console, evaluations, agent.task, facts)
-    run = agent.folder
-    steps = None if isinstance(run, ExportedFolder) else agent.model.num_timesteps
-    first = next(iter(evaluations.values()))
     if not elsewhere:  # what it advises is about the training
+        run = agent.folder
+        steps = None if isinstance(run, ExportedFolder) else agent.model.num_timesteps
+        first = next(iter(evaluations.values()))
         line = verdict(first, agent.task, agent.settings, run=run.path, command=run.command, steps=steps)
         say(console, line, style="bold")
     if config.out is not None:

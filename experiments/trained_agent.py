@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from s7rl.agents import RecurrentPPO
 from s7rl.envs import Task
 from s7rl.envs.registry import find_spec
-from s7rl.experiments.agent_config import EvaluateConfig, PlayConfig
+from s7rl.experiments.agent_config import PlayConfig
 from s7rl.experiments.agent_folders import check_holds_no_code, find_checkpoint, open_agent_folder
 from s7rl.experiments.arguments import read_assignments
 from s7rl.experiments.building import make_evaluation_vec, usable
@@ -45,11 +46,13 @@ class TrainedAgent:
         return make_evaluation_vec(self.settings, self.model, self.checkpoint, n_envs, self.seed, max_steps)
 
 
-def open_agent(config: PlayConfig) -> TrainedAgent:
+def open_agent(config: PlayConfig, env: str | None = None, env_kwargs: Sequence[str] = ()) -> TrainedAgent:
     """Opens an agent.
 
     Args:
         config: names it.
+        env: what it is to play in; None: what it was trained in.
+        env_kwargs: name=value, arguments of ``env``; without ``env`` they replace those of the training by name.
 
     Raises:
         UsageError: the run, the request, or what the run needs cannot be used.
@@ -63,8 +66,8 @@ def open_agent(config: PlayConfig) -> TrainedAgent:
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
     checkpoint = find_checkpoint(folder, config.checkpoint)
-    if isinstance(config, EvaluateConfig):
-        settings = _elsewhere(settings, config)
+    if env is not None or env_kwargs:
+        settings = _elsewhere(settings, env, env_kwargs)
     check_holds_no_code(folder, settings)
     with usable(checkpoint):
         find_spec(settings.env_id)  # what it needs may not be installed here
@@ -79,14 +82,11 @@ def open_agent(config: PlayConfig) -> TrainedAgent:
         )
 
 
-def _elsewhere(settings: RunSettings, config: EvaluateConfig) -> RunSettings:
-    """The settings of a run with another environment in it, where one is asked for."""
-    if config.env is None and not config.env_kwargs:
-        return settings
-    env_kwargs = read_assignments("--env-kwargs", config.env_kwargs)
-    if config.env is None:
-        env_kwargs = {**settings.env_kwargs, **env_kwargs}
-    env_id = settings.env_id if config.env is None else config.env
+def _elsewhere(settings: RunSettings, env: str | None, words: Sequence[str]) -> RunSettings:
+    """The settings of a run with another environment in it, or with other arguments of the same."""
+    env_kwargs = read_assignments("--env-kwargs", words)
+    if env is None:
+        env, env_kwargs = settings.env_id, {**settings.env_kwargs, **env_kwargs}
     # What is asked for need not have the batched engine that the training had.
     workers = "auto" if settings.workers == "batched" else settings.workers
-    return replace(settings, env_id=env_id, env_kwargs=env_kwargs, workers=workers)
+    return replace(settings, env_id=env, env_kwargs=env_kwargs, workers=workers)

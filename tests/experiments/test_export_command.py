@@ -292,7 +292,7 @@ def test_nor_is_what_another_environment_names_there(shared: Path, monkeypatch: 
     (shared / "lurking.py").write_text("raise AssertionError")
     monkeypatch.setattr(sys, "path", [*sys.path, str(shared)])
     with pytest.raises(UsageError, match="lies in the agent's own folder"):
-        open_agent(EvaluateConfig(run=str(shared), env="lurking:CartPole-v1"))
+        open_agent(EvaluateConfig(run=str(shared)), "lurking:CartPole-v1")
 
 
 def test_a_module_that_is_a_link_lies_in_the_agents_folder_too_and_an_environment_of_python_may(

@@ -1,10 +1,9 @@
 """A whole run through the command line: train, evaluate, and interrupt, on a corridor of five.
 
 Mutations of `s7rl evaluate` seen to fail: batches one seed apart; as many environments for several seeds as for one;
---max-steps not handed on; no limit where the environment has none; --env-kwargs in place of all that the run had; the
-run's own environment played in spite of --env; its batched engine asked for there, too.  Of --stop-return: a mean over
-fewer than a hundred episodes; the wrong way round; an end within a rollout, or after the update that follows; a run
-that is resumed trains on; one that is given more steps stops at once.
+--max-steps not handed on; no limit where the environment has none.  Of --stop-return: a mean over fewer than a hundred
+episodes; the wrong way round; an end within a rollout, or after the update that follows; a run that is resumed trains
+on; one that is given more steps stops at once.
 """
 
 import csv
@@ -27,12 +26,10 @@ import pytest
 from numpy.typing import NDArray
 
 from s7rl.agents import RecurrentPPO, load_normalization, make_vec
-from s7rl.experiments.agent_config import EvaluateConfig
 from s7rl.experiments.building import MOST_STEPS, step_limit
 from s7rl.experiments.cli import main
 from s7rl.experiments.interruption import STOPPING
 from s7rl.experiments.run_folder import open_run_folder
-from s7rl.experiments.trained_agent import open_agent
 
 Seen = list[tuple[NDArray[Any], bool]]
 TINY = ["--env-kwargs", "corridor_length=5", "--n-envs", "8", "--n-steps", "32", "--d-model", "16", "--d-state", "16"]
@@ -132,32 +129,6 @@ def test_both_ways_of_choosing_actions_play_the_same_episodes_on_every_seed(run:
     # Drawn actions are reproducible, and others than the most probable ones.
     assert both["sampled"] == {key: sampled[key] for key in both["sampled"]}
     assert both["sampled"]["returns"] != both["returns"]
-
-
-def test_an_agent_plays_in_another_environment(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["evaluate", str(run), "--episodes", "4", "--actions", "deterministic"]
-    env = ["--env", "s7rl/TMazePassive-v0"]
-    for name, options in {"longer": ["--env-kwargs", "corridor_length=9"], "by name": env}.items():
-        assert main([*words, *options, "--out", str(tmp_path / name)]) == 0
-    assert "TMazePassive-v0 corridor_length=9" in capsys.readouterr().out
-    longer, named = (json.loads((tmp_path / name).read_text()) for name in ("longer", "by name"))
-    assert all(10 <= length <= 20 for length in longer["lengths"])
-    assert (longer["env_id"], longer["env_kwargs"]) == ("s7rl/TMazePassive-v0", {"corridor_length": 9})
-    # Named anew it has its own defaults, and nothing of the training's.
-    assert named["env_kwargs"] == {}
-    assert min(named["lengths"]) > 20
-    assert main([*words, "--env", "CartPole-v1"]) == 2
-    assert "cannot be used: " in capsys.readouterr().err
-
-
-def test_arguments_of_the_environment_join_those_of_the_training(run: Path) -> None:
-    agent = open_agent(EvaluateConfig(run=str(run), env_kwargs=("max_episode_steps=7",)))
-    assert agent.settings.env_kwargs == {"corridor_length": 5, "max_episode_steps": 7}
-
-
-def test_another_environment_needs_no_batched_engine(run: Path) -> None:
-    assert open_run_folder(str(run)).settings().workers == "batched"
-    assert open_agent(EvaluateConfig(run=str(run), env="CartPole-v1")).settings.workers == "auto"
 
 
 def test_every_file_of_scores_has_one_shape_and_says_how_many_episodes_were_cut_short(
