@@ -204,8 +204,8 @@ def _unknown_id(name: str) -> str:
     ranked = sorted(matches, key=lambda env_id: (_version(env_id) == version, _version(env_id)))
     best = {_parts(env_id): env_id for env_id in ranked}
     matches = [env_id for env_id in matches if best[_parts(env_id)] == env_id][:3]
-    guess = f"did you mean {' or '.join(repr(match) for match in matches)}? " if matches else ""
-    return f"unknown environment {name!r}: {guess}(see `s7rl list envs`)"
+    guess = f": did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+    return f"unknown environment {name!r}{guess} (see `s7rl list envs`)"
 
 
 def _similar(middle: str, known: Iterable[str]) -> list[str]:

@@ -51,6 +51,8 @@ class PlayConfig(AgentConfig):
 class EvaluateConfig(PlayConfig):
     """Evaluate a trained agent on fresh seeds: return, success and episode lengths, with intervals.
 
+    It plays what it was trained in, or what --env and --env-kwargs name: a longer corridor, a larger maze.
+
     Without --seed and --seeds, its most likely actions play the same episodes as the evaluation at the end of its
     training; so do those of agents that were trained with other seeds, which can thus be compared, unless these or
     those of their environments reach 10000.

@@ -80,7 +80,7 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
 
 
 def check_holds_no_code(folder: RunFolder, settings: RunSettings) -> None:
-    """Looks where the modules lie that a run's environment and wrappers name, before any of them is imported.
+    """Looks where the modules lie that an agent's environment and wrappers name, before any of them is imported.
 
     Whoever shares an agent could put one beside its weights, and whoever only wants to watch it would run that.
 
@@ -108,6 +108,6 @@ def check_holds_no_code(folder: RunFolder, settings: RunSettings) -> None:
                 for home in homes
             ):
                 raise UsageError(
-                    f"{folder.config} names {name}, whose module lies in the agent's own folder, of which nothing is "
+                    f"{name} is of a module that lies in the agent's own folder {folder.path}, of which nothing is "
                     "run: if you trust it, move the module out of there and into the working directory"
                 )

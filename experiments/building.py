@@ -152,8 +152,11 @@ def make_vec_of(settings: RunSettings, n_envs: int, seed: int) -> VecEnv:
 
 
 @contextmanager
-def usable(checkpoint: Path) -> Iterator[None]:
+def usable(what: Path | str) -> Iterator[None]:
     """Says what is wrong with a trained agent or its task, in a block that makes one of them and does not play yet.
+
+    Args:
+        what: the file of the agent, or the option that named another task.
 
     Raises:
         UsageError: they cannot be made, or do not fit together.
@@ -161,7 +164,7 @@ def usable(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
-        raise UsageError(f"{checkpoint} cannot be used: {error}") from error
+        raise UsageError(f"{what} cannot be used: {error}") from error
 
 
 def make_evaluation_vec(
@@ -201,26 +204,40 @@ def as_trained(model: RecurrentPPO, checkpoint: Path, vec_env: VecEnv) -> VecEnv
         ValueError: they show or take something else than those that the agent was trained in; they are closed.
     """
     try:
+        # Shapes first: the statistics of others do not fit, which would be said of them, not of the environment.
+        _check_observations(model, vec_env, dtypes=False)
         scaled = load_normalization(checkpoint, vec_env)
-        shown = prepare_env(scaled, monitor_wrapper=False).observation_space  # as training did: channels come first
-        if not _alike(shown, model.observation_space):
-            raise ValueError(f"Observation spaces do not match: {model.observation_space} != {shown}")
+        _check_observations(model, scaled, dtypes=True)
         if scaled.action_space != model.action_space:
-            raise ValueError(f"Action spaces do not match: {model.action_space} != {scaled.action_space}")
+            raise ValueError(
+                f"Action spaces do not match: the agent takes {model.action_space}, the environment "
+                f"{scaled.action_space}"
+            )
     except BaseException:
         vec_env.close()
         raise
     return scaled
 
 
-def _alike(first: spaces.Space[Any], second: spaces.Space[Any]) -> bool:
+def _check_observations(model: RecurrentPPO, vec_env: VecEnv, *, dtypes: bool) -> None:
+    """Raises ValueError where an agent was trained on other observations."""
+    shown = prepare_env(vec_env, monitor_wrapper=False).observation_space  # as training did: channels come first
+    if not _alike(shown, model.observation_space, dtypes=dtypes):
+        raise ValueError(
+            f"Observation spaces do not match: the agent was trained on {model.observation_space}, the environment "
+            f"shows {shown}"
+        )
+
+
+def _alike(first: spaces.Space[Any], second: spaces.Space[Any], *, dtypes: bool) -> bool:
     """Whether two spaces have the same kinds and shapes of values.  Bounds may follow from the longest episode."""
     if isinstance(first, spaces.Dict):
         if not isinstance(second, spaces.Dict) or first.keys() != second.keys():
             return False
-        return all(_alike(first[key], second[key]) for key in first)
+        return all(_alike(first[key], second[key], dtypes=dtypes) for key in first)
     if isinstance(first, spaces.Box):
-        return isinstance(second, spaces.Box) and (first.shape, first.dtype) == (second.shape, second.dtype)
+        same_dtype = not dtypes or first.dtype == second.dtype
+        return isinstance(second, spaces.Box) and first.shape == second.shape and same_dtype
     return first == second
 
 

@@ -60,7 +60,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     if config.out is not None:
         played_in = {"env_id": agent.settings.env_id, "env_kwargs": dict(agent.settings.env_kwargs)}
         scores = scores_as_json(played, seeds, config.checkpoint)
-        write_json(Path(config.out), scores | (played_in if elsewhere else {}))
+        write_json(Path(config.out), (played_in if elsewhere else {}) | scores)
     return 0
 
 

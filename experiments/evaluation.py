@@ -138,6 +138,8 @@ def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
 def scores_as_json(played: Mapping[str, Sequence[Evaluation]], seeds: Sequence[int], checkpoint: str) -> dict[str, Any]:
     """What a run's evaluation.json and the file of `s7rl evaluate --out` hold, which is the same.
 
+    Where another environment was asked for, `s7rl evaluate` writes its ``env_id`` and ``env_kwargs`` before these.
+
     ``seed`` and ``seeds`` are those of the first environment of the first and of every batch, ``checkpoint`` is latest
     or best, ``sample`` whether actions were drawn.  Then come the numbers of ``Evaluation.as_json`` over all batches,
     and ``mean_return_by_seed``, the mean of each batch.  Where actions were chosen in a second way, the same numbers of

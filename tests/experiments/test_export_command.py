@@ -283,8 +283,8 @@ def test_nothing_that_lies_in_an_agents_folder_is_run(
     if named == ".":
         return  # Python does not look there at all: there is no such module
     assert said == (
-        f"s7rl {command}: {Path(named) / 'run.json'} names {name}, whose module lies in the agent's own folder, of "
-        "which nothing is run: if you trust it, move the module out of there and into the working directory\n"
+        f"s7rl {command}: {name} is of a module that lies in the agent's own folder {Path(named)}, of which nothing is "
+        "run: if you trust it, move the module out of there and into the working directory\n"
     )
 
 

@@ -1,7 +1,8 @@
 """`s7rl evaluate --env` and `--env-kwargs`: an agent in another environment than that of its training.
 
 Mutations seen to fail: --env-kwargs in place of all that the run had; the run's own environment played in spite of
---env; its batched engine asked for there, too; advice about the training.
+--env; its batched engine asked for there, too; advice about the training; statistics loaded before the shapes of
+observations are compared; what cannot be made blamed on the file.
 """
 
 import json
@@ -42,8 +43,33 @@ def test_an_agent_plays_in_another_environment(run: Path, tmp_path: Path, capsys
     # Named anew it has its own defaults, and nothing of the training's.
     assert named["env_kwargs"] == {}
     assert min(named["lengths"]) > 20
-    assert main([*words, "--env", "CartPole-v1"]) == 2
-    assert "cannot be used: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--env CartPole-v1", "{checkpoint} cannot be used: Observation spaces do not match: the agent was trained on"),
+        ("--env NoSuch-v0", "--env NoSuch-v0 cannot be used: unknown environment 'NoSuch-v0' (see"),
+        ("--env-kwargs length=3", "--env-kwargs length=3 cannot be used: unknown keyword argument 'length'"),
+    ],
+)
+def test_what_it_cannot_play_is_said_of_what_was_asked_for(
+    options: str, said: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--episodes", "2", *options.split()]) == 2
+    assert capsys.readouterr().err.startswith("s7rl evaluate: " + said.format(checkpoint=run / "latest.zip"))
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "s7rl/RepeatPrevious-v0"])
+def test_other_observations_are_not_taken_for_other_statistics(
+    env: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "normalized"
+    assert main(["train", "s7rl/CartPolePositionOnly-v0", *TINY, "--steps", "256", "--out", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(folder), "--episodes", "2", "--env", env]) == 2
+    assert "cannot be used: Observation spaces do not match: " in capsys.readouterr().err
 
 
 def test_arguments_of_the_environment_join_those_of_the_training(run: Path) -> None:
