@@ -1,5 +1,6 @@
 """How :class:`s7rl.agents.RecurrentPPO` acts: rollouts, with the memory carried from step to step."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -82,8 +83,7 @@ class ActingMixin(OnPolicyAlgorithm):
         goes_on = True
 
         for n_steps in range(n_rollout_steps):
-            if self.use_sde and (n_steps == 0 or (self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0)):
-                self.policy.reset_noise(env.num_envs)
+            self.renew_noise(n_steps, env.num_envs)
             if n_steps % buffer.sequence_length == 0:
                 buffer.states[n_steps // buffer.sequence_length] = state
             if n_steps == n_rollout_steps - self.burn_in:
@@ -111,7 +111,7 @@ class ActingMixin(OnPolicyAlgorithm):
                 for i in dones.nonzero()[0].tolist():
                     if infos[i].get("TimeLimit.truncated", False):
                         truncated[i] = True
-                        last_obs = infos[i]["terminal_observation"]
+                        last_obs = _last_observation(infos[i], i)
                         check_last_observation(last_obs, i, n_steps + 1, self.num_timesteps)
                         time_outs.add(n_steps, i, last_obs, state[i])
                 buffer.add_ends(n_steps, dones & ~truncated, truncated)
@@ -145,6 +145,20 @@ class ActingMixin(OnPolicyAlgorithm):
         callback.on_rollout_end()
         return True
 
+    def renew_noise(self, step: int, n_envs: int) -> None:
+        """Draw gSDE's noise anew where a rollout does; of other exploration there is nothing to draw beforehand.
+
+        Call it before each step of play with ``deterministic=False``: :meth:`predict` keeps the noise that there is, so
+        that all episodes would share it.
+
+        Args:
+            step: of the play, from 0: noise is drawn at the first and then every ``sde_sample_freq`` steps, every
+                ``n_steps`` where that is -1.
+            n_envs: environments, each of which gets its own.
+        """
+        if self.use_sde and step % (self.sde_sample_freq if self.sde_sample_freq > 0 else self.n_steps) == 0:
+            self.policy.reset_noise(n_envs)
+
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log: what SB3's algorithms write, and the mean return of shaped rewards where there are some."""
         # Episodes of environments without shaping, where set_env changed them, have none.
@@ -163,6 +177,22 @@ class ActingMixin(OnPolicyAlgorithm):
                 )
 
 
+def _last_observation(info: Mapping[str, Any], row: int) -> Any:
+    if "terminal_observation" not in info:
+        raise ValueError(
+            f"an episode of environment {row} ended since time was up (info['TimeLimit.truncated']), but its info has "
+            "no 'terminal_observation', whose value it needs: let the wrapper that ends it put that there, as SB3's "
+            "VecEnvs do."
+        )
+    return info["terminal_observation"]
+
+
+def _copied(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {key: np.array(entry) for key, entry in observation.items()}
+    return np.array(observation)
+
+
 class _TimeOuts:
     """Last observations of truncated episodes, valued many at a time once the rollout is over."""
 
@@ -173,7 +203,7 @@ class _TimeOuts:
 
     def add(self, step: int, env: int, observation: Any, state: Float[Tensor, " S"]) -> None:
         self.places.append((step, env))
-        self.observations.append(observation)
+        self.observations.append(_copied(observation))  # environments may go on to write into it
         self.states.append(state.clone())  # a view would keep the states of all environments at this step
 
     def values(self, policy: RecurrentActorCriticPolicy) -> tuple[Tensor, Tensor]:

@@ -231,6 +231,8 @@ class CheckpointMixin(BaseAlgorithm):
         state = _join_optimizer(config["optimizer"], tensors["optimizer"])
         check_optimizer(self.policy.optimizer, state)
         self.policy.load_state_dict(tensors["policy"])
+        if self.use_sde:
+            self.policy.reset_noise(self.n_envs)  # which follows from the weights, and lies on their device
         self.policy.optimizer.load_state_dict(state)
 
     def _make_policy(self) -> RecurrentActorCriticPolicy:

@@ -33,10 +33,14 @@ def with_padding_in(space: spaces.Space[Any], observations: Observations) -> Obs
 
 
 def to_tensors(observations: Any, device: torch.device) -> Observations:
-    """What an environment shows, as tensors on a device; on the CPU they share its memory."""
+    """What an environment shows, as tensors on a device; on the CPU they share its memory where it is contiguous.
+
+    What is not, such as images whose channels SB3 moved first, is copied: torch refuses negative strides, and its
+    convolutions round differently by the strides, which a resumed run no longer has.
+    """
     if isinstance(observations, dict):
-        return {key: torch.as_tensor(array, device=device) for key, array in observations.items()}
-    return torch.as_tensor(observations, device=device)
+        return {key: to_tensors(array, device) for key, array in observations.items()}  # type: ignore[misc]
+    return torch.as_tensor(np.asarray(observations, order="C"), device=device)
 
 
 def to_batch(observation: Any, space: spaces.Space[Any]) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], bool]:

@@ -205,9 +205,15 @@ def play_episodes(
     episode_start = np.ones(vec_env.num_envs, dtype=bool)
     predict: Callable[..., tuple[Any, Any]] = agent.predict
     masked = is_masking_supported(vec_env)
+    # Noise that is kept for some steps, as gSDE's, would else be the same in all episodes.
+    renew_noise: Callable[[int, int], None] | None = None if deterministic else getattr(agent, "renew_noise", None)
+    step = 0
     while shares.any():
         if stop():
             return ()
+        if renew_noise is not None:
+            renew_noise(step, vec_env.num_envs)
+        step += 1
         masks = {"action_masks": get_action_masks(vec_env)} if masked else {}
         actions, state = predict(observations, state, episode_start, deterministic, **masks)
         observations, _, dones, infos = vec_env.step(actions)

@@ -106,6 +106,8 @@ def moments(
             views = filmed.taken_views()
         start, total, ended = True, 0.0, False
         for step in range(max_steps):
+            if not deterministic:
+                model.renew_noise(step, 1)
             masks = get_action_masks(vec_env) if masked else None
             action, state, choice, value = _consider(model, observations, state, start, deterministic, masks)
             yield Moment(episode=episode, step=step, total=total, view=views[-1], choice=choice, value=value)

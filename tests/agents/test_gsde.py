@@ -1,11 +1,12 @@
 """State-dependent exploration (gSDE) with memory.
 
 Mutations that were seen to fail these tests: noise never drawn anew; noise drawn anew at every step;
-squashed actions not scaled to the bounds.
+squashed actions not scaled to the bounds; the noise of a loaded agent left as its constructor drew it.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,32 @@ def test_predict_explores_with_the_noise_too_and_the_mean_does_not() -> None:
     noisy, _ = model.predict(obs)
     assert not np.allclose(mean, noisy)
     np.testing.assert_array_equal(mean, model.predict(obs, deterministic=True)[0])
+
+
+@pytest.mark.parametrize("frequency", [-1, 3])
+def test_play_draws_noise_as_often_as_rollouts_do(frequency: int) -> None:
+    model = explorer(n_steps=5, sde_sample_freq=frequency)
+    assert isinstance(model.policy.action_dist, StateDependentNoiseDistribution)
+    changed, before = [], None
+    for step in range(12):
+        model.renew_noise(step, 2)
+        noise = model.policy.action_dist.exploration_matrices
+        changed += [] if noise is before else [step]
+        before = noise
+    assert changed == ([0, 5, 10] if frequency < 0 else [0, 3, 6, 9])
+
+
+@pytest.mark.parametrize("way", ["load", "set_parameters"])
+def test_a_loaded_agent_explores_as_widely_as_it_learned_to(way: str, tmp_path: Path) -> None:
+    model = explorer(n_steps=8)
+    with torch.no_grad():
+        model.policy.log_std.fill_(-9.0)
+    model.save(tmp_path / "agent")
+    if way == "load":
+        loaded = RecurrentPPO.load(tmp_path / "agent")
+    else:
+        loaded = explorer(n_steps=8)
+        loaded.set_parameters(str(tmp_path / "agent"))
+    obs = np.ones((4, 3), np.float32)
+    noisy, mean = (loaded.predict(obs, deterministic=deterministic)[0] for deterministic in (False, True))
+    assert 0.0 < np.abs(noisy - mean).max() < 0.01

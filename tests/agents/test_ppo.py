@@ -4,12 +4,13 @@ Mutations that were seen to fail these tests: time-outs valued with a state of z
 terminal states valued; the last value with the state before the last steps; episode starts that begin with False; the
 actions of a minibatch of other environments; the state of the memory forgotten between rollouts, or carried over a
 reset of the environments; actions kept as they were clipped; all time-outs valued in one batch, or each batch with the
-first states; a time-out's state that is a view of those of all environments; freed memory kept on any device, or
-never.
+first states; a time-out's state that is a view of those of all environments, or its observation one that is written
+into later; freed memory kept on any device, or never.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
@@ -17,11 +18,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnvWrapper
 from torch import Tensor
 
 from s7rl import core_names
-from s7rl.agents import RecurrentPPO, acting, ppo, threads
+from s7rl.agents import BatchedVecEnv, RecurrentPPO, acting, ppo, threads
 from s7rl.agents.acting import VALUED_AT_ONCE
 from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import TIME_OUT, Clockwork, agent, clockworks, replay, returns
@@ -175,6 +179,40 @@ def test_a_time_out_keeps_its_own_state_and_not_that_of_all_environments(monkeyp
     model.learn(24)
     sizes = {state.untyped_storage().nbytes() for state in kept}
     assert sizes == {4 * model.policy.state_size}
+
+
+class OneArray(Clockwork):
+    """Shows every step in the same array."""
+
+    def step(self, action: Any) -> Any:
+        observation, *rest = super().step(action)
+        self.shown: NDArray[np.float32] = getattr(self, "shown", observation)
+        self.shown[:] = observation
+        return self.shown, *rest
+
+
+def test_a_time_out_keeps_its_last_observation_where_the_environment_writes_on_into_it() -> None:
+    script = ((3, TIME_OUT),)
+    makers = [partial(OneArray, row, script) for row in range(2)]
+    model = agent(BatchedVecEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)), n_steps=8)
+    model.learn(16)
+    for i in range(2):
+        row = replay(model, i, 8, script)
+        np.testing.assert_allclose(model.rollout_buffer.next_values[:, i], row.next_values, atol=1e-5)
+
+
+def test_a_time_out_without_a_last_observation_is_refused() -> None:
+    class Silent(VecEnvWrapper):
+        def reset(self) -> Any:
+            return self.venv.reset()
+
+        def step_wait(self) -> Any:
+            *step, infos = self.venv.step_wait()
+            return *step, [{key: info[key] for key in info if key != "terminal_observation"} for info in infos]
+
+    model = agent(Silent(clockworks(2, script=((3, TIME_OUT),))), n_steps=8)
+    with pytest.raises(ValueError, match=r"environment 0 ended since time was up .* no 'terminal_observation'"):
+        model.learn(16)
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -257,3 +257,12 @@ def test_an_action_of_two_dimensions_keeps_its_shape_and_dtype() -> None:
     action, _ = agent("s7", space, spaces.Discrete(4)).predict(np.array([0, 1]))
     assert action.shape == (2, 2, 3)
     assert action.dtype == np.dtype(np.float64)
+
+
+def test_a_mirrored_observation_is_taken_as_any_other() -> None:
+    model = agent()
+    mirrored = np.array([1.0, 2.0, 3.0], np.float32)[::-1]
+    action, state = model.predict(mirrored, deterministic=True)
+    expected, expected_state = model.predict(mirrored.copy(), deterministic=True)
+    np.testing.assert_array_equal(action, expected)
+    np.testing.assert_array_equal(state, expected_state)

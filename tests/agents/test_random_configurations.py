@@ -39,9 +39,8 @@ def check(number: int, device: str) -> None:
         masks = get_action_masks(venv) if configuration.masks else None
         chosen = []
         for i, agent in enumerate((model, loaded)):
-            if model.use_sde:
-                torch.manual_seed(number)
-                agent.policy.reset_noise(configuration.n_envs)
+            torch.manual_seed(number)
+            agent.renew_noise(0, configuration.n_envs)
             torch.manual_seed(number)
             actions, states[i] = agent.predict(obs, states[i], starts, deterministic, action_masks=masks)
             chosen.append(actions)

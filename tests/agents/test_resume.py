@@ -85,6 +85,16 @@ class Pair(gym.ObservationWrapper[Any, Any, Any]):
         return {"point": observation, "way": int(observation[0] > 0)}
 
 
+class Picture(gym.ObservationWrapper[Any, Any, Any]):
+    """An image of the point, its channels last."""
+
+    observation_space: spaces.Space[Any] = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+    def observation(self, observation: Any) -> Any:
+        grid = np.linspace(0.0, 3.0, 36 * 36 * 3).reshape(36, 36, 3)
+        return (127.5 + 127.5 * np.sin(grid * observation[0] + observation[1])).astype(np.uint8)
+
+
 class Locked(Drift):
     """Holds something that never pickles."""
 
@@ -122,6 +132,7 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
         lambda: VecNormalize(VecMonitor(DummyVecEnv([lambda: Pair(Drift())] * ENVS)), norm_obs_keys=["point"]),
         {"policy": "MultiInputPolicy", "burn_in": 3},
     ),
+    "dummy, images": (lambda: VecMonitor(DummyVecEnv([lambda: Picture(Drift())] * ENVS)), {"policy": "CnnPolicy"}),
     "batched, shaped and normalised rewards": (
         lambda: VecNormalize(ShapedRewardVecEnv(corridor(), SHAPING), norm_obs=False),
         {"policy_kwargs": {"core": "gru"}},

@@ -2,7 +2,8 @@
 
 Mutations seen to fail: the episodes of all batches given to the first; an uneven number shared among all environments
 instead of each batch's; the mean in place of the interquartile mean; the exact interval in place of Wilson's;
-episodes counted as cut short that came to their end in the limit's last step, or that time ended before it.
+episodes counted as cut short that came to their end in the limit's last step, or that time ended before it; one noise
+for all episodes.
 """
 
 import json
@@ -56,6 +57,17 @@ class Recorder:
         return np.zeros(len(observation), dtype=int), len(self.states)
 
 
+class Noisy(Recorder):
+    """An agent that keeps its noise for some steps, and notes when it was told that a step begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int]] = []
+
+    def renew_noise(self, step: int, n_envs: int) -> None:
+        self.told.append((step, n_envs))
+
+
 def environments(*lengths: int) -> VecMonitor:
     return VecMonitor(DummyVecEnv([partial(Lengthy, length) for length in lengths]))
 
@@ -70,6 +82,13 @@ def test_short_episodes_do_not_count_more_often_than_long_ones() -> None:
     assert sorted(evaluation.lengths) == [1, 1, 1, 10, 10, 10]
     assert evaluation.mean_return == 5.5
     assert evaluation.success_rate == 0.5
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_noise_is_renewed_where_actions_are_drawn(deterministic: bool) -> None:
+    agent = Noisy()
+    play(agent, environments(2, 3), 4, deterministic=deterministic)
+    assert agent.told == ([] if deterministic else [(step, 2) for step in range(6)])
 
 
 def test_an_episode_that_ends_by_itself_in_the_last_step_was_not_cut_short() -> None:

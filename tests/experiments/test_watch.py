@@ -216,6 +216,16 @@ def test_continuous_choices_are_in_the_units_of_the_environment(squash: bool) ->
         assert (choice.low[1], choice.high[1]) == (-0.5, 0.5)
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_noise_is_renewed_where_actions_are_drawn(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = still_agent(spaces.Box(-1.0, 1.0, (2,)), use_sde=True, sde_sample_freq=2)
+    filmed = Filmed(Still(spaces.Box(-1.0, 1.0, (2,))))
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(model, "renew_noise", lambda *told_of: told.append(told_of))
+    list(moments(model, DummyVecEnv([lambda: Monitor(filmed)]), filmed, 1, 3, deterministic=deterministic))
+    assert told == ([] if deterministic else [(0, 1), (1, 1), (2, 1)])
+
+
 def moment(choice: Any, step: int = 0, scene: Any = None) -> Moment:
     view = View(scene, np.zeros(2, dtype=np.float32), None)
     return Moment(episode=1, step=step, total=0.0, view=view, choice=choice, value=0.5)
