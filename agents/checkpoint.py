@@ -48,6 +48,8 @@ Self = TypeVar("Self", bound="CheckpointMixin")
 class CheckpointMixin(BaseAlgorithm):
     """``load`` of :class:`s7rl.agents.RecurrentPPO`, and what its ``save`` writes, in place of SB3's pickled ones."""
 
+    policy: RecurrentActorCriticPolicy
+
     def checkpoint_bytes(self) -> bytes:
         """A checkpoint of the model as it is; a schedule that is a function is the constant that it begins with.
 
