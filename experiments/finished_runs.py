@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -97,16 +97,30 @@ def line_of(cell: Cell, run: RunFolder) -> Line:
 
 def result(line: Line) -> dict[str, Any]:
     """A line of results.csv, by the names in ``RESULTS``."""
-    log = line["log"]
-    success = _first(column(line, SUCCESS), SUCCESS_LEVEL)
+    log, success = line["log"], to_success(line)
     ends = {"steps": log[STEPS][-1], "seconds": log[TRAINED][-1]} if log[STEPS] else {}
     if success is not None:
-        ends |= {"steps_to_success": log[STEPS][success], "seconds_to_success": log[TRAINED][success]}
+        ends |= {"steps_to_success": success.steps, "seconds_to_success": success.seconds}
     # Lines made before the column was kept have the best of the returns that were kept, at least.
     best = column(line, BEST_RETURN if BEST_RETURN in log else RETURN)
     if np.isfinite(best).any():
         ends["best_return"] = float(np.nanmax(best))
     return {**line["evaluation"], **line, **ends}
+
+
+class ToSuccess(NamedTuple):
+    """What a run took until the share of its last training episodes that succeed first was ``SUCCESS_LEVEL``."""
+
+    steps: int
+    """Environment steps."""
+    seconds: float
+    """Of training."""
+
+
+def to_success(line: Line) -> ToSuccess | None:
+    """What a run took until it succeeded; None where it never did, or its task does not say."""
+    log, success = line["log"], _first(column(line, SUCCESS), SUCCESS_LEVEL)
+    return None if success is None else ToSuccess(log[STEPS][success], log[TRAINED][success])
 
 
 def column(line: Line, name: str) -> Float[np.ndarray, " lines"]:

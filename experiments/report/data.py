@@ -15,7 +15,7 @@ from jaxtyping import Float
 from s7rl.checks import error_line
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.finished_runs import TRAINED, Line, column
+from s7rl.experiments.finished_runs import TRAINED, Line, ToSuccess, column, to_success
 from s7rl.experiments.grid import Cell, Grid
 from s7rl.experiments.grid_folder import GridFolder
 from s7rl.experiments.learning_curve import RETURN
@@ -65,6 +65,8 @@ class Run:
     """Mean return of the last training episodes there; nan where none had ended."""
     seconds: float
     """Of training, as logged: without what was lost when it was stopped, nor the last update; nan if nothing was."""
+    to_success: ToSuccess | None
+    """What it took until its training episodes succeeded; None where they did not, or the task does not say."""
 
     @property
     def conditions(self) -> Conditions:
@@ -195,6 +197,7 @@ def _run_of(cell: Cell, line: Line, where: str) -> Run:
         steps=column(line, STEPS),
         returns=column(line, RETURN),
         seconds=float(seconds[-1]) if len(seconds) else float("nan"),
+        to_success=to_success(line),
     )
 
 

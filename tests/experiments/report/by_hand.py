@@ -22,7 +22,8 @@ UNKNOWN = "s7rl/CartPolePositionOnly-v0 --wrappers 'Flicker(probability=0.5)'"
 AGENTS = {"s7": "--agent s7", "none": "--agent none", "stack": "--agent stack"}
 LOG = ((100, -1.0, 2, 50), (200, 0.0, 4, 50), (300, 1.0, 6, 50))
 """Steps, mean return, seconds and steps a second: 6 seconds in all."""
-Line = tuple[int, float | None, int, int]
+Line = tuple[int, float | None, int, int] | tuple[int, float | None, int, int, float]
+"""The last: the share of training episodes that succeed."""
 
 
 def begin(path: Path, *, tasks: Mapping[str, str], agents: Mapping[str, str] = AGENTS, seeds: int = 3) -> GridFolder:
@@ -84,6 +85,8 @@ def fail(folder: GridFolder, task: str, agent: str, seed: int, line: str) -> Non
 
 def write_log(run: RunFolder, log: Sequence[Line]) -> None:
     """Writes progress.csv."""
-    lines = ["time/total_timesteps,rollout/ep_rew_mean,time/time_elapsed,time/fps"]
-    lines += [f"{steps},{'' if reward is None else reward},{seconds},{speed}" for steps, reward, seconds, speed in log]
+    lines = ["time/total_timesteps,rollout/ep_rew_mean,time/time_elapsed,time/fps,rollout/success_rate"]
+    for steps, reward, seconds, speed, *success in log:
+        cells = (steps, reward, seconds, speed, success[0] if success else None)
+        lines.append(",".join("" if cell is None else str(cell) for cell in cells))
     run.progress.write_text("\n".join(lines) + "\n")
