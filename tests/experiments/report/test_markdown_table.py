@@ -84,6 +84,6 @@ def test_scores_in_environments_that_an_agent_never_saw_are_those_of_their_file(
     _, table = (RESULTS / name / "README.md").read_text().split("elsewhere.csv")
     lines = [line for line in table.splitlines() if line.startswith("|")]
     for (agent, learned, _), rates in scores.items():
-        length = f"| {int(learned.removeprefix('tmaze-')):,} " if name == "tmaze" else ""
-        (line,) = (line for line in lines if line.startswith(f"| `{agent}` {length}"))
+        task = f"{int(learned.removeprefix('tmaze-')):,}" if name == "tmaze" else learned
+        (line,) = (line for line in lines if line.startswith(f"| `{agent}` | {task} | "))
         assert f"| {', '.join(rates)} |" in line
