@@ -33,14 +33,15 @@ def with_padding_in(space: spaces.Space[Any], observations: Observations) -> Obs
 
 
 def to_tensors(observations: Any, device: torch.device) -> Observations:
-    """What an environment shows, as tensors on a device; on the CPU they share its memory where it is contiguous.
+    """What an environment shows, as tensors on a device, in memory of their own.
 
-    What is not, such as images whose channels SB3 moved first, is copied: torch refuses negative strides, and its
-    convolutions round differently by the strides, which a resumed run no longer has.
+    All are copied, so that they lie there as their shapes say, whatever views they were, such as images whose channels
+    SB3 moved first: torch refuses negative strides, and its convolutions round differently by the strides, even by
+    those of an axis of length 1, for which numpy does not care; a resumed run no longer has them.
     """
     if isinstance(observations, dict):
         return {key: to_tensors(array, device) for key, array in observations.items()}  # type: ignore[misc]
-    return torch.as_tensor(np.asarray(observations, order="C"), device=device)
+    return torch.as_tensor(np.array(observations, order="C"), device=device)
 
 
 def to_batch(observation: Any, space: spaces.Space[Any]) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], bool]:

@@ -66,12 +66,11 @@ def open_agent(config: PlayConfig, env: str | None = None, env_kwargs: Sequence[
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
     checkpoint = find_checkpoint(folder, config.checkpoint)
-    asked: Path | str = checkpoint  # which names the task, too
-    if env is not None or env_kwargs:
-        asked = f"--env {env}" if env is not None else f"--env-kwargs {' '.join(env_kwargs)}"
+    asked = [*([] if env is None else ["--env", env]), *(["--env-kwargs", *env_kwargs] if env_kwargs else [])]
+    if asked:
         settings = _elsewhere(settings, env, env_kwargs)
     check_holds_no_code(folder, settings)
-    with usable(asked):
+    with usable(" ".join(asked) or checkpoint):  # which names the task, too
         find_spec(settings.env_id)  # what it needs may not be installed here
         task = task_of_run(settings.env_id, settings.env_kwargs, settings.wrappers, settings.worker_timeout)
     with usable(checkpoint):

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from s7rl.checks import error_line
 from s7rl.experiments.arguments import write_assignments
 from s7rl.experiments.errors import UsageError
-from s7rl.experiments.finished_runs import TRAINED, Line, ToSuccess, column, to_success
+from s7rl.experiments.finished_runs import TRAINED, Line, ToSuccess, column, judged, to_success
 from s7rl.experiments.grid import Cell, Grid
 from s7rl.experiments.grid_folder import GridFolder
 from s7rl.experiments.learning_curve import RETURN
@@ -62,7 +62,7 @@ class Run:
     steps: Float[np.ndarray, " lines"]
     """Environment steps at each line of its thinned log."""
     returns: Float[np.ndarray, " lines"]
-    """Mean return of the last training episodes there; nan where none had ended."""
+    """Mean return of the last training episodes there; nan where none had ended, or too few to say anything."""
     seconds: float
     """Of training, as logged: without what was lost when it was stopped, nor the last update; nan if nothing was."""
     to_success: ToSuccess | None
@@ -195,7 +195,7 @@ def _run_of(cell: Cell, line: Line, where: str) -> Run:
         evaluation_seed=int(score["seed"]),
         success_rate=score["success_rate"],
         steps=column(line, STEPS),
-        returns=column(line, RETURN),
+        returns=judged(line, RETURN),
         seconds=float(seconds[-1]) if len(seconds) else float("nan"),
         to_success=to_success(line),
     )

@@ -1,7 +1,8 @@
 """State-dependent exploration (gSDE) with memory.
 
-Mutations that were seen to fail these tests: noise never drawn anew; noise drawn anew at every step;
-squashed actions not scaled to the bounds; the noise of a loaded agent left as its constructor drew it.
+Mutations that were seen to fail these tests: noise never drawn anew; noise drawn anew at every step; squashed actions
+not scaled to the bounds; the noise of a loaded agent, or of one that took over parameters, left as its constructor drew
+it; noise drawn with deviations that are none.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def test_play_draws_noise_as_often_as_rollouts_do(frequency: int) -> None:
     assert changed == ([0, 5, 10] if frequency < 0 else [0, 3, 6, 9])
 
 
-@pytest.mark.parametrize("way", ["load", "set_parameters"])
+@pytest.mark.parametrize("way", ["load", "set_parameters", "get_parameters"])
 def test_a_loaded_agent_explores_as_widely_as_it_learned_to(way: str, tmp_path: Path) -> None:
     model = explorer(n_steps=8)
     with torch.no_grad():
@@ -120,7 +121,17 @@ def test_a_loaded_agent_explores_as_widely_as_it_learned_to(way: str, tmp_path: 
         loaded = RecurrentPPO.load(tmp_path / "agent")
     else:
         loaded = explorer(n_steps=8)
-        loaded.set_parameters(str(tmp_path / "agent"))
+        loaded.set_parameters(str(tmp_path / "agent") if way == "set_parameters" else model.get_parameters())
     obs = np.ones((4, 3), np.float32)
     noisy, mean = (loaded.predict(obs, deterministic=deterministic)[0] for deterministic in (False, True))
     assert 0.0 < np.abs(noisy - mean).max() < 0.01
+
+
+@pytest.mark.parametrize("log_std", [-200.0, float("nan")])
+def test_an_agent_whose_deviations_are_none_loads_and_plays(log_std: float, tmp_path: Path) -> None:
+    model = explorer(n_steps=8)
+    with torch.no_grad():
+        model.policy.log_std.fill_(log_std)
+    model.save(tmp_path / "agent")
+    loaded = RecurrentPPO.load(tmp_path / "agent")
+    np.testing.assert_array_equal(loaded.policy.log_std.detach().numpy(), np.float32(log_std))

@@ -1,11 +1,12 @@
 """runs.jsonl: what is worked out of its lines is what the whole logs say.
 
-Mutations that were seen to fail these tests: the first line with a return, with the one that counts as learned, or
-with success not kept; one line of each kind beyond the fifty; the first fifty lines kept, or one that is not the
-last; a line that exceeds a level instead of reaching it; seconds as logged where steps a second are more exact; the
-parts of a resumed run counted from its beginning, as one, or with the line at which it was stopped; lists of episodes
-kept; the best return that of the lines that are kept, or the worst; a line over several; a line taken for whole
-whatever it lacks; a score that is none; no line of a run of another version.
+Mutations that were seen to fail these tests: the first line with a return, with the one that counts as learned, or with
+success not kept; one line of each kind beyond the fifty; the first fifty lines kept, or one that is not the last; a
+line that exceeds a level instead of reaching it; seconds as logged where steps a second are more exact; the parts of a
+resumed run counted from its beginning, as one, or with the line at which it was stopped; lists of episodes kept; the
+best return that of the lines that are kept, or the worst; success, or a return, of the first few episodes taken for
+that of enough, or the first line of enough not kept; a line over several; a line taken for whole whatever it lacks; a
+score that is none; no line of a run of another version.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from s7rl.experiments.finished_runs import (
     LOG_LINES,
     TRAINED,
     column,
+    judged,
     line_of,
     read_lines,
     result,
@@ -144,6 +146,20 @@ def test_the_best_return_is_told_though_its_line_is_not_kept(tmp_path: Path) -> 
     assert result(line)["best_return"] == 0.75
     del line["log"][BEST_RETURN]  # as in lines of before there was this column
     assert result(line)["best_return"] == 0.5
+
+
+def test_what_the_first_few_episodes_had_does_not_count(tmp_path: Path) -> None:
+    few, enough = (10, 1.0, 1.0, 1, 10), [(10 * n, 0.5, 0.5, n, 10) for n in range(2, 201)]
+    enough[121] = (1230, THRESHOLD, 0.99, 123, 10)
+    run = finished(tmp_path / "run", [few, *enough])
+    head, first, *rest = run.progress.read_text().splitlines()
+    run.progress.write_text("\n".join([head, first.removesuffix("1.0"), *rest]) + "\n")  # no best return yet
+    line = line_of(CELL, run)
+    assert result(line)["steps_to_success"] == 1230
+    returns = judged(line, RETURN)
+    assert np.isnan(returns[0])
+    assert column(line, STEPS)[returns >= THRESHOLD].tolist() == [1230]
+    assert column(line, RETURN)[0] == 1.0
 
 
 def test_lines_are_read_as_they_were_written_and_are_short(tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ def test_an_agent_plays_in_another_environment(run: Path, tmp_path: Path, capsys
     [
         ("--env CartPole-v1", "{checkpoint} cannot be used: Observation spaces do not match: the agent was trained on"),
         ("--env NoSuch-v0", "--env NoSuch-v0 cannot be used: unknown environment 'NoSuch-v0' (see"),
+        (
+            "--env CartPole-v1 --env-kwargs length=3",
+            "--env CartPole-v1 --env-kwargs length=3 cannot be used: unknown keyword argument 'length'",
+        ),
         ("--env-kwargs length=3", "--env-kwargs length=3 cannot be used: unknown keyword argument 'length'"),
     ],
 )
