@@ -26,6 +26,7 @@ from s7rl.agents.numerics import (
 from s7rl.agents.observations import to_tensors
 from s7rl.agents.policies import RecurrentActorCriticPolicy
 from s7rl.agents.rollout_buffer import History, SequenceBuffer
+from s7rl.envs.rewards import frozen
 
 VALUED_AT_ONCE = 256
 """Last observations, at most, in one batch: images of more may not fit where those of a minibatch do."""
@@ -187,12 +188,6 @@ def _last_observation(info: Mapping[str, Any], row: int) -> Any:
     return info["terminal_observation"]
 
 
-def _copied(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {key: np.array(entry) for key, entry in observation.items()}
-    return np.array(observation)
-
-
 class _TimeOuts:
     """Last observations of truncated episodes, valued many at a time once the rollout is over."""
 
@@ -203,7 +198,7 @@ class _TimeOuts:
 
     def add(self, step: int, env: int, observation: Any, state: Float[Tensor, " S"]) -> None:
         self.places.append((step, env))
-        self.observations.append(_copied(observation))  # environments may go on to write into it
+        self.observations.append(frozen(observation))  # environments may go on to write into it
         self.states.append(state.clone())  # a view would keep the states of all environments at this step
 
     def values(self, policy: RecurrentActorCriticPolicy) -> tuple[Tensor, Tensor]:

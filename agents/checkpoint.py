@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import ConstantSchedule, check_for_correct_spaces
 
@@ -224,7 +223,7 @@ class CheckpointMixin(BaseAlgorithm):
         """Load weights and optimiser state in place, from a checkpoint or from what ``get_parameters`` returned."""
         if isinstance(load_path_or_dict, dict):
             super().set_parameters(load_path_or_dict, exact_match, device)
-            self._redraw_noise()
+            self._follow_weights()
             return
         config, tensors = read_checkpoint(load_path_or_dict)
         with naming_the_file(load_path_or_dict):
@@ -235,14 +234,12 @@ class CheckpointMixin(BaseAlgorithm):
         state = _join_optimizer(config["optimizer"], tensors["optimizer"])
         check_optimizer(self.policy.optimizer, state)
         self.policy.load_state_dict(tensors["policy"])
-        self._redraw_noise()
+        self._follow_weights()
         self.policy.optimizer.load_state_dict(state)
 
-    def _redraw_noise(self) -> None:
-        """That of gSDE follows from the weights, and lies on their device."""
-        # Deviations that are 0 or nan draw nothing; what they do to the actions is said when they act.
-        noise = self.policy.action_dist
-        if isinstance(noise, StateDependentNoiseDistribution) and (noise.get_std(self.policy.log_std) > 0).all():
+    def _follow_weights(self) -> None:
+        """Draw gSDE's noise anew, which follows from the weights, and lies on their device."""
+        if self.use_sde:
             self.policy.reset_noise(self.n_envs)
 
     def _make_policy(self) -> RecurrentActorCriticPolicy:

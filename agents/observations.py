@@ -40,8 +40,8 @@ def to_tensors(observations: Any, device: torch.device) -> Observations:
     those of an axis of length 1, for which numpy does not care; a resumed run no longer has them.
     """
     if isinstance(observations, dict):
-        return {key: to_tensors(array, device) for key, array in observations.items()}  # type: ignore[misc]
-    return torch.as_tensor(np.array(observations, order="C"), device=device)
+        return {key: _to_tensor(array, device) for key, array in observations.items()}
+    return _to_tensor(observations, device)
 
 
 def to_batch(observation: Any, space: spaces.Space[Any]) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], bool]:
@@ -93,6 +93,10 @@ def _leaf_batch(name: str, value: Any, space: spaces.Space[Any]) -> tuple[NDArra
     raise ValueError(
         f"{name} has shape {array.shape}, but its space has {shape}: pass that, or {('n_envs', *shape)} for a batch."
     )
+
+
+def _to_tensor(array: Any, device: torch.device) -> Shaped[Tensor, "..."]:
+    return torch.as_tensor(np.array(array, order="C"), device=device)
 
 
 def _with_padding_in(space: spaces.Space[Any], x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

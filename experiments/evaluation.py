@@ -30,7 +30,10 @@ MOST_ROWS = 200
 
 @runtime_checkable
 class Agent(Protocol):
-    """Anything that acts as SB3's algorithms do; with ``action_masks`` where the environments have some."""
+    """Anything that acts as SB3's algorithms do; with ``action_masks`` where the environments have some.
+
+    One that has ``renew_noise``, as :class:`s7rl.agents.RecurrentPPO`, is told of each step before actions are drawn.
+    """
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False

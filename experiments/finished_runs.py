@@ -128,10 +128,12 @@ def to_success(line: Line) -> ToSuccess | None:
 def judged(line: Line, name: str) -> Float[np.ndarray, " lines"]:
     """A column of means over the last training episodes; nan where so few had ended that they say nothing.
 
-    Of the first three episodes all may succeed by luck.  Where enough had ended, there is a best return.
+    Of the first three episodes all may succeed by luck.  Where enough had ended, there is a best return; a log without
+    any is one of before it was kept, or of few episodes, and all of it counts.
     """
     values = column(line, name)
-    return _judged(values, column(line, BEST_RETURN)) if BEST_RETURN in line["log"] else values
+    enough = np.isfinite(column(line, BEST_RETURN)) if BEST_RETURN in line["log"] else np.zeros(len(values), bool)
+    return np.where(enough, values, np.nan) if enough.any() else values
 
 
 def column(line: Line, name: str) -> Float[np.ndarray, " lines"]:
@@ -173,29 +175,16 @@ def _thinned(run: RunFolder, config: Mapping[str, Any]) -> dict[str, list[int | 
     log = read_columns(run.progress, (STEPS, RETURN, BEST_RETURN, SUCCESS, _SECONDS, _SPEED))
     resumed_at = [int(its["steps"]) for its in config.get("resumptions", ())]
     seconds = training_seconds(log[STEPS], log.pop(_SECONDS), log.pop(_SPEED), resumed_at=resumed_at)
-    returns, success = (_judged(log[name], log[BEST_RETURN]) for name in (RETURN, SUCCESS))
-    kept = _kept(log[RETURN], returns, success, _threshold(config))
+    kept = _kept({"log": log}, _threshold(config))
     return {name: [_number(its[line]) for line in kept] for name, its in {**log, TRAINED: seconds.round(3)}.items()}
 
 
-def _judged(
-    values: Float[np.ndarray, " lines"],
-    best: Float[np.ndarray, " lines"],
-) -> Float[np.ndarray, " lines"]:
-    enough = np.isfinite(best)
-    return np.where(enough, values, np.nan) if enough.any() else values  # none: it was not logged
-
-
-def _kept(
-    returns: Float[np.ndarray, " lines"],
-    judged_returns: Float[np.ndarray, " lines"],
-    success: Float[np.ndarray, " lines"],
-    threshold: float | None,
-) -> list[int]:
+def _kept(line: Line, threshold: float | None) -> list[int]:
     """Which lines of a log to keep: those that something is worked out of, and as many as there is room for between."""
-    firsts = (_first(returns, -math.inf), _first(judged_returns, threshold), _first(success, SUCCESS_LEVEL))
-    needed = {line for line in firsts if line is not None}
-    others = [line for line in range(len(returns)) if line not in needed]
+    returns, success = judged(line, RETURN), judged(line, SUCCESS)
+    firsts = (_first(returns, -math.inf), _first(returns, threshold), _first(success, SUCCESS_LEVEL))
+    needed = {place for place in firsts if place is not None}
+    others = [place for place in range(len(returns)) if place not in needed]
     # The first and the last of them are among these.
     even = np.linspace(0, len(others) - 1, min(LOG_LINES - len(needed), len(others))).round()
     return sorted(needed | {others[int(place)] for place in even})

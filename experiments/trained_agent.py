@@ -66,11 +66,12 @@ def open_agent(config: PlayConfig, env: str | None = None, env_kwargs: Sequence[
     if config.seed is not None and config.seed < 0:
         raise UsageError(f"--seed {config.seed} must not be negative")
     checkpoint = find_checkpoint(folder, config.checkpoint)
-    asked = [*([] if env is None else ["--env", env]), *(["--env-kwargs", *env_kwargs] if env_kwargs else [])]
+    asked = [] if env is None else ["--env", env]
+    asked += ["--env-kwargs", *env_kwargs] if env_kwargs else []
     if asked:
         settings = _elsewhere(settings, env, env_kwargs)
     check_holds_no_code(folder, settings)
-    with usable(" ".join(asked) or checkpoint):  # which names the task, too
+    with usable(" ".join(asked) or checkpoint):  # without options the task, too, is the agent's
         find_spec(settings.env_id)  # what it needs may not be installed here
         task = task_of_run(settings.env_id, settings.env_kwargs, settings.wrappers, settings.worker_timeout)
     with usable(checkpoint):

@@ -19,7 +19,6 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from torch import Tensor
@@ -184,10 +183,12 @@ def test_a_time_out_keeps_its_own_state_and_not_that_of_all_environments(monkeyp
 class OneArray(Clockwork):
     """Shows every step in the same array."""
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.shown = np.zeros(3, np.float32)
+
     def step(self, action: Any) -> Any:
-        observation, *rest = super().step(action)
-        self.shown: NDArray[np.float32] = getattr(self, "shown", observation)
-        self.shown[:] = observation
+        self.shown[:], *rest = super().step(action)
         return self.shown, *rest
 
 
