@@ -1,7 +1,7 @@
 """S7 beside sb3-contrib's RecurrentPPO with the settings that rl-baselines3-zoo tuned for each task, in turn.
 
     pip install -c constraints.txt -e '.[zoo]'
-    python examples/beside_rl_zoo.py runs/beside_rl_zoo --seeds 0 1 2
+    python examples/beside_rl_zoo.py runs/beside_rl_zoo --seeds 0 1 2 3 4
 
 trains both on the tasks without velocities, one torch thread each, and leaves a table and its picture: the mean return
 of the last 100 training episodes along the way, and that of 100 episodes afterwards, most likely action, fresh seeds.
