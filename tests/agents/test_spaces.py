@@ -1,7 +1,8 @@
 """Which spaces an agent takes, and that it learns, saves, loads and predicts the same with each of them.
 
 Mutations seen to fail: actions that are not counted from the space's start; distributions made from the space as it is;
-actions of shape () told by their shape; no flattening of what ``predict`` is given.
+actions of shape () told by their shape; no flattening of what ``predict`` is given; observations that are
+copied only where numpy does not call them contiguous.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import torch
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from s7rl.agents import RecurrentPPO
-from s7rl.agents.observations import to_batch
+from s7rl.agents.observations import to_batch, to_tensors
 from s7rl.agents.spaces import check_spaces, flat_actions, to_action_space
 
 IMAGE = spaces.Box(0, 255, (7, 7, 3), np.uint8)
@@ -259,3 +261,19 @@ def test_an_observation_of_another_form_is_refused_in_one_line(
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
         to_batch(observation, space)
     assert caught.match(message)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        *(np.arange(2 * 4 * 4 * n).reshape(2, 4, 4, n).transpose(0, 3, 1, 2) for n in (1, 3)),
+        np.array([[1.0, 2.0, 3.0]])[::-1],
+        np.array(5),
+    ],
+    ids=["one channel", "three channels", "mirrored", "a number"],
+)
+def test_tensors_lie_in_memory_as_their_shapes_say(array: NDArray[Any]) -> None:
+    tensor = to_tensors(array, torch.device("cpu"))
+    assert isinstance(tensor, torch.Tensor)
+    assert tensor.stride() == torch.empty(array.shape).stride()
+    np.testing.assert_array_equal(tensor.numpy(), array)
