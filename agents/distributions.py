@@ -177,7 +177,17 @@ class Gaussian(DiagGaussianDistribution):
 
 
 class StateDependentNoise(StateDependentNoiseDistribution):
-    """Normal distributions whose deviation follows from the features (gSDE).  SB3's, but for torch's checks."""
+    """Normal distributions whose deviation follows from the features (gSDE).  SB3's, but for torch's checks.
+
+    So deviations that are 0 explore nothing, and those that are nan are told of the action that they made.
+    """
+
+    def sample_weights(self, log_std: Float[Tensor, "F *A"], batch_size: int = 1) -> None:
+        """Draw the noise of one environment, and of several."""
+        std = self.get_std(log_std)
+        self.weights_dist = Normal(torch.zeros_like(std), std, validate_args=False)
+        self.exploration_mat = self.weights_dist.rsample()
+        self.exploration_matrices = self.weights_dist.rsample(torch.Size([batch_size]))
 
     def proba_distribution(
         self, mean_actions: Float[Tensor, "N A"], log_std: Float[Tensor, "F *A"], latent_sde: Float[Tensor, "N F"]

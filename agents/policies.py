@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
-from stable_baselines3.common.distributions import Distribution, StateDependentNoiseDistribution
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
@@ -297,12 +297,6 @@ class RecurrentActorCriticPolicy(RecurrentNetwork):
         actions = chosen.cpu().numpy()
         actions = self.to_action_space(actions.reshape(-1, *self._action_shape))
         return actions if vectorized else actions.squeeze(axis=0), state_tensor.cpu().numpy()
-
-    def reset_noise(self, n_envs: int = 1) -> None:
-        """Draw gSDE's noise anew; it stays where deviations are 0 or nan, which torch draws nothing by."""
-        assert isinstance(self.action_dist, StateDependentNoiseDistribution)
-        if (self.action_dist.get_std(self.log_std) > 0).all():
-            super().reset_noise(n_envs)
 
     def to_action_space(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Actions as the environment takes them."""

@@ -2,7 +2,7 @@
 
 Mutations that were seen to fail these tests: noise never drawn anew; noise drawn anew at every step; squashed actions
 not scaled to the bounds; the noise of a loaded agent, or of one that took over parameters, left as its constructor drew
-it; noise drawn with deviations that are none.
+it; torch's check of the deviations left on; an older noise kept where they are 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from torch import Tensor
 
-from s7rl.agents import RecurrentPPO
+from s7rl.agents import NumericalError, RecurrentPPO
 from s7rl.agents.rollout_buffer import minibatches
 from tests.agents.clockwork import agent, clockworks
 from tests.agents.cores import every_core
@@ -111,6 +111,15 @@ def test_play_draws_noise_as_often_as_rollouts_do(frequency: int) -> None:
     assert changed == ([0, 5, 10] if frequency < 0 else [0, 3, 6, 9])
 
 
+def saved_and_loaded(log_std: float, tmp_path: Path) -> RecurrentPPO:
+    """An agent with these deviations."""
+    model = explorer(n_steps=8)
+    with torch.no_grad():
+        model.policy.log_std.fill_(log_std)
+    model.save(tmp_path / "agent")
+    return RecurrentPPO.load(tmp_path / "agent")
+
+
 @pytest.mark.parametrize("way", ["load", "set_parameters", "get_parameters"])
 def test_a_loaded_agent_explores_as_widely_as_it_learned_to(way: str, tmp_path: Path) -> None:
     model = explorer(n_steps=8)
@@ -127,12 +136,15 @@ def test_a_loaded_agent_explores_as_widely_as_it_learned_to(way: str, tmp_path: 
     assert 0.0 < np.abs(noisy - mean).max() < 0.01
 
 
-@pytest.mark.parametrize("log_std", [-200.0, float("nan")])
-def test_an_agent_whose_deviations_are_none_loads_and_draws_nothing(log_std: float, tmp_path: Path) -> None:
-    model = explorer(n_steps=8)
-    with torch.no_grad():
-        model.policy.log_std.fill_(log_std)
-    model.save(tmp_path / "agent")
-    loaded = RecurrentPPO.load(tmp_path / "agent")
+def test_deviations_that_are_0_explore_nothing(tmp_path: Path) -> None:
+    loaded = saved_and_loaded(-200.0, tmp_path)
     loaded.renew_noise(0, 4)
-    np.testing.assert_array_equal(loaded.policy.log_std.detach().numpy(), np.float32(log_std))
+    obs = np.ones((4, 3), np.float32)
+    np.testing.assert_array_equal(loaded.predict(obs)[0], loaded.predict(obs, deterministic=True)[0])
+
+
+def test_deviations_that_are_nan_are_told_when_the_agent_acts(tmp_path: Path) -> None:
+    loaded = saved_and_loaded(float("nan"), tmp_path)
+    loaded.renew_noise(0, 4)
+    with pytest.raises(NumericalError, match="nan"):
+        loaded.predict(np.ones((4, 3), np.float32))

@@ -1,8 +1,8 @@
 """Which spaces an agent takes, and that it learns, saves, loads and predicts the same with each of them.
 
 Mutations seen to fail: actions that are not counted from the space's start; distributions made from the space as it is;
-actions of shape () told by their shape; no flattening of what ``predict`` is given; observations that are
-copied only where numpy does not call them contiguous.
+actions of shape () told by their shape; no flattening of what ``predict`` is given; observations that are copied only
+where numpy does not call them contiguous.
 """
 
 from __future__ import annotations
